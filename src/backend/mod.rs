@@ -1,0 +1,142 @@
+//! What a scheme must offer to run circuits, split by role.
+//!
+//! The client's side ([`ClientKeys`]) holds the secret key; the server's ([`Evaluator`]) cannot:
+//! it is made from the bytes of the evaluation keys alone. Ciphertexts cross as bytes. Implementations:
+//! [`clear`] (plain slots, the counting model), `fhe_rs` (BFV of the crate `fhe`). No backend knows
+//! circuits or tensors.
+
+use crate::circuit::Step;
+use std::sync::Arc;
+
+/// An error of a backend; carries the numbers that matter.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// Parameters that the scheme cannot be built with.
+    #[error("parameters refused by the {backend} backend: {reason}")]
+    Parameters {
+        /// Which backend.
+        backend: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A Galois key is missing.
+    #[error("no Galois key for {0:?}")]
+    MissingKey(Step),
+    /// Bytes that are no ciphertext or key of these parameters.
+    #[error("malformed {what}: {reason}")]
+    Malformed {
+        /// Ciphertext, keys.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The scheme's library failed.
+    #[error("{backend}: {reason}")]
+    Scheme {
+        /// Which backend.
+        backend: &'static str,
+        /// The library's words.
+        reason: String,
+    },
+}
+
+/// Parameters of a scheme, public to both parties.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SchemeParams {
+    /// Ring degree N, a power of two.
+    pub ring: u32,
+    /// Plaintext prime t, 1 mod 2N.
+    pub plain_modulus: u64,
+    /// Bits of each ciphertext prime, special primes last.
+    pub modulus_bits: Vec<u32>,
+}
+
+/// The client's side: keys, encryption, decryption. Plaintexts are N slots in `0..t`, row by row.
+pub trait ClientKeys: Send + Sized {
+    /// Fresh keys from the operating system's randomness.
+    ///
+    /// # Errors
+    /// If the parameters are refused.
+    fn generate(params: &SchemeParams) -> Result<Self, BackendError>;
+
+    /// The evaluation keys for exactly `steps` (sorted, distinct), for the server.
+    ///
+    /// # Errors
+    /// If the library fails.
+    fn evaluation_keys(&self, steps: &[Step]) -> Result<Vec<u8>, BackendError>;
+
+    /// Encrypts N slots.
+    ///
+    /// # Errors
+    /// If the library fails.
+    fn encrypt(&self, slots: &[u64]) -> Result<Vec<u8>, BackendError>;
+
+    /// Decrypts to N slots.
+    ///
+    /// # Errors
+    /// If the bytes are no ciphertext of these parameters.
+    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError>;
+}
+
+/// A term of a dot product: a ciphertext and the encoded plaintext that multiplies it.
+pub type Term<'a, C, P> = Result<(&'a C, Arc<P>), BackendError>;
+
+/// The server's side: evaluation without any secret.
+pub trait Evaluator: Send + Sync + Sized {
+    /// A ciphertext of N slots.
+    type Ciphertext: Clone + Send + Sync;
+    /// A plaintext encoded for multiplication.
+    type Plaintext: Send + Sync;
+
+    /// The server's half from the parameters and the client's evaluation keys.
+    ///
+    /// # Errors
+    /// If the bytes are no keys of these parameters.
+    fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError>;
+
+    /// Reads a ciphertext sent by the client.
+    ///
+    /// # Errors
+    /// If the bytes are none of these parameters.
+    fn load(&self, bytes: &[u8]) -> Result<Self::Ciphertext, BackendError>;
+
+    /// Writes a ciphertext for the client.
+    fn store(&self, ciphertext: &Self::Ciphertext) -> Vec<u8>;
+
+    /// Encodes N slots of signed integers (taken mod t) for multiplication.
+    ///
+    /// # Errors
+    /// If the library fails.
+    fn encode(&self, slots: &[i64]) -> Result<Self::Plaintext, BackendError>;
+
+    /// All of `steps` on one source: a hoisted group. Each is a key switch.
+    ///
+    /// # Errors
+    /// If a Galois key is missing.
+    fn automorphisms(
+        &self,
+        src: &Self::Ciphertext,
+        steps: &[Step],
+    ) -> Result<Vec<Self::Ciphertext>, BackendError>;
+
+    /// The sum of products, fused. Terms arrive one by one so that plaintexts need not all be held;
+    /// there is at least one. A cached plaintext is shared, one made on the fly is dropped after use.
+    ///
+    /// # Errors
+    /// The first error of an item, or the library's.
+    fn dot<'a>(
+        &self,
+        terms: &mut dyn Iterator<Item = Term<'a, Self::Ciphertext, Self::Plaintext>>,
+    ) -> Result<Self::Ciphertext, BackendError>
+    where
+        Self: 'a;
+
+    /// `a += b`.
+    fn add_assign(&self, a: &mut Self::Ciphertext, b: &Self::Ciphertext);
+
+    /// Adds N plain slots in `0..t`.
+    ///
+    /// # Errors
+    /// If the library fails.
+    fn add_plain(&self, a: &mut Self::Ciphertext, slots: &[u64]) -> Result<(), BackendError>;
+}

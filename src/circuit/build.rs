@@ -1,0 +1,106 @@
+//! Builds one segment.
+
+use super::{BlockGeometry, Inst, PlainId, Segment, Step, Value};
+use std::collections::HashMap;
+
+/// Emits the instructions of one linear layer. Equal automorphisms of one source are emitted once,
+/// a step of 0 is the source itself.
+#[derive(Debug)]
+pub struct Builder {
+    segment: Segment,
+    ring: u32,
+    steps: HashMap<(Value, Step), Value>,
+}
+
+impl Builder {
+    /// A segment of `inputs` ciphertexts of `ring` slots.
+    #[must_use]
+    pub fn new(layer: impl Into<String>, ring: u32, geometry: BlockGeometry, inputs: u32) -> Self {
+        let segment = Segment {
+            layer: layer.into(),
+            geometry,
+            inputs,
+            plains: 0,
+            insts: Vec::new(),
+            terms: Vec::new(),
+            outputs: Vec::new(),
+        };
+        Self { segment, ring, steps: HashMap::new() }
+    }
+
+    /// Input ciphertext `i`.
+    #[must_use]
+    pub fn input(&self, i: u32) -> Value {
+        debug_assert!(i < self.segment.inputs);
+        Value(i)
+    }
+
+    /// A new described plaintext.
+    pub fn plain(&mut self) -> PlainId {
+        self.segment.plains += 1;
+        PlainId(self.segment.plains - 1)
+    }
+
+    /// `src` turned left by `k`, any integer.
+    pub fn rotate(&mut self, src: Value, k: i64) -> Value {
+        match self.normal(k) {
+            0 => src,
+            k => self.automorphism(src, Step::Rotate(k)),
+        }
+    }
+
+    /// `src` with its rows exchanged.
+    pub fn swap_rows(&mut self, src: Value) -> Value {
+        self.automorphism(src, Step::SwapRows)
+    }
+
+    /// The sum of products over `terms`, at least one.
+    pub fn dot(&mut self, terms: impl IntoIterator<Item = (Value, PlainId)>) -> Value {
+        let first = index(self.segment.terms.len());
+        self.segment.terms.extend(terms);
+        let len = index(self.segment.terms.len()) - first;
+        self.push(Inst::Dot { first, len })
+    }
+
+    /// `a + b`.
+    pub fn add(&mut self, a: Value, b: Value) -> Value {
+        self.push(Inst::Add(a, b))
+    }
+
+    /// Declares the next output ciphertext.
+    pub fn output(&mut self, value: Value) {
+        self.segment.outputs.push(value);
+    }
+
+    /// The finished segment.
+    #[must_use]
+    pub fn finish(self) -> Segment {
+        self.segment
+    }
+
+    fn automorphism(&mut self, src: Value, step: Step) -> Value {
+        if let Some(&known) = self.steps.get(&(src, step)) {
+            return known;
+        }
+        let value = self.push(Inst::Automorphism { src, step });
+        self.steps.insert((src, step), value);
+        value
+    }
+
+    fn push(&mut self, inst: Inst) -> Value {
+        self.segment.insts.push(inst);
+        Value(self.segment.inputs + index(self.segment.insts.len()) - 1)
+    }
+
+    /// `k` modulo the row length, in `-N/4 < k <= N/4`.
+    fn normal(&self, k: i64) -> i32 {
+        let row = i64::from(self.ring / 2);
+        let k = k.rem_euclid(row);
+        let signed = if k > row / 2 { k - row } else { k };
+        i32::try_from(signed).unwrap_or(i32::MAX)
+    }
+}
+
+fn index(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

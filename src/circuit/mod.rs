@@ -1,0 +1,118 @@
+//! The circuit: a flat SSA list of homomorphic instructions, one segment a linear layer.
+//!
+//! A segment starts from fresh ciphertexts and ends in the ciphertexts that the server returns.
+//! Values are numbered in order of definition: first the segment's inputs, then one value an
+//! instruction. Plaintexts are described, not held: a [`PlainId`] is a number whose slots the layer's
+//! kernel makes when they are needed. Nothing here knows layers or backends.
+
+mod build;
+mod count;
+mod print;
+mod verify;
+
+pub use build::Builder;
+pub use count::{Counts, count};
+pub use verify::{CircuitError, verify};
+
+use serde::{Deserialize, Serialize};
+
+/// A ciphertext of a segment: inputs first, then one an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Value(pub u32);
+
+/// A described plaintext of a segment; the layer's kernel knows its slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlainId(pub u32);
+
+/// An automorphism that permutes slots: one key switch, one Galois key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Step {
+    /// Turns both rows left: `out[u] = in[u + k mod N/2]`. Kept in `-N/4 < k <= N/4`, never 0.
+    Rotate(i32),
+    /// Exchanges the two rows.
+    SwapRows,
+}
+
+/// One homomorphic instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inst {
+    /// `step(src)`. Consecutive automorphisms of one source form a hoisted group.
+    Automorphism {
+        /// What is turned.
+        src: Value,
+        /// By how much.
+        step: Step,
+    },
+    /// The sum of ciphertext times plaintext over `terms[first..first + len]`, `len >= 1`.
+    Dot {
+        /// Index of the first term in [`Segment::terms`].
+        first: u32,
+        /// How many terms.
+        len: u32,
+    },
+    /// `a + b`.
+    Add(Value, Value),
+}
+
+/// Blocks of a packed layer, from which the kind of a rotation follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockGeometry {
+    /// Slots of one channel block; a multiple of it is an external step.
+    pub block: u32,
+    /// The largest `|dy*w + dx|` of a tap: an internal step is at most this. Below `block`.
+    pub reach: u32,
+}
+
+/// Whether a rotation aligns a kernel tap or channels (rotations in section 2 of the cost model).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RotationKind {
+    /// A shift inside a channel block.
+    Internal,
+    /// A shift by blocks, or a row swap.
+    External,
+}
+
+impl BlockGeometry {
+    /// The kind of `step`: computed, never declared. Any block offset makes it external.
+    #[must_use]
+    pub fn kind(&self, step: Step) -> RotationKind {
+        match step {
+            Step::Rotate(k) if k.unsigned_abs() <= self.reach => RotationKind::Internal,
+            Step::Rotate(_) | Step::SwapRows => RotationKind::External,
+        }
+    }
+}
+
+/// The instructions of one linear layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The layer's name.
+    pub layer: String,
+    /// Block structure of its input.
+    pub geometry: BlockGeometry,
+    /// How many ciphertexts come in: values `0..inputs`.
+    pub inputs: u32,
+    /// How many plaintexts are described: ids `0..plains`.
+    pub plains: u32,
+    /// Instruction `i` defines value `inputs + i`.
+    pub insts: Vec<Inst>,
+    /// Operands of the dot products.
+    pub terms: Vec<(Value, PlainId)>,
+    /// What goes back to the client.
+    pub outputs: Vec<Value>,
+}
+
+/// The whole network's instructions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circuit {
+    /// Ring degree N: slots of a ciphertext, in two rows of N/2.
+    pub ring: u32,
+    /// One segment a linear layer, in order of execution.
+    pub segments: Vec<Segment>,
+}
+
+/// Makes the slots of a layer's plaintexts when they are needed.
+pub trait PlainSource: Sync {
+    /// Writes the N signed slots of plaintext `id` into `slots`, row by row.
+    fn fill(&self, id: PlainId, slots: &mut [i64]);
+}

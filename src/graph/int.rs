@@ -1,0 +1,129 @@
+//! The quantised network: small integers, exact accumulators, one shift and clamp per activation.
+//!
+//! Pinned semantics: a linear layer computes its accumulator exactly; an activation computes
+//! `y = clamp((acc + 2^(k-1)) >> k, lo, hi)` (no rounding term for k = 0); additions align their
+//! operands by left shifts; an average pool is an integer sum whose divisor lives in the next scale.
+//! This graph is public to both parties; [`IntWeights`] belong to the server.
+
+use super::{Graph, Header, NodeId};
+use crate::layers::{Conv, Linear, PadChannels, Pool, Shuffle, Subsample};
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A closed range of integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Smallest value.
+    pub lo: i64,
+    /// Largest value.
+    pub hi: i64,
+}
+
+/// `clamp((acc + 2^(shift-1)) >> shift, lo, hi)`; without the rounding term for shift 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requant {
+    /// Right shift, 0..=62.
+    pub shift: u32,
+    /// Least result; 0 makes it a ReLU.
+    pub lo: i64,
+    /// Greatest result.
+    pub hi: i64,
+}
+
+impl Requant {
+    /// Applies it.
+    #[must_use]
+    pub fn apply(self, acc: i64) -> i64 {
+        let rounded = if self.shift == 0 { acc } else { (acc + (1 << (self.shift - 1))) >> self.shift };
+        rounded.clamp(self.lo, self.hi)
+    }
+}
+
+/// A layer of the quantised network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IntLayer {
+    /// The quantised image.
+    Input(Interval),
+    /// Convolution: an HE segment. Its bias is part of it.
+    Conv(Conv),
+    /// Fully connected: an HE segment. Its bias is part of it.
+    Linear(Linear),
+    /// Sum of operands, operand `i` shifted left by `shifts[i]`.
+    Add {
+        /// One a operand.
+        shifts: Vec<u32>,
+    },
+    /// Concatenation, operand `i` shifted left by `shifts[i]`.
+    Concat {
+        /// One a operand.
+        shifts: Vec<u32>,
+    },
+    /// Channel shuffle.
+    Shuffle(Shuffle),
+    /// Strided subsampling.
+    Subsample(Subsample),
+    /// Zero channels.
+    PadChannels(PadChannels),
+    /// Sum over windows (average pools).
+    SumPool(Pool),
+    /// Maximum over windows.
+    MaxPool(Pool),
+    /// Shift and clamp: identity, ReLU and ReLU6 differ by their bounds alone.
+    Requant(Requant),
+    /// `requant(a x^2 + b x + c)`.
+    Poly {
+        /// Of `x^2`.
+        a: i64,
+        /// Of `x`.
+        b: i64,
+        /// Constant.
+        c: i64,
+        /// What follows.
+        requant: Requant,
+    },
+    /// An image as features.
+    Flatten,
+}
+
+/// Weights of one linear layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerWeights {
+    /// `[out, in / g, kh, kw]` or `[out, in]`, row `o` is output channel `o`; within the layer's bits.
+    pub weight: Arc<Tensor<i8>>,
+    /// One an output channel, at the accumulator's scale.
+    pub bias: Arc<Vec<i64>>,
+}
+
+impl Eq for Tensor<i8> {}
+
+/// All weights of a network, by node. The server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntWeights(pub BTreeMap<NodeId, LayerWeights>);
+
+/// The quantised network. Public to both parties.
+#[derive(Clone, Debug)]
+pub struct IntNetwork {
+    /// The model's header.
+    pub header: Header,
+    /// The layers.
+    pub graph: Graph<IntLayer>,
+    /// Bounds of each node's values, by node id; proven if weights were known.
+    pub intervals: Vec<Interval>,
+    /// One step of the quantised input, in normalised units.
+    pub input_scale: f64,
+    /// One step of the output, in the model's units.
+    pub output_scale: f64,
+    /// Whether the bounds were taken from bit widths and fan-in for want of weights.
+    pub assumed: bool,
+}
+
+impl IntNetwork {
+    /// The largest magnitude of any value that is held as shares, which the plaintext prime must
+    /// exceed twice. The rounding term of the following activation is included.
+    #[must_use]
+    pub fn largest_accumulator(&self) -> u64 {
+        self.intervals.iter().map(|i| i.lo.unsigned_abs().max(i.hi.unsigned_abs())).max().unwrap_or(0)
+    }
+}

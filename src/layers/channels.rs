@@ -1,0 +1,74 @@
+//! Layers that only re-index: channel shuffle, subsampling, zero channels.
+
+use super::ShapeError;
+use crate::tensor::Shape;
+use serde::{Deserialize, Serialize};
+
+/// Channel shuffle: channels as a `groups x C/groups` matrix, transposed. Output channel
+/// `j * groups + i` is input channel `i * (C / groups) + j` (as in ShuffleNet).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shuffle {
+    /// Rows of the matrix.
+    pub groups: usize,
+}
+
+impl Shuffle {
+    pub(super) fn infer(self, x: &Shape) -> Result<Shape, ShapeError> {
+        if self.groups == 0 || !x.channels().is_multiple_of(self.groups) {
+            return Err(ShapeError::new(
+                "group-count",
+                format!("{} groups do not divide {} channels", self.groups, x.channels()),
+                "choose a divisor of the channel count",
+            ));
+        }
+        Ok(x.clone())
+    }
+
+    /// The input channel that output channel `o` of `channels` comes from.
+    #[must_use]
+    pub fn source(self, o: usize, channels: usize) -> usize {
+        (o % self.groups) * (channels / self.groups) + o / self.groups
+    }
+}
+
+/// Every `stride`-th pixel, starting at the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subsample {
+    /// Rows and columns of stride.
+    pub stride: (usize, usize),
+}
+
+impl Subsample {
+    pub(super) fn infer(self, x: &Shape) -> Result<Shape, ShapeError> {
+        let (c, h, w) = x.chw();
+        if !x.is_image() || self.stride.0 == 0 || self.stride.1 == 0 {
+            return Err(ShapeError::new(
+                "shape-mismatch",
+                format!("subsample wants an image and a stride of at least 1, found {x}"),
+                "apply it to an image [C, H, W]",
+            ));
+        }
+        Ok(Shape::image(c, h.div_ceil(self.stride.0), w.div_ceil(self.stride.1)))
+    }
+}
+
+/// Zero channels before and after those of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PadChannels {
+    /// Zero channels in front.
+    pub before: usize,
+    /// Zero channels behind.
+    pub after: usize,
+}
+
+impl PadChannels {
+    pub(super) fn infer(self, x: &Shape) -> Result<Shape, ShapeError> {
+        let (c, h, w) = x.chw();
+        let c = c.saturating_add(self.before).saturating_add(self.after);
+        let out = if x.is_image() { Shape::image(c, h, w) } else { Shape::flat(c) };
+        if out.elements() > crate::tensor::MAX_ELEMENTS {
+            return Err(ShapeError::new("limit", "more than 2^31 elements", "pad with fewer channels"));
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,48 @@
+//! Layers of several operands: sum and concatenation.
+
+use super::ShapeError;
+use crate::tensor::Shape;
+
+pub(super) fn infer_add(inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+    let [first, rest @ ..] = inputs else {
+        return Err(ShapeError::new("operand-count", "add takes two or more tensors", "pass at least two"));
+    };
+    if rest.is_empty() {
+        return Err(ShapeError::new(
+            "operand-count",
+            "add takes two or more tensors, found one",
+            "pass at least two",
+        ));
+    }
+    match rest.iter().find(|s| s != &first) {
+        Some(other) => Err(ShapeError::new(
+            "shape-mismatch",
+            format!("add wants equal shapes, found {first} and {other}"),
+            "match channels and stride of both branches, for instance by a 1x1 convolution on the skip",
+        )),
+        None => Ok((*first).clone()),
+    }
+}
+
+pub(super) fn infer_concat(inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+    let [first, rest @ ..] = inputs else {
+        return Err(ShapeError::new(
+            "operand-count",
+            "concat takes two or more tensors",
+            "pass at least two",
+        ));
+    };
+    let (_, h, w) = first.chw();
+    for other in rest {
+        let (_, oh, ow) = other.chw();
+        if (oh, ow) != (h, w) || other.is_image() != first.is_image() {
+            return Err(ShapeError::new(
+                "shape-mismatch",
+                format!("concat wants equal rows and columns, found {first} and {other}"),
+                "bring both to one resolution first",
+            ));
+        }
+    }
+    let c = inputs.iter().map(|s| s.channels()).sum();
+    Ok(if first.is_image() { Shape::image(c, h, w) } else { Shape::flat(c) })
+}

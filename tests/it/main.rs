@@ -1,0 +1,13 @@
+//! The one test binary.
+
+mod backends;
+mod cli;
+mod counts;
+mod diagnostics;
+mod examples;
+mod fuzz;
+mod inputs;
+mod kernels;
+mod language;
+mod protocol;
+mod quantise;
