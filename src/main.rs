@@ -1,1 +1,3 @@
+//! The `stria` command.
+
 fn main() {}

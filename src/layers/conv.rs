@@ -35,7 +35,7 @@ impl Conv {
         }
         let (c, h, w) = x.chw();
         let g = self.groups.count();
-        if g == 0 || c % g != 0 || self.out % g != 0 {
+        if g == 0 || !c.is_multiple_of(g) || !self.out.is_multiple_of(g) {
             return Err(ShapeError::new(
                 "group-count",
                 format!("{g} groups do not divide {c} input and {} output channels", self.out),
