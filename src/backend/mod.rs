@@ -5,6 +5,13 @@
 //! [`clear`] (plain slots, the counting model), `fhe_rs` (BFV of the crate `fhe`). No backend knows
 //! circuits or tensors.
 
+pub mod clear;
+mod counting;
+mod wire;
+
+pub use crate::params::SchemeParams;
+pub use counting::Counting;
+
 use crate::circuit::Step;
 use std::sync::Arc;
 
@@ -38,17 +45,6 @@ pub enum BackendError {
         /// The library's words.
         reason: String,
     },
-}
-
-/// Parameters of a scheme, public to both parties.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SchemeParams {
-    /// Ring degree N, a power of two.
-    pub ring: u32,
-    /// Plaintext prime t, 1 mod 2N.
-    pub plain_modulus: u64,
-    /// Bits of each ciphertext prime, special primes last.
-    pub modulus_bits: Vec<u32>,
 }
 
 /// The client's side: keys, encryption, decryption. Plaintexts are N slots in `0..t`, row by row.
@@ -93,6 +89,9 @@ pub trait Evaluator: Send + Sync + Sized {
     /// # Errors
     /// If the bytes are no keys of these parameters.
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError>;
+
+    /// The ring degree N: how many slots a ciphertext has.
+    fn ring(&self) -> usize;
 
     /// Reads a ciphertext sent by the client.
     ///
