@@ -1,7 +1,8 @@
 //! Average, global average and max pooling.
 
 use super::ShapeError;
-use crate::tensor::{Pad, Shape};
+use super::number::Number;
+use crate::tensor::{Pad, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// What a pool takes of its window.
@@ -41,6 +42,65 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Window, stride and padding, given the input's shape.
+    #[must_use]
+    pub fn window(&self, x: &Shape) -> ((usize, usize), (usize, usize), Pad) {
+        let (_, h, w) = x.chw();
+        match self.kind {
+            PoolKind::GlobalAverage => ((h, w), (h, w), Pad { h: 0, w: 0 }),
+            PoolKind::Average | PoolKind::Max => (self.kernel, self.stride, self.pad),
+        }
+    }
+
+    /// What an average divides its sum by, given the input's shape.
+    #[must_use]
+    pub fn divisor(&self, x: &Shape) -> usize {
+        let ((kh, kw), ..) = self.window(x);
+        kh * kw
+    }
+
+    /// The plain meaning.
+    pub(crate) fn apply(&self, x: &Tensor<f32>) -> Tensor<f32> {
+        match self.kind {
+            PoolKind::Max => self.max(x),
+            PoolKind::Average | PoolKind::GlobalAverage => {
+                #[expect(clippy::cast_precision_loss, reason = "windows are far below 2^24 pixels")]
+                let n = self.divisor(&x.shape) as f32;
+                self.sum(x).map(|v| v / n)
+            }
+        }
+    }
+
+    /// The sum over each window; padding counts as zeros.
+    pub(crate) fn sum<T: Number>(&self, x: &Tensor<T>) -> Tensor<T> {
+        self.reduce(x, |sum, v| sum.plus(v))
+    }
+
+    /// The maximum over each window; padding never wins.
+    pub(crate) fn max<T: Number>(&self, x: &Tensor<T>) -> Tensor<T> {
+        self.reduce(x, |max, v| if v > max { v } else { max })
+    }
+
+    fn reduce<T: Number>(&self, x: &Tensor<T>, join: impl Fn(T, T) -> T) -> Tensor<T> {
+        let (c, h, w) = x.shape.chw();
+        let ((kh, kw), (sh, sw), pad) = self.window(&x.shape);
+        let (rows, columns) = ((h + 2 * pad.h - kh) / sh + 1, (w + 2 * pad.w - kw) / sw + 1);
+        let clip = |at: usize, k: usize, pad: usize, n: usize| at.max(pad) - pad..(at + k - pad).min(n);
+        let mut data = Vec::with_capacity(c * rows * columns);
+        for plane in x.data.chunks((h * w).max(1)) {
+            for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+                let (ys, xs) = (clip(i * sh, kh, pad.h, h), clip(j * sw, kw, pad.w, w));
+                let values = ys.flat_map(|y| &plane[y * w + xs.start..y * w + xs.end]).copied();
+                data.push(values.reduce(&join).unwrap_or_default());
+            }
+        }
+        let shape = match self.kind {
+            PoolKind::GlobalAverage => Shape::flat(c),
+            PoolKind::Average | PoolKind::Max => Shape::image(c, rows, columns),
+        };
+        Tensor { shape, data }
+    }
+
     pub(super) fn infer(&self, x: &Shape) -> Result<Shape, ShapeError> {
         if !x.is_image() {
             return Err(ShapeError::new(
