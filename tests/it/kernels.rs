@@ -1,1 +1,593 @@
-//! To be written.
+//! Kernels against plain convolution: pack, run the segment on plain slots, unpack.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use stria::circuit::{Counts, Inst, PlainId, PlainSource, RotationKind, Segment, Step, count, verify};
+use stria::diag::Span;
+use stria::graph::{Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, WeightsDecl};
+use stria::kernels::{Kernel, KernelError};
+use stria::layers::{Conv, Linear};
+use stria::layout::{Image, Packing, Spread};
+use stria::lower::{galois_steps, lower};
+use stria::select::{PlanError, plan};
+use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
+
+/// Runs a segment on plain slots.
+fn run(segment: &Segment, plains: &impl PlainSource, ring: usize, inputs: Vec<Vec<i64>>) -> Vec<Vec<i64>> {
+    let half = ring / 2;
+    let mut values = inputs;
+    let mut plain = vec![0; ring];
+    for inst in &segment.insts {
+        let next = match *inst {
+            Inst::Automorphism { src, step } => {
+                let source = &values[src.0 as usize];
+                let from = |u: usize| match step {
+                    Step::SwapRows => (u + half) % ring,
+                    Step::Rotate(k) => {
+                        let turned = (u % half).cast_signed() + k as isize;
+                        u / half * half + turned.rem_euclid(half.cast_signed()).cast_unsigned()
+                    }
+                };
+                (0..ring).map(|u| source[from(u)]).collect()
+            }
+            Inst::Dot { first, len } => {
+                let mut sum = vec![0; ring];
+                for &(value, id) in &segment.terms[first as usize..][..len as usize] {
+                    plains.fill(id, &mut plain);
+                    for ((s, x), p) in sum.iter_mut().zip(&values[value.0 as usize]).zip(&plain) {
+                        *s += x * p;
+                    }
+                }
+                sum
+            }
+            Inst::Add(a, b) => {
+                values[a.0 as usize].iter().zip(&values[b.0 as usize]).map(|(a, b)| a + b).collect()
+            }
+        };
+        values.push(next);
+    }
+    segment.outputs.iter().map(|v| values[v.0 as usize].clone()).collect()
+}
+
+/// Numbers below 128 in magnitude, never 0, from a linear congruence.
+fn small_numbers(seed: u64, n: usize) -> Vec<i8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let byte = state.to_be_bytes()[0].cast_signed();
+        if byte == 0 { 1 } else { byte }
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// The definition of convolution. Also whether each output row meets any input at all.
+fn convolve(g: &ConvGeometry, x: &[i64], weights: &[i8]) -> (Vec<i64>, Vec<bool>) {
+    let (out_h, out_w) = g.out_size();
+    let (kh, kw) = g.kernel;
+    let columns = g.c_in / g.groups.count();
+    let mut y = vec![0; g.c_out * out_h * out_w];
+    let mut meets = vec![false; g.c_out * out_h];
+    for o in 0..g.c_out {
+        for i in 0..g.c_in {
+            let Some(column) = g.groups.column(o, i, g.c_in, g.c_out) else { continue };
+            for (ty, tx) in (0..kh).flat_map(|ty| (0..kw).map(move |tx| (ty, tx))) {
+                if !g.support.has((ty, tx), g.kernel, o, g.c_out) {
+                    continue;
+                }
+                let weight = i64::from(weights[((o * columns + column) * kh + ty) * kw + tx]);
+                for (oy, ox) in (0..out_h).flat_map(|oy| (0..out_w).map(move |ox| (oy, ox))) {
+                    let row = (oy * g.stride.0 + ty).checked_sub(g.pad.h).filter(|&r| r < g.h);
+                    let col = (ox * g.stride.1 + tx).checked_sub(g.pad.w).filter(|&c| c < g.w);
+                    if let (Some(row), Some(col)) = (row, col) {
+                        meets[o * out_h + oy] = true;
+                        y[(o * out_h + oy) * out_w + ox] += weight * x[(i * g.h + row) * g.w + col];
+                    }
+                }
+            }
+        }
+    }
+    (y, meets)
+}
+
+/// `element` and `pack` tell the same; what is packed unpacks.
+fn check_packing(packing: &Packing) {
+    let marks: Vec<u64> = (1..=packing.elements() as u64).collect();
+    let packed = packing.pack(&marks);
+    assert_eq!(packed.len(), packing.ciphertexts());
+    let mut held = BTreeSet::new();
+    for (ct, slots) in packed.iter().enumerate() {
+        assert_eq!(slots.len(), packing.ring());
+        for (slot, &mark) in slots.iter().enumerate() {
+            let element = packing.element(ct, slot);
+            assert_eq!(element.map_or(0, |e| e as u64 + 1), mark, "{packing}: ciphertext {ct}, slot {slot}");
+            held.extend(element);
+        }
+    }
+    let unpacked = packing.unpack(&packed);
+    for (element, &mark) in unpacked.iter().enumerate() {
+        assert_eq!(mark, if held.contains(&element) { element as u64 + 1 } else { 0 });
+    }
+}
+
+/// Packs `x`, runs the kernel, unpacks; verifies the segment on the way.
+fn execute(kernel: &Kernel, x: &[i64], weights: &Tensor<i8>) -> (Vec<i64>, Segment) {
+    check_packing(kernel.input());
+    check_packing(kernel.output());
+    let ring = kernel.input().ring();
+    let segment = kernel.emit("layer");
+    verify(&segment, u32::try_from(ring).unwrap()).unwrap();
+    let unsigned: Vec<u64> = x.iter().map(|v| v.cast_unsigned()).collect();
+    let signed = |ct: Vec<u64>| -> Vec<i64> { ct.into_iter().map(u64::cast_signed).collect() };
+    let inputs: Vec<_> = kernel.input().pack(&unsigned).into_iter().map(signed).collect();
+    assert_eq!(inputs.len(), segment.inputs as usize);
+    let plains = kernel.plains(weights).unwrap();
+    let mut slots = vec![0; ring];
+    for id in 0..segment.plains {
+        plains.fill(PlainId(id), &mut slots);
+        assert!(slots.iter().any(|&s| s != 0), "plaintext {id} is zero by declaration");
+    }
+    let outputs: Vec<Vec<u64>> = run(&segment, &plains, ring, inputs)
+        .into_iter()
+        .map(|ct| ct.into_iter().map(i64::cast_unsigned).collect())
+        .collect();
+    assert_eq!(outputs.len(), kernel.output().ciphertexts());
+    (kernel.output().unpack(&outputs).into_iter().map(u64::cast_signed).collect(), segment)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    geometry: ConvGeometry,
+    ring: usize,
+    seed: u64,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let side = || prop_oneof![1..=4_usize, 5..=12_usize];
+    let channels = (1..=20_usize, 1..=20_usize, 1..=5_usize);
+    let maps = (side(), side(), (1..=5_usize, 1..=5_usize), (1..=3_usize, 1..=3_usize));
+    let pads = (prop_oneof![Just(None), (0..=3_usize, 0..=3_usize).prop_map(Some)], 6..=10_u32);
+    (channels, maps, pads, 0..5_usize, 0..4_usize, any::<u64>()).prop_map(
+        |((a, b, g), (h, w, kernel, stride), (pad, log), grouping, support, seed)| {
+            let same = Pad { h: kernel.0 / 2, w: kernel.1 / 2 };
+            let pad = pad.map_or(same, |(h, w)| Pad { h, w });
+            let (small_a, small_b) = (a.div_ceil(5), b.div_ceil(5));
+            let (c_in, c_out, groups) = match grouping {
+                0 | 1 => (a, b, Groups::Dense),
+                2 => (g * small_a, g * small_b, Groups::Contiguous(g)),
+                3 => (g * small_a, g * small_b, Groups::Striped(g)),
+                _ => (a, a, Groups::Contiguous(a)),
+            };
+            let support = [Support::Full, Support::Full, Support::Cross, Support::Strips][support];
+            let kernel = (kernel.0.min(h + 2 * pad.h), kernel.1.min(w + 2 * pad.w));
+            let geometry = ConvGeometry { c_in, c_out, h, w, kernel, stride, pad, groups, support };
+            Case { geometry, ring: 1 << log, seed }
+        },
+    )
+}
+
+/// How often each regime occurred.
+#[derive(Default)]
+struct Coverage(BTreeMap<&'static str, usize>);
+
+impl Coverage {
+    fn note(&mut self, regime: &'static str, occurs: bool) {
+        *self.0.entry(regime).or_default() += usize::from(occurs);
+    }
+
+    fn require(&self, least: usize) {
+        for (regime, &times) in &self.0 {
+            assert!(times >= least, "{regime}: only {times} cases; all: {:?}", self.0);
+        }
+    }
+}
+
+fn image(packing: &Packing) -> &Image {
+    match packing {
+        Packing::Image(image) => image,
+        Packing::Features(_) => unreachable!("convolutions pack images"),
+    }
+}
+
+/// The external rotations of a dense convolution, by section 3 of the cost model.
+fn dense_external(g: &ConvGeometry, kernel: &Kernel) -> u64 {
+    let capacity = image(kernel.input()).grid.blocks();
+    let meet = capacity.min(g.c_in.next_power_of_two());
+    let diagonals = meet.min(g.c_out.next_power_of_two());
+    let outputs = g.c_out.div_ceil(capacity);
+    outputs as u64 * (diagonals as u64 - 1 + u64::from((meet / diagonals).ilog2()))
+}
+
+fn note_conv(coverage: &mut Coverage, case: &Case, kernel: &Kernel, segment: &Segment) {
+    let (input, output) = (image(kernel.input()), image(kernel.output()));
+    let tiles = input.grid.tiles;
+    let (counts, g) = (count(segment), &case.geometry);
+    let swaps = |i: &&Inst| matches!(i, Inst::Automorphism { step: Step::SwapRows, .. });
+    let dense = g.groups == Groups::Dense;
+    let external = counts.external > 0;
+    let taps = g.kernel.0 * g.kernel.1;
+    coverage.note("tiles", tiles.is_some());
+    coverage.note("several tile pairs", input.grid.pairs() > 1);
+    coverage.note("halo", tiles.is_some_and(|t| t.lead > 0 && t.trail > 0));
+    coverage.note("an odd number of tiles", tiles.is_some_and(|t| t.count % 2 == 1));
+    coverage.note("tiled phases", tiles.is_some() && input.phases.len() > 1);
+    coverage.note("phases", input.phases.len() > 1);
+    coverage.note("unread phases", input.phases.len() < g.stride.0 * g.stride.1);
+    coverage.note("replication", matches!(input.spread, Spread::Replicated { .. }));
+    coverage.note("swap", segment.insts.iter().any(|i| swaps(&i)));
+    coverage.note("fold", dense && tiles.is_none() && g.c_out.next_power_of_two() * 2 <= g.c_in);
+    coverage.note("several inputs", input.parts() > 1 && tiles.is_none());
+    coverage.note("several outputs", output.parts() > 1 && tiles.is_none());
+    coverage.note("free of external rotations though several blocks meet", !external && g.c_in > 1);
+    coverage.note("both kinds", external && counts.internal > 0);
+    coverage.note("grouped", g.groups.count() > 1);
+    coverage.note("strips", g.support == Support::Strips && taps > 1);
+    coverage.note("cross", g.support == Support::Cross && g.kernel.0.min(g.kernel.1) > 2);
+    coverage.note("output larger than input", g.out_size().0 > g.h);
+    coverage.note(
+        "coinciding taps",
+        dense
+            && g.support == Support::Full
+            && tiles.is_none()
+            && g.stride == (1, 1)
+            && g.out_size() == (g.h, g.w)
+            && g.h >= g.kernel.0
+            && counts.internal < (input.parts() * (taps - 1)) as u64,
+    );
+}
+
+/// Counts and order of instructions that hold for any convolution.
+fn check_conv_counts(case: &Case, kernel: &Kernel, segment: &Segment) {
+    let (counts, g) = (count(segment), &case.geometry);
+    let tiled = image(kernel.input()).grid.tiles.is_some();
+    if tiled {
+        assert_eq!(counts.external, 0);
+    } else if g.groups == Groups::Dense {
+        assert_eq!(counts.external, dense_external(g, kernel));
+    }
+    assert!(counts.internal <= u64::from(segment.inputs) * (g.kernel.0 * g.kernel.1) as u64);
+    let mut internal_sources = BTreeSet::new();
+    for inst in &segment.insts {
+        if let Inst::Automorphism { src, step } = inst {
+            let tap = src.0 < segment.inputs;
+            let kind = if tap { RotationKind::Internal } else { RotationKind::External };
+            assert_eq!(segment.geometry.kind(*step), kind, "{step:?} of {src}");
+            internal_sources.extend(tap.then_some(*src));
+        }
+    }
+    assert_eq!(counts.hoisted_groups, internal_sources.len() as u64 + counts.external);
+    assert_eq!(counts.plain_mults, u64::from(segment.plains));
+}
+
+#[test]
+fn convolutions_equal_their_definition() {
+    let coverage = RefCell::new(Coverage::default());
+    let refused = RefCell::new(0_usize);
+    let config = Config { cases: 1500, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new_with_rng(config.clone(), deterministic(&config)).run(&cases(), |case| {
+        let g = &case.geometry;
+        let columns = g.c_in / g.groups.count();
+        let shape = Shape::of(&[g.c_out, columns, g.kernel.0, g.kernel.1]);
+        let weights = Tensor { data: small_numbers(case.seed, shape.elements()), shape };
+        let x: Vec<i64> = small_numbers(!case.seed, g.c_in * g.h * g.w).into_iter().map(i64::from).collect();
+        let (expected, meets) = convolve(g, &x, &weights.data);
+        match Kernel::conv(g, case.ring) {
+            Ok(kernel) => {
+                let (found, segment) = execute(&kernel, &x, &weights);
+                prop_assert_eq!(found, expected);
+                check_conv_counts(&case, &kernel, &segment);
+                note_conv(&mut coverage.borrow_mut(), &case, &kernel, &segment);
+            }
+            Err(KernelError::TileTooLarge { rows, width, half }) => {
+                *refused.borrow_mut() += 1;
+                prop_assert!(rows * width > half && half == case.ring / 2);
+            }
+            Err(KernelError::NoTerm(_)) => {
+                *refused.borrow_mut() += 1;
+                prop_assert!(meets.contains(&false));
+            }
+            Err(other) => return Err(TestCaseError::fail(format!("refused: {other}"))),
+        }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    coverage.borrow().require(10);
+    assert!(*refused.borrow() < 150, "{} cases were refused", refused.borrow());
+}
+
+fn deterministic(config: &Config) -> proptest::test_runner::TestRng {
+    proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm)
+}
+
+#[test]
+fn linear_layers_equal_their_definition() {
+    let coverage = RefCell::new(Coverage::default());
+    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    let sizes = (1..=200_usize, prop_oneof![1..=8_usize, 9..=200_usize], 6..=10_u32, any::<u64>());
+    let outcome = TestRunner::new_with_rng(config.clone(), deterministic(&config)).run(&sizes, |case| {
+        let (inputs, outputs, log, seed) = case;
+        let ring = 1 << log;
+        let kernel = Kernel::linear(inputs, outputs, ring).unwrap();
+        let weights =
+            Tensor { shape: Shape::of(&[outputs, inputs]), data: small_numbers(seed, inputs * outputs) };
+        let x: Vec<i64> = small_numbers(!seed, inputs).into_iter().map(i64::from).collect();
+        let row = |row: &[i8]| row.iter().zip(&x).map(|(w, x)| i64::from(*w) * x).sum::<i64>();
+        let expected: Vec<i64> = weights.data.chunks(inputs).map(row).collect();
+        let (found, segment) = execute(&kernel, &x, &weights);
+        prop_assert_eq!(found, expected);
+
+        let counts = count(&segment);
+        let period = inputs.next_power_of_two().min(ring / 2);
+        let diagonals = (period * outputs.next_power_of_two().min(ring)).div_ceil(ring);
+        prop_assert_eq!(counts.internal, 0);
+        if outputs <= ring {
+            let folds = u64::from((period / diagonals).ilog2());
+            prop_assert_eq!(counts.external, diagonals as u64 - 1 + folds);
+            prop_assert_eq!(counts.plain_mults, diagonals as u64 * u64::from(segment.inputs));
+        }
+        let coverage = &mut coverage.borrow_mut();
+        coverage.note("one diagonal", diagonals == 1);
+        coverage.note("several diagonals and a fold", diagonals > 1 && diagonals < period);
+        coverage.note("several inputs", segment.inputs > 1);
+        coverage.note("several outputs", segment.outputs.len() > 1);
+        coverage.note("ragged sizes", !inputs.is_power_of_two() && !outputs.is_power_of_two());
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    coverage.borrow().require(10);
+}
+
+fn dense(c_in: usize, c_out: usize, size: usize, kernel: usize) -> ConvGeometry {
+    ConvGeometry {
+        c_in,
+        c_out,
+        h: size,
+        w: size,
+        kernel: (kernel, kernel),
+        stride: (1, 1),
+        pad: Pad { h: kernel / 2, w: kernel / 2 },
+        groups: Groups::Dense,
+        support: Support::Full,
+    }
+}
+
+fn counts_of(g: &ConvGeometry, ring: usize) -> Counts {
+    count(&Kernel::conv(g, ring).unwrap().emit("layer"))
+}
+
+#[test]
+fn striped_and_depthwise_layers_need_no_external_rotation() {
+    // 16x16 at N = 8192: 32 blocks. 128 channels in 32 stripes: 4 x 4 ciphertexts, 9 taps.
+    let stripes = ConvGeometry { groups: Groups::Striped(32), ..dense(128, 128, 16, 3) };
+    let striped = counts_of(&stripes, 8192);
+    assert_eq!((striped.internal, striped.external, striped.plain_mults), (4 * 8, 0, 9 * 4 * 4));
+    let cross = counts_of(&ConvGeometry { support: Support::Cross, ..stripes }, 8192);
+    assert_eq!((cross.internal, cross.external, cross.plain_mults), (4 * 4, 0, 5 * 4 * 4));
+    let strips = counts_of(&ConvGeometry { support: Support::Strips, ..stripes }, 8192);
+    assert_eq!((strips.internal, strips.external, strips.plain_mults), (4 * 4, 0, 3 * 4 * 4));
+    let pointwise = counts_of(&ConvGeometry { groups: Groups::Striped(32), ..dense(128, 256, 16, 1) }, 8192);
+    assert_eq!((pointwise.rotations(), pointwise.plain_mults), (0, 4 * 8));
+    let depthwise = ConvGeometry { groups: Groups::Contiguous(128), ..dense(128, 128, 16, 3) };
+    let depthwise = counts_of(&depthwise, 8192);
+    assert_eq!((depthwise.internal, depthwise.external, depthwise.plain_mults), (4 * 8, 0, 9 * 4));
+}
+
+/// Depthwise strips: each ciphertext of the first half turns by row taps only, the others by column taps.
+#[test]
+fn a_rotation_that_no_term_reads_is_not_emitted() {
+    let depthwise = ConvGeometry { groups: Groups::Contiguous(128), ..dense(128, 128, 16, 3) };
+    let strips = ConvGeometry { support: Support::Strips, ..depthwise };
+    let segment = Kernel::conv(&strips, 8192).unwrap().emit("layer");
+    let steps = |ct: u32| -> Vec<Step> {
+        let of_input = segment.insts.iter().filter_map(|i| match i {
+            Inst::Automorphism { src, step } if src.0 == ct => Some(*step),
+            Inst::Automorphism { .. } | Inst::Dot { .. } | Inst::Add(..) => None,
+        });
+        let mut steps: Vec<Step> = of_input.collect();
+        steps.sort_unstable();
+        steps
+    };
+    assert_eq!(steps(0), [Step::Rotate(-1), Step::Rotate(1)]);
+    assert_eq!(steps(3), [Step::Rotate(-16), Step::Rotate(16)]);
+    assert_eq!(count(&segment).rotations(), 4 * 2);
+}
+
+/// Horner's bracketing: a dense layer's diagonals use two keys and the row swap, not one key each.
+#[test]
+fn diagonals_share_galois_keys() {
+    let segment = Kernel::conv(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
+    let steps = |internal: bool| -> BTreeSet<Step> {
+        let of_kind = segment.insts.iter().filter_map(|i| match i {
+            Inst::Automorphism { src, step } => ((src.0 < segment.inputs) == internal).then_some(*step),
+            Inst::Dot { .. } | Inst::Add(..) => None,
+        });
+        of_kind.collect()
+    };
+    assert_eq!(count(&segment).external, 63);
+    assert_eq!(steps(true).len(), 8);
+    assert_eq!(steps(false), BTreeSet::from([Step::Rotate(64), Step::Rotate(64 * 8)]));
+}
+
+#[test]
+fn layouts_tell_what_they_are() {
+    let shown = |g: &ConvGeometry, ring| {
+        let kernel = Kernel::conv(g, ring).unwrap();
+        (kernel.channel_capacity(), kernel.input().to_string(), kernel.output().to_string())
+    };
+    let text = |capacity, input: &str, output: &str| (capacity, input.to_owned(), output.to_owned());
+    assert_eq!(
+        shown(&dense(3, 16, 32, 3), 8192),
+        text(
+            8,
+            "8 blocks of 1024 (32x32), channels repeated every 4, 1 ciphertext",
+            "8 blocks of 1024 (32x32), 2 ciphertexts"
+        )
+    );
+    let stem = ConvGeometry { stride: (2, 2), pad: Pad { h: 3, w: 3 }, ..dense(3, 64, 224, 7) };
+    assert_eq!(
+        shown(&stem, 8192),
+        text(
+            0,
+            "4 tiles of 33 rows (112x112), two a ciphertext, 4 phases of stride 2x2, 24 ciphertexts",
+            "4 tiles of 33 rows (112x112), two a ciphertext, 128 ciphertexts"
+        )
+    );
+    let projection = ConvGeometry { stride: (2, 2), ..dense(64, 128, 56, 1) };
+    assert_eq!(
+        shown(&projection, 8192),
+        text(
+            8,
+            "8 blocks of 1024 (28x28), 1 phase of stride 2x2, 8 ciphertexts",
+            "8 blocks of 1024 (28x28), 16 ciphertexts"
+        )
+    );
+    let linear = Kernel::linear(512, 1000, 8192).unwrap();
+    assert_eq!(linear.input().to_string(), "16 copies of 512 features, 1 ciphertext");
+    assert_eq!(linear.output().to_string(), "16 segments of 64 features, one every 512 slots, 1 ciphertext");
+}
+
+#[test]
+fn impossible_layers_are_refused() {
+    let g = dense(4, 4, 8, 3);
+    assert_eq!(Kernel::conv(&g, 100), Err(KernelError::Ring(100)));
+    assert_eq!(Kernel::linear(4, 4, 32), Err(KernelError::Ring(32)));
+    let what = |g: &ConvGeometry| match Kernel::conv(g, 8192) {
+        Err(KernelError::Size { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(what(&ConvGeometry { c_in: 0, ..g }), "input channels");
+    assert_eq!(what(&ConvGeometry { stride: (1, 0), ..g }), "column stride");
+    assert_eq!(what(&ConvGeometry { kernel: (11, 1), ..g }), "kernel height");
+    assert_eq!(what(&ConvGeometry { groups: Groups::Striped(3), ..g }), "groups");
+    assert_eq!(what(&ConvGeometry { groups: Groups::Contiguous(0), ..g }), "groups");
+    assert_eq!(what(&ConvGeometry { pad: Pad { h: usize::MAX, w: 1 }, ..g }), "row padding");
+    let wide = Kernel::conv(&dense(1, 1, 600, 3), 2048).unwrap_err();
+    assert_eq!(wide, KernelError::TileTooLarge { rows: 3, width: 600, half: 1024 });
+    assert!(wide.to_string().contains("use a larger ring, at least 4096"), "{wide}");
+    // The middle tap, all that a 1x1 cross of a 3x3 kernel leaves to row 0, falls into the padding.
+    let unreached = ConvGeometry {
+        h: 1,
+        kernel: (3, 1),
+        stride: (3, 1),
+        pad: Pad { h: 2, w: 0 },
+        support: Support::Strips,
+        ..dense(1, 2, 4, 3)
+    };
+    assert!(Kernel::conv(&unreached, 64).is_ok());
+    let unreached = ConvGeometry { c_out: 200, groups: Groups::Dense, ..unreached };
+    assert_eq!(Kernel::conv(&unreached, 64), Err(KernelError::NoTerm(0)));
+    let limit = KernelError::TooLarge { limit: 1 << 24 };
+    assert_eq!(Kernel::conv(&dense(1 << 16, 1 << 16, 8, 3), 64), Err(limit.clone()));
+    assert_eq!(Kernel::linear(1 << 30, 1 << 30, 64), Err(limit));
+    let kernel = Kernel::conv(&g, 1024).unwrap();
+    let weights = Tensor::zeros(Shape::of(&[4, 4, 3, 2]));
+    assert_eq!(
+        kernel.plains(&weights).err(),
+        Some(KernelError::Weights { found: weights.shape.clone(), expected: Shape::of(&[4, 4, 3, 3]) })
+    );
+}
+
+/// image -> conv `stem` -> flatten -> linear `head`.
+fn network(size: usize, ring: u32) -> IntNetwork {
+    let conv = Conv {
+        out: 2,
+        kernel: (3, 3),
+        support: Support::Full,
+        stride: (1, 1),
+        pad: Pad { h: 1, w: 1 },
+        groups: Groups::Dense,
+        bias: None,
+    };
+    let layers = [
+        ("image", IntLayer::Input(Interval { lo: -128, hi: 127 }), Shape::image(2, size, size)),
+        ("stem", IntLayer::Conv(conv), Shape::image(2, size, size)),
+        ("flatten", IntLayer::Flatten, Shape::flat(2 * size * size)),
+        ("head", IntLayer::Linear(Linear { out: 3, bias: None }), Shape::flat(3)),
+    ];
+    let mut graph = Graph::default();
+    let mut last: Option<NodeId> = None;
+    for (name, layer, shape) in layers {
+        let node = Node {
+            name: name.to_owned(),
+            block: None,
+            layer,
+            shape,
+            span: Span::default(),
+            quant: Default::default(),
+        };
+        last = graph.add(node, last.as_slice()).ok();
+    }
+    graph.set_output(last.unwrap());
+    let input = InputSpec { scale: 1.0, mean: vec![0.0; 2], std: vec![1.0; 2], pad: 0 };
+    let header = Header {
+        name: "tiny".to_owned(),
+        ring,
+        weights: WeightsDecl::None,
+        calibration: None,
+        weight_bits: 8,
+        activation_bits: 8,
+        input,
+    };
+    IntNetwork { header, graph, intervals: Vec::new(), input_scale: 1.0, output_scale: 1.0, assumed: true }
+}
+
+#[test]
+fn a_plan_lowers_to_a_verified_circuit() {
+    let plan = plan(&network(2, 64), 64).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "plan: ring 64
+
+layer stem (node 1): output-rotation
+  in  16 blocks of 4 (2x2), channels repeated every 2, 1 ciphertext
+  out 16 blocks of 4 (2x2), 1 ciphertext
+
+layer head (node 3): hybrid-diagonals
+  in  8 copies of 8 features, 1 ciphertext
+  out 8 segments of 1 features, one every 8 slots, 1 ciphertext
+"
+    );
+    let circuit = lower(&plan).unwrap();
+    assert_eq!(
+        circuit.to_string(),
+        "circuit: ring 64
+
+segment stem: inputs 1, plaintexts 14, block 4, reach 3
+  v1 = rotate v0, 1 (internal)
+  v2 = rotate v0, 2 (internal)
+  v3 = rotate v0, 3 (internal)
+  v4 = rotate v0, -3 (internal)
+  v5 = rotate v0, -2 (internal)
+  v6 = rotate v0, -1 (internal)
+  v7 = dot [v0*p0, v1*p1, v2*p2, v3*p3, v4*p4, v5*p5, v6*p6]
+  v8 = dot [v0*p7, v1*p8, v2*p9, v3*p10, v4*p11, v5*p12, v6*p13]
+  v9 = rotate v7, 4 (external)
+  v10 = add v8, v9
+  return v10
+
+segment head: inputs 1, plaintexts 1, block 1, reach 0
+  v1 = dot [v0*p0]
+  v2 = rotate v1, 1 (external)
+  v3 = add v1, v2
+  v4 = rotate v3, 2 (external)
+  v5 = add v3, v4
+  v6 = rotate v5, 4 (external)
+  v7 = add v5, v6
+  return v7
+"
+    );
+    let steps: Vec<Step> = [-3, -2, -1, 1, 2, 3, 4].map(Step::Rotate).to_vec();
+    assert_eq!(galois_steps(&circuit), steps);
+}
+
+#[test]
+fn a_layer_without_a_kernel_is_named() {
+    let error = plan(&network(100, 128), 128).unwrap_err();
+    assert!(matches!(&error, PlanError::Kernel { layer, .. } if layer == "stem"));
+    assert_eq!(
+        error.to_string(),
+        "layer `stem`: 3 image rows of 100 pixels, the least that a tile needs, exceed the 64 slots of a row; \
+         use a larger ring, at least 1024"
+    );
+}
