@@ -35,10 +35,10 @@ pub fn lower(plan: &Plan) -> Result<Circuit, LowerError> {
     Ok(Circuit { ring: plan.ring, segments })
 }
 
-/// The automorphisms that `circuit` uses, sorted: one Galois key each.
+/// The automorphisms that `segments` use, sorted: one Galois key each.
 #[must_use]
-pub fn galois_steps(circuit: &Circuit) -> Vec<Step> {
-    let insts = circuit.segments.iter().flat_map(|s| &s.insts);
+pub fn galois_steps(segments: &[Segment]) -> Vec<Step> {
+    let insts = segments.iter().flat_map(|s| &s.insts);
     let steps: BTreeSet<Step> = insts
         .filter_map(|inst| match inst {
             Inst::Automorphism { step, .. } => Some(*step),

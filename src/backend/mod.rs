@@ -48,7 +48,7 @@ pub enum BackendError {
 }
 
 /// The client's side: keys, encryption, decryption. Plaintexts are N slots in `0..t`, row by row.
-pub trait ClientKeys: Send + Sized {
+pub trait ClientKeys: Send + Sync + Sized {
     /// Fresh keys from the operating system's randomness.
     ///
     /// # Errors

@@ -7,11 +7,13 @@
 
 mod build;
 mod count;
+mod depth;
 mod print;
 mod verify;
 
 pub use build::Builder;
 pub use count::{Counts, count};
+pub use depth::depth;
 pub use verify::{CircuitError, verify};
 
 use serde::{Deserialize, Serialize};

@@ -234,9 +234,9 @@ fn width(x: &Tensor<i64>, weights: &LayerWeights, wanted: &Shape, out: usize) ->
     let rows = data.chunks((data.len() / out.max(1)).max(1));
     let row = rows.map(|row| row.iter().map(|w| u128::from(w.unsigned_abs())).sum()).max().unwrap_or(0);
     let bound = row * u128::from(largest(&x.data)) + u128::from(largest(&weights.bias));
-    if bound <= i32::MAX.unsigned_abs().into() {
+    if bound <= u128::from(i32::MAX.unsigned_abs()) {
         Ok(Width::Narrow)
-    } else if bound <= MAX_VALUE.unsigned_abs().into() {
+    } else if bound <= u128::from(MAX_VALUE.unsigned_abs()) {
         Ok(Width::Wide)
     } else {
         Err(Fault::Overflow)

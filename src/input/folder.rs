@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Labels are there if every name begins with a number and `_`, absent if none does.
 pub(super) fn load(frame: &Frame<'_>) -> Result<Data, InputError> {
     let paths = list(frame)?;
-    let classes: Vec<Option<usize>> = paths.iter().map(|path| class(path)).collect();
+    let classes: Vec<Option<usize>> = paths.iter().map(|path| class_of_name(path)).collect();
     let labels = if classes.iter().all(Option::is_none) {
         None
     } else {
@@ -41,8 +41,9 @@ fn list(frame: &Frame<'_>) -> Result<Vec<PathBuf>, InputError> {
     Ok(paths)
 }
 
-/// The number before the first `_` of the file's name.
-fn class(path: &Path) -> Option<usize> {
+/// The class that a file's name tells: the number before the first `_`.
+#[must_use]
+pub fn class_of_name(path: &Path) -> Option<usize> {
     let name = path.file_name()?.to_str()?;
     let (digits, _) = name.split_once('_')?;
     digits.parse().ok()

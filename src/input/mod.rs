@@ -27,6 +27,7 @@ mod safetensors;
 
 pub use error::{InputError, NpyFault, SafetensorsFault};
 pub use file::write_atomically;
+pub use folder::class_of_name;
 pub use safetensors::SafetensorsWeights;
 
 use crate::graph::InputSpec;

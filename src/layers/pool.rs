@@ -4,6 +4,7 @@ use super::ShapeError;
 use super::number::Number;
 use crate::tensor::{Pad, Shape, Tensor};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What a pool takes of its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,20 +43,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Window, stride and padding, given the input's shape.
-    #[must_use]
-    pub fn window(&self, x: &Shape) -> ((usize, usize), (usize, usize), Pad) {
-        let (_, h, w) = x.chw();
-        match self.kind {
-            PoolKind::GlobalAverage => ((h, w), (h, w), Pad { h: 0, w: 0 }),
-            PoolKind::Average | PoolKind::Max => (self.kernel, self.stride, self.pad),
-        }
-    }
-
     /// What an average divides its sum by, given the input's shape.
     #[must_use]
     pub fn divisor(&self, x: &Shape) -> usize {
-        let ((kh, kw), ..) = self.window(x);
+        let (_, h, w) = x.chw();
+        let (kh, kw) = self.windows((h, w)).kernel;
         kh * kw
     }
 
@@ -83,16 +75,14 @@ impl Pool {
 
     fn reduce<T: Number>(&self, x: &Tensor<T>, join: impl Fn(T, T) -> T) -> Tensor<T> {
         let (c, h, w) = x.shape.chw();
-        let ((kh, kw), (sh, sw), pad) = self.window(&x.shape);
-        let (rows, columns) = ((h + 2 * pad.h - kh) / sh + 1, (w + 2 * pad.w - kw) / sw + 1);
-        let clip = |at: usize, k: usize, pad: usize, n: usize| at.max(pad) - pad..(at + k - pad).min(n);
+        let windows = self.windows((h, w));
+        let (rows, columns) = windows.count();
         let mut data = Vec::with_capacity(c * rows * columns);
         for plane in x.data.chunks((h * w).max(1)) {
-            for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
-                let (ys, xs) = (clip(i * sh, kh, pad.h, h), clip(j * sw, kw, pad.w, w));
+            data.extend(windows.positions().map(|(ys, xs)| {
                 let values = ys.flat_map(|y| &plane[y * w + xs.start..y * w + xs.end]).copied();
-                data.push(values.reduce(&join).unwrap_or_default());
-            }
+                values.reduce(&join).unwrap_or_default()
+            }));
         }
         let shape = match self.kind {
             PoolKind::GlobalAverage => Shape::flat(c),
@@ -130,5 +120,55 @@ impl Pool {
             ));
         }
         Ok(Shape::image(c, (ph - kh) / sh + 1, (pw - kw) / sw + 1))
+    }
+}
+
+/// A pool's windows over a map of known size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    map: (usize, usize),
+    kernel: (usize, usize),
+    stride: (usize, usize),
+    pad: Pad,
+}
+
+impl Pool {
+    /// The windows over a map of `h x w` pixels.
+    #[must_use]
+    pub fn windows(&self, map: (usize, usize)) -> Windows {
+        match self.kind {
+            PoolKind::GlobalAverage => Windows { map, kernel: map, stride: (1, 1), pad: Pad { h: 0, w: 0 } },
+            PoolKind::Average | PoolKind::Max => {
+                Windows { map, kernel: self.kernel, stride: self.stride, pad: self.pad }
+            }
+        }
+    }
+}
+
+impl Windows {
+    /// Rows and columns of windows.
+    #[must_use]
+    pub fn count(self) -> (usize, usize) {
+        let along = |size: usize, kernel: usize, stride: usize, pad: usize| {
+            (size + 2 * pad).checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
+        };
+        (
+            along(self.map.0, self.kernel.0, self.stride.0, self.pad.h),
+            along(self.map.1, self.kernel.1, self.stride.1, self.pad.w),
+        )
+    }
+
+    /// Rows and columns of each window inside the map, windows in row-major order.
+    pub fn positions(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let span = |i: usize, size: usize, kernel: usize, stride: usize, pad: usize| {
+            let start = i * stride;
+            start.saturating_sub(pad).min(size)..(start + kernel).saturating_sub(pad).min(size)
+        };
+        let (rows, columns) = self.count();
+        (0..rows).flat_map(move |i| {
+            let ys = span(i, self.map.0, self.kernel.0, self.stride.0, self.pad.h);
+            let xs = move |j| span(j, self.map.1, self.kernel.1, self.stride.1, self.pad.w);
+            (0..columns).map(move |j| (ys.clone(), xs(j)))
+        })
     }
 }

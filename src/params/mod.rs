@@ -156,6 +156,19 @@ pub fn require_security(params: &SchemeParams) -> Result<(), ParamsError> {
     if bits <= limit { Ok(()) } else { Err(ParamsError::Insecure { ring: params.ring, bits, limit }) }
 }
 
+/// Refuses a plaintext prime that does not exceed twice `largest_accumulator`.
+///
+/// # Errors
+/// [`ParamsError::PlainTooSmall`].
+pub fn require_plain(params: &SchemeParams, largest_accumulator: u64) -> Result<(), ParamsError> {
+    let doubled = largest_accumulator.saturating_mul(2);
+    if params.plain_modulus > doubled {
+        return Ok(());
+    }
+    let (bits, needed) = (bit_length(params.plain_modulus), bit_length(doubled));
+    Err(ParamsError::PlainTooSmall { bits, largest_accumulator, needed })
+}
+
 /// Refuses parameters whose parts do not fit each other; says nothing about security.
 ///
 /// # Errors
