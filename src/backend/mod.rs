@@ -2,11 +2,14 @@
 //!
 //! The client's side ([`ClientKeys`]) holds the secret key; the server's ([`Evaluator`]) cannot:
 //! it is made from the bytes of the evaluation keys alone. Ciphertexts cross as bytes. Implementations:
-//! [`clear`] (plain slots, the counting model), `fhe_rs` (BFV of the crate `fhe`). No backend knows
+//! [`clear`] (plain slots, the definition of every operation), `fhe_rs` (BFV of the crate `fhe`, behind the
+//! feature of that name); [`Counting`] wraps either. No backend knows
 //! circuits or tensors.
 
 pub mod clear;
 mod counting;
+#[cfg(feature = "fhe-rs")]
+pub mod fhe_rs;
 mod wire;
 
 pub use crate::params::SchemeParams;

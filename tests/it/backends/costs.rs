@@ -1,0 +1,1 @@
+//! Estimated costs and sizes.
