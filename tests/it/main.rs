@@ -2,6 +2,7 @@
 
 mod backends;
 mod cli;
+mod compiled;
 mod counts;
 mod diagnostics;
 mod examples;
