@@ -131,7 +131,12 @@ fn assemble(
         let (Some(bias), Some(mean), Some(var)) = (bias, mean, var) else { return Ok(None) };
         return normalisation(name, *norm, &weight.data, &bias, &mean, &var).map(Some);
     }
-    let bias = part("bias");
+    let bias = match (part("bias"), layer) {
+        (Some(b), Layer::Conv(conv)) => {
+            Some((0..conv.out).filter_map(|o| b.get(conv.groups.file_row(o, conv.out)).copied()).collect())
+        }
+        (bias, _) => bias,
+    };
     let weight = if let Layer::Conv(conv) = layer { in_memory(name, conv, weight)? } else { weight };
     Ok(Some(FloatLayer::Linear { weight, bias }))
 }
