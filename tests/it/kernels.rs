@@ -1,5 +1,7 @@
 //! Kernels against plain convolution: pack, run the segment on plain slots, unpack.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
@@ -146,7 +148,8 @@ struct Case {
 fn cases() -> impl Strategy<Value = Case> {
     let side = || prop_oneof![1..=4_usize, 5..=12_usize];
     let channels = (1..=20_usize, 1..=20_usize, 1..=5_usize);
-    let maps = (side(), side(), (1..=5_usize, 1..=5_usize), (1..=3_usize, 1..=3_usize));
+    let strides = prop_oneof![Just((1, 1)), (1..=3_usize, 1..=3_usize)];
+    let maps = (side(), side(), (1..=5_usize, 1..=5_usize), strides);
     let pads = (prop_oneof![Just(None), (0..=3_usize, 0..=3_usize).prop_map(Some)], 6..=10_u32);
     (channels, maps, pads, 0..5_usize, 0..4_usize, any::<u64>()).prop_map(
         |((a, b, g), (h, w, kernel, stride), (pad, log), grouping, support, seed)| {
@@ -216,7 +219,10 @@ fn note_conv(coverage: &mut Coverage, case: &Case, kernel: &Kernel, segment: &Se
     coverage.note("unread phases", input.phases.len() < g.stride.0 * g.stride.1);
     coverage.note("replication", matches!(input.spread, Spread::Replicated { .. }));
     coverage.note("swap", segment.insts.iter().any(|i| swaps(&i)));
-    coverage.note("fold", dense && tiles.is_none() && g.c_out.next_power_of_two() * 2 <= g.c_in);
+    let blocks = input.grid.blocks();
+    let folds = dense && tiles.is_none() && g.c_out.next_power_of_two() < blocks.min(g.c_in);
+    coverage.note("fold within a row", folds && g.c_in.next_power_of_two() < blocks);
+    coverage.note("fold over both rows", folds && g.c_in.next_power_of_two() >= blocks);
     coverage.note("several inputs", input.parts() > 1 && tiles.is_none());
     coverage.note("several outputs", output.parts() > 1 && tiles.is_none());
     coverage.note("free of external rotations though several blocks meet", !external && g.c_in > 1);
@@ -225,16 +231,23 @@ fn note_conv(coverage: &mut Coverage, case: &Case, kernel: &Kernel, segment: &Se
     coverage.note("strips", g.support == Support::Strips && taps > 1);
     coverage.note("cross", g.support == Support::Cross && g.kernel.0.min(g.kernel.1) > 2);
     coverage.note("output larger than input", g.out_size().0 > g.h);
-    coverage.note(
-        "coinciding taps",
-        dense
-            && g.support == Support::Full
-            && tiles.is_none()
-            && g.stride == (1, 1)
-            && g.out_size() == (g.h, g.w)
-            && g.h >= g.kernel.0
-            && counts.internal < (input.parts() * (taps - 1)) as u64,
-    );
+    coverage
+        .note("coinciding taps", g.stride == (1, 1) && g.support == Support::Full && taps_coincide(g, input));
+}
+
+/// Whether two taps of a convolution of stride 1 that both meet the image have one step.
+fn taps_coincide(g: &ConvGeometry, input: &Image) -> bool {
+    let axis = |kernel: usize, pad: usize, size: usize, out: usize| -> Vec<i64> {
+        let shift = |t: usize| t.cast_signed() as i64 - pad.cast_signed() as i64;
+        let meets = |s: &i64| (0..out as i64).any(|o| (0..size as i64).contains(&(o + s)));
+        (0..kernel).map(shift).filter(meets).collect()
+    };
+    let (out_h, out_w) = g.out_size();
+    let rows = axis(g.kernel.0, g.pad.h, g.h, out_h);
+    let columns = axis(g.kernel.1, g.pad.w, g.w, out_w);
+    let pitch = input.grid.pitch as i64;
+    let steps: BTreeSet<i64> = rows.iter().flat_map(|r| columns.iter().map(move |c| r * pitch + c)).collect();
+    steps.len() < rows.len() * columns.len()
 }
 
 /// Counts and order of instructions that hold for any convolution.
@@ -244,7 +257,12 @@ fn check_conv_counts(case: &Case, kernel: &Kernel, segment: &Segment) {
     if tiled {
         assert_eq!(counts.external, 0);
     } else if g.groups == Groups::Dense {
-        assert_eq!(counts.external, dense_external(g, kernel));
+        // With some blocks empty, a last output of few channels may have diagonals without inputs.
+        let bound = dense_external(g, kernel);
+        assert!(counts.external <= bound);
+        if g.c_in.is_power_of_two() || g.c_in >= image(kernel.input()).grid.blocks() {
+            assert_eq!(counts.external, bound);
+        }
     }
     assert!(counts.internal <= u64::from(segment.inputs) * (g.kernel.0 * g.kernel.1) as u64);
     let mut internal_sources = BTreeSet::new();
@@ -264,7 +282,7 @@ fn check_conv_counts(case: &Case, kernel: &Kernel, segment: &Segment) {
 fn convolutions_equal_their_definition() {
     let coverage = RefCell::new(Coverage::default());
     let refused = RefCell::new(0_usize);
-    let config = Config { cases: 1500, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 3000, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new_with_rng(config.clone(), deterministic(&config)).run(&cases(), |case| {
         let g = &case.geometry;
         let columns = g.c_in / g.groups.count();
@@ -293,7 +311,7 @@ fn convolutions_equal_their_definition() {
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
     coverage.borrow().require(10);
-    assert!(*refused.borrow() < 150, "{} cases were refused", refused.borrow());
+    assert!(*refused.borrow() < 300, "{} cases were refused", refused.borrow());
 }
 
 fn deterministic(config: &Config) -> proptest::test_runner::TestRng {
@@ -465,7 +483,7 @@ fn impossible_layers_are_refused() {
     let wide = Kernel::conv(&dense(1, 1, 600, 3), 2048).unwrap_err();
     assert_eq!(wide, KernelError::TileTooLarge { rows: 3, width: 600, half: 1024 });
     assert!(wide.to_string().contains("use a larger ring, at least 4096"), "{wide}");
-    // The middle tap, all that a 1x1 cross of a 3x3 kernel leaves to row 0, falls into the padding.
+    // The first half of the outputs has the middle tap alone, which falls into the padding.
     let unreached = ConvGeometry {
         h: 1,
         kernel: (3, 1),
@@ -479,7 +497,13 @@ fn impossible_layers_are_refused() {
     assert_eq!(Kernel::conv(&unreached, 64), Err(KernelError::NoTerm(0)));
     let limit = KernelError::TooLarge { limit: 1 << 24 };
     assert_eq!(Kernel::conv(&dense(1 << 16, 1 << 16, 8, 3), 64), Err(limit.clone()));
-    assert_eq!(Kernel::linear(1 << 30, 1 << 30, 64), Err(limit));
+    assert_eq!(Kernel::linear(1 << 30, 1 << 30, 64), Err(limit.clone()));
+    let long = ConvGeometry { h: 1 << 31, w: 1, ..dense(1, 1, 1, 1) };
+    assert_eq!(Kernel::conv(&long, 64), Err(limit));
+    let deep =
+        ConvGeometry { c_in: 1 << 31, c_out: 1 << 31, groups: Groups::Striped(1 << 31), ..dense(1, 1, 1, 1) };
+    assert!(matches!(Kernel::conv(&deep, 64), Err(KernelError::TooLarge { .. })));
+    assert_eq!(what(&ConvGeometry { kernel: (1 << 11, 1), h: 1 << 20, ..g }), "kernel height");
     let kernel = Kernel::conv(&g, 1024).unwrap();
     let weights = Tensor::zeros(Shape::of(&[4, 4, 3, 2]));
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Which output channel meets which input channel in which diagonal.
 //!
-//! Diagonal `d = (r, k)` joins output block `g` to input block `g + d` in the group Z_2 x Z_B of blocks
+//! Diagonal `d = (r, k)` joins output block `g` to input block `g + d` in the group `Z_2 x Z_B` of blocks
 //! (row of slots, place in it). An output must meet `M = min(c_n, np2(C_in))` blocks; further input
 //! ciphertexts are summed before any rotation. With fewer outputs, `D = np2(C_out) < M` diagonals are enough:
 //! outputs repeat every D blocks, each replica meets its own D inputs, and `log2(M / D)`

@@ -22,6 +22,9 @@ use crate::tensor::{ConvGeometry, MAX_ELEMENTS, Shape};
 use alignment::Alignment;
 use schedule::{Diagonal, Schedule, Term};
 
+/// The most rows or columns of a kernel.
+const MAX_KERNEL: usize = 1 << 10;
+
 /// The output-rotation kernel of one convolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
@@ -169,12 +172,13 @@ fn check_sizes(g: &ConvGeometry) -> Result<(), KernelError> {
         ("output channels", g.c_out),
         ("height", g.h),
         ("width", g.w),
-        ("kernel height", g.kernel.0),
-        ("kernel width", g.kernel.1),
         ("row stride", g.stride.0),
         ("column stride", g.stride.1),
     ] {
         check(what, found, (1..=MAX_ELEMENTS).contains(&found), "1 to 2^31")?;
+    }
+    for (what, found) in [("kernel height", g.kernel.0), ("kernel width", g.kernel.1)] {
+        check(what, found, (1..=MAX_KERNEL).contains(&found), "1 to 1024")?;
     }
     for (what, found) in [("row padding", g.pad.h), ("column padding", g.pad.w)] {
         check(what, found, found <= MAX_ELEMENTS, "at most 2^31")?;

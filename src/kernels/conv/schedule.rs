@@ -9,8 +9,8 @@ use super::super::{KernelError, MAX_TERMS, narrow};
 use super::alignment::Alignment;
 use std::ops::Range;
 
-/// The most pairs of blocks that are looked at while terms are listed.
-const MAX_PAIRS: usize = 1 << 30;
+/// The most combinations of blocks and shifts that are looked at while terms are listed.
+const MAX_WORK: usize = 1 << 30;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Schedule {
@@ -106,11 +106,11 @@ fn live(a: &Alignment, pair: usize) -> Vec<(usize, Vec<&Tap>)> {
 }
 
 fn check_work(a: &Alignment, phases: usize) -> Result<(), KernelError> {
-    let outputs = a.grid.pairs().saturating_mul(a.outputs.parts).saturating_mul(a.fold.diagonals);
-    let pairs =
-        outputs.saturating_mul(a.inputs.parts).saturating_mul(a.outputs.channels.min(a.grid.blocks()));
+    let blocks = a.outputs.channels.min(a.grid.blocks());
+    let factors = [a.grid.pairs(), a.outputs.parts, a.fold.diagonals, a.inputs.parts, blocks, a.shifts.len()];
+    let work = factors.into_iter().fold(1, usize::saturating_mul);
     let inputs = phases.saturating_mul(a.grid.pairs()).saturating_mul(a.inputs.parts);
-    if pairs > MAX_PAIRS || inputs > MAX_TERMS {
+    if work > MAX_WORK || inputs > MAX_TERMS {
         return Err(KernelError::TooLarge { limit: MAX_TERMS });
     }
     Ok(())
