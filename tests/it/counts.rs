@@ -77,7 +77,14 @@ fn row(line: &'static str) -> Row {
     }
 }
 
-fn columns(c: &Counts) -> [u64; 5] {
+/// `in out int ext mul` of every layer of `net`, sorted.
+pub(crate) fn of_network(net: &str) -> Vec<[u64; 5]> {
+    let mut layers: Vec<_> = rows().iter().filter(|r| r.net == net).map(|r| r.circuit).collect();
+    layers.sort_unstable();
+    layers
+}
+
+pub(crate) fn columns(c: &Counts) -> [u64; 5] {
     [c.ciphertexts_in, c.ciphertexts_out, c.internal, c.external, c.plain_mults]
 }
 
