@@ -118,14 +118,15 @@ impl Linear {
         }
     }
 
-    /// Row and column of the weight in `slot` of a term's plaintext.
+    /// Row and column of the weight in `slot` of a term's plaintext. All sizes are powers of two.
     fn weight(&self, term: Term, slot: usize) -> Option<(usize, usize)> {
         let half = self.ring / 2;
-        let column = term.input as usize * self.period + slot % self.period;
-        let target = slot / half * half + (slot % half + half - term.diagonal as usize) % half;
-        let segment = target / self.period;
+        let column = term.input as usize * self.period + (slot & (self.period - 1));
+        let turned = slot.wrapping_sub(term.diagonal as usize) & (half - 1);
+        let target = (slot & half) | turned;
+        let segment = target >> self.period.ilog2();
         let first = term.output as usize * self.diagonals * (self.ring / self.period);
-        let row = first + segment * self.diagonals + target % self.diagonals;
+        let row = first + segment * self.diagonals + (target & (self.diagonals - 1));
         (column < self.inputs && row < self.outputs).then_some((row, column))
     }
 
