@@ -22,8 +22,6 @@ pub const MAX_NESTING: usize = 256;
 pub const MAX_TEXT: usize = 4 << 20;
 
 mod grammar {
-    #![expect(missing_docs, reason = "pest derives the rules from the grammar, which documents them")]
-
     #[derive(pest_derive::Parser)]
     #[grammar = "../grammar/stria.pest"]
     pub(super) struct Grammar;

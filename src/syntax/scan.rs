@@ -63,8 +63,9 @@ mod tests {
 
     #[test]
     fn texts_and_comments_hide_brackets() {
-        let found = brackets("a { \"{{(\" // (((\n /* [ */ b } c { (", 8);
-        assert_eq!(found.item_ends, [32]);
+        let text = "a { \"{{(\" // (((\n /* [ */ b } c { (";
+        let found = brackets(text, 8);
+        assert_eq!(found.item_ends, [text.find('}').unwrap() + 1]);
         assert_eq!(found.open.iter().map(|o| o.bracket).collect::<String>(), "{(");
     }
 

@@ -1,0 +1,390 @@
+//! Executes the statements of a model: blocks and repeats are expanded, layers become nodes.
+//!
+//! The expansion is bounded: by layers, by steps, by the depth of blocks and of expressions. When a
+//! bound is passed, that is reported once and everything stops. A mistake gives
+//! [`Value::Poison`], about which nothing further is said.
+
+use super::check::Blocks;
+use super::names::{Names, Part, Scope};
+use super::signature::{FUNCTIONS, Signature};
+use super::sink::Sink;
+use super::suggest::quoted;
+use super::value::{Value, activation};
+use crate::diag::{Diagnostic, Span};
+use crate::graph::{Graph, MAX_LAYERS};
+use crate::layers::Layer;
+use crate::syntax::MAX_NESTING;
+use crate::syntax::ast::{BlockDecl, Call, Count, Expr, ExprKind, Param, Statement, StatementKind};
+use std::collections::BTreeMap;
+
+/// The most statements and expressions that are executed.
+const MAX_STEPS: u32 = 4_000_000;
+
+/// The deepest that expressions and statements are evaluated inside each other. Higher than
+/// [`MAX_NESTING`], since each bracket may hold several levels of operators.
+const MAX_DEPTH: u32 = 2_048;
+
+/// A value with the place that it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operand {
+    pub(super) value: Value,
+    pub(super) span: Span,
+}
+
+/// The state of an expansion.
+pub(super) struct Expander<'a> {
+    pub(super) sink: Sink,
+    pub(super) blocks: Blocks<'a>,
+    /// Ring degree at which `auto` resolves.
+    pub(super) ring: u32,
+    pub(super) graph: Graph<Layer>,
+    pub(super) names: Names,
+    /// The scope of names that layers are added to.
+    pub(super) scope: Scope,
+    /// For each node the outermost block call that it came from.
+    pub(super) sites: Vec<Option<Span>>,
+    /// Values by name, innermost body last.
+    variables: Vec<BTreeMap<&'a str, Value>>,
+    depth: u32,
+    steps: u32,
+    stopped: bool,
+}
+
+impl<'a> Expander<'a> {
+    pub(super) fn new(blocks: Blocks<'a>, sink: Sink) -> Self {
+        Self {
+            sink,
+            blocks,
+            ring: super::header::DEFAULT_RING,
+            graph: Graph::default(),
+            names: Names::default(),
+            scope: Scope::MODEL,
+            sites: Vec::new(),
+            variables: vec![BTreeMap::new()],
+            depth: 0,
+            steps: 0,
+            stopped: false,
+        }
+    }
+
+    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
+        self.sink.report(diagnostic);
+    }
+
+    /// Reports that a bound is passed, and stops.
+    pub(super) fn stop(&mut self, code: &'static str, message: String, span: Span, hint: &str) {
+        if !self.stopped {
+            self.report(Diagnostic::error(code, message, span, "the limit is passed here").hint(hint));
+            self.stopped = true;
+        }
+    }
+
+    /// Counts a step one level deeper; false if the expansion is over. Pairs with [`Self::exit`].
+    pub(super) fn enter(&mut self, span: Span) -> bool {
+        self.steps += 1;
+        if self.steps > MAX_STEPS {
+            let message = format!("the model takes more than {MAX_STEPS} steps to expand");
+            self.stop("limit", message, span, "use fewer or shorter repeats");
+        } else if self.depth >= MAX_DEPTH {
+            let message = "blocks and expressions are nested too deep".to_owned();
+            self.stop("nesting", message, span, "split the expression with `let`");
+        }
+        if self.stopped {
+            return false;
+        }
+        self.depth += 1;
+        true
+    }
+
+    /// Leaves the level that [`Self::enter`] entered.
+    pub(super) fn exit(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// The value of a name; poison if there is none, which the check has reported.
+    pub(super) fn lookup(&self, name: &str) -> Value {
+        self.variables.iter().rev().find_map(|scope| scope.get(name)).copied().unwrap_or(Value::Poison)
+    }
+
+    /// Whether a value has this name.
+    pub(super) fn is_bound(&self, name: &str) -> bool {
+        self.variables.iter().any(|scope| scope.contains_key(name))
+    }
+
+    /// Gives a name to a value in the innermost body.
+    pub(super) fn bind(&mut self, name: &'a str, value: Value) {
+        if let Some(scope) = self.variables.last_mut() {
+            scope.insert(name, value);
+        }
+    }
+
+    /// Executes statements in order.
+    pub(super) fn statements(&mut self, body: &'a [Statement]) {
+        for statement in body {
+            if !self.enter(statement.span) {
+                return;
+            }
+            self.statement(statement);
+            self.exit();
+        }
+    }
+
+    fn statement(&mut self, statement: &'a Statement) {
+        match &statement.kind {
+            StatementKind::Let { name, value } => {
+                let value = self.value(value);
+                self.bind(&name.text, value);
+            }
+            StatementKind::Assign { name, value: expr } => {
+                let value = self.value(expr);
+                let name = name.text.as_str();
+                let Some(slot) = self.variables.iter_mut().rev().find_map(|scope| scope.get_mut(name)) else {
+                    return;
+                };
+                let before = std::mem::replace(slot, value);
+                let known = before != Value::Poison && value != Value::Poison;
+                if known && std::mem::discriminant(&before) != std::mem::discriminant(&value) {
+                    let (was, is) = (before.kind(), value.kind());
+                    let message = format!("{} holds {was}, it cannot become {is}", quoted(name));
+                    self.report(
+                        Diagnostic::error("type-mismatch", message, expr.span, is)
+                            .hint("declare another name with `let`"),
+                    );
+                }
+            }
+            StatementKind::Repeat { count, body } => self.repeat(count, body),
+            StatementKind::If { branches, otherwise } => self.branch(branches, otherwise.as_deref()),
+            // Out of place: the check has reported it.
+            StatementKind::Output(_) | StatementKind::Return(_) => {}
+        }
+    }
+
+    /// Executes a body whose names end with it.
+    fn scoped(&mut self, body: &'a [Statement]) {
+        self.variables.push(BTreeMap::new());
+        self.statements(body);
+        self.variables.pop();
+    }
+
+    fn branch(&mut self, branches: &'a [(Expr, Vec<Statement>)], otherwise: Option<&'a [Statement]>) {
+        for (condition, body) in branches {
+            let value = self.value(condition);
+            match self.expect("a truth value", value, condition.span, value.truth()) {
+                Some(true) => return self.scoped(body),
+                Some(false) => {}
+                None => {
+                    branches.iter().for_each(|(_, body)| self.forget(body));
+                    otherwise.into_iter().for_each(|body| self.forget(body));
+                    return;
+                }
+            }
+        }
+        if let Some(body) = otherwise {
+            self.scoped(body);
+        }
+    }
+
+    /// Nothing is known any more of what `body` would assign.
+    fn forget(&mut self, body: &'a [Statement]) {
+        for statement in body {
+            match &statement.kind {
+                StatementKind::Assign { name, .. } => {
+                    let found = self.variables.iter_mut().rev().find_map(|s| s.get_mut(name.text.as_str()));
+                    if let Some(slot) = found {
+                        *slot = Value::Poison;
+                    }
+                }
+                StatementKind::Repeat { body, .. } => self.forget(body),
+                StatementKind::If { branches, otherwise } => {
+                    branches.iter().for_each(|(_, body)| self.forget(body));
+                    otherwise.iter().for_each(|body| self.forget(body));
+                }
+                StatementKind::Let { .. } | StatementKind::Output(_) | StatementKind::Return(_) => {}
+            }
+        }
+    }
+
+    fn repeat(&mut self, count: &'a Count, body: &'a [Statement]) {
+        let (index, bounds, span) = match count {
+            Count::Times(times) => (None, self.integer(times).map(|n| (0, n)), times.span),
+            Count::Range { index, from, to } => {
+                let from_value = self.integer(from);
+                let bounds = from_value.zip(self.integer(to));
+                (Some(index.text.as_str()), bounds, from.span.to(to.span))
+            }
+        };
+        let Some((from, to)) = bounds else {
+            return self.forget(body);
+        };
+        let Some(times) = to.checked_sub(from).and_then(|n| u64::try_from(n).ok()) else {
+            let message = format!("a repeat cannot run {from}..{to}");
+            self.report(
+                Diagnostic::error("attribute-value", message, span, "runs backwards")
+                    .hint("use a count of 0 or more, or a range that rises"),
+            );
+            return self.forget(body);
+        };
+        let layers = (times.saturating_mul(least_layers(body)) as u128) + self.graph.len() as u128;
+        if times > MAX_LAYERS as u64 || layers > MAX_LAYERS as u128 {
+            let message = format!("{times} repeats expand to more than the limit of {MAX_LAYERS} layers");
+            return self.stop("limit", message, span, "repeat less often");
+        }
+        for i in from..to {
+            self.variables.push(BTreeMap::new());
+            if let Some(index) = index {
+                self.bind(index, Value::Int(i));
+            }
+            self.scoped(body);
+            self.variables.pop();
+            if self.stopped {
+                return;
+            }
+        }
+    }
+
+    /// A call; `piped` is the operand in front of it.
+    pub(super) fn call(&mut self, call: &'a Call, piped: Option<Operand>) -> Value {
+        let callee = call.callee.text.as_str();
+        if let Some(block) = self.blocks.by_name.get(callee).copied() {
+            return self.block(call, block, piped);
+        }
+        let mut operands = Vec::from_iter(piped);
+        for operand in &call.operands {
+            operands.push(Operand { value: self.value(operand), span: operand.span });
+        }
+        if let Some(signature) = Signature::of(callee) {
+            return self.layer(call, signature, &operands);
+        }
+        if FUNCTIONS.iter().any(|(word, ..)| *word == callee) {
+            return self.function(call, &operands);
+        }
+        let value = self.lookup(callee);
+        let wanted = "a layer, a block or an activation";
+        match self.expect(wanted, value, call.callee.span, value.activation()) {
+            Some(function) => self.apply(call, Layer::Activation(function), &operands),
+            None => Value::Poison,
+        }
+    }
+
+    /// Expands a call of a block.
+    fn block(&mut self, call: &'a Call, block: &'a BlockDecl, piped: Option<Operand>) -> Value {
+        let mut values = Vec::new();
+        for (i, param) in block.params.iter().enumerate() {
+            let by_name = call.attributes.iter().find(|given| given.name.text == param.name.text);
+            let position = i.checked_sub(usize::from(piped.is_some()));
+            let given = match position {
+                None => piped.map(|operand| self.fitting(param, operand)),
+                Some(at) => call
+                    .operands
+                    .get(at)
+                    .or(by_name.map(|given| &given.value))
+                    .map(|expr| self.argument(param, expr)),
+            };
+            values.push(given);
+        }
+        let part = self.part(call);
+        if self.blocks.recursive.contains(block.name.text.as_str()) || self.stopped {
+            return Value::Poison;
+        }
+        if self.sink.calls.len() >= MAX_NESTING {
+            let message = format!("blocks are nested deeper than the limit of {MAX_NESTING}");
+            self.stop("nesting", message, call.span, "let blocks call fewer blocks");
+            return Value::Poison;
+        }
+        let outer_scope = self.scope;
+        self.scope = self.names.scope(outer_scope, part);
+        self.sink.calls.push((call.span, block.name.text.clone()));
+        let outer = std::mem::replace(&mut self.variables, vec![BTreeMap::new()]);
+        for (param, given) in block.params.iter().zip(values) {
+            let value = match (given, &param.default) {
+                (Some(value), _) => value,
+                (None, Some(default)) => self.argument(param, default),
+                (None, None) => Value::Poison,
+            };
+            self.bind(&param.name.text, value);
+        }
+        let result = self.block_body(block);
+        self.variables = outer;
+        self.sink.calls.pop();
+        self.scope = outer_scope;
+        result
+    }
+
+    fn block_body(&mut self, block: &'a BlockDecl) -> Value {
+        self.statements(&block.body);
+        let Some(Statement { kind: StatementKind::Return(expr), .. }) = block.body.last() else {
+            return Value::Poison;
+        };
+        let value = self.value(expr);
+        let result = self.expect("a tensor as the block's result", value, expr.span, value.tensor());
+        result.map_or(Value::Poison, Value::Tensor)
+    }
+
+    /// The value of a block's argument, of its parameter's type.
+    fn argument(&mut self, param: &'a Param, expr: &'a Expr) -> Value {
+        let is_activation = param.kind.as_ref().is_some_and(|kind| kind.text == "activation");
+        if let ExprKind::Name(word) = &expr.kind
+            && is_activation
+            && !self.is_bound(word)
+        {
+            return activation(word).map_or(Value::Poison, Value::Activation);
+        }
+        let value = self.value(expr);
+        self.fitting(param, Operand { value, span: expr.span })
+    }
+
+    /// The operand's value if it is of the parameter's type.
+    fn fitting(&mut self, param: &'a Param, operand: Operand) -> Value {
+        let kind = param.kind.as_ref().map_or("tensor", |kind| kind.text.as_str());
+        let (wanted, fits) = match (kind, operand.value) {
+            (_, Value::Poison) => return Value::Poison,
+            ("tensor", value) => ("a tensor", matches!(value, Value::Tensor(_))),
+            ("int", value) => ("an integer", matches!(value, Value::Int(_))),
+            ("bool", value) => ("`true` or `false`", matches!(value, Value::Truth(_))),
+            ("activation", value) => ("`relu`, `relu6` or `square`", matches!(value, Value::Activation(_))),
+            ("kernel", value) => {
+                ("a kernel such as 3x3", matches!(value, Value::Int(_) | Value::Pair(..) | Value::Kernel(..)))
+            }
+            _ => return Value::Poison,
+        };
+        if fits {
+            return operand.value;
+        }
+        let name = quoted(&param.name.text);
+        self.mismatch(&format!("{wanted} for {name}"), operand.value, operand.span);
+        Value::Poison
+    }
+
+    /// The own name of a layer or block call.
+    pub(super) fn part(&mut self, call: &'a Call) -> Part {
+        let given = call.attributes.iter().find(|attribute| attribute.name.text == "name");
+        let given = given.and_then(|attribute| self.own_name(&attribute.value));
+        given.map_or_else(|| Part::Counted(call.callee.text.clone()), Part::Given)
+    }
+}
+
+/// How many layers a body adds at least.
+fn least_layers(body: &[Statement]) -> u64 {
+    let is_layer = |call: &Call| u64::from(Signature::of(&call.callee.text).is_some());
+    let of = |expr: &Expr| {
+        if let ExprKind::Pipe { stages, .. } = &expr.kind {
+            stages.iter().map(is_layer).sum()
+        } else if let ExprKind::Call(call) = &expr.kind {
+            is_layer(call)
+        } else {
+            0
+        }
+    };
+    body.iter()
+        .map(|statement| match &statement.kind {
+            StatementKind::Let { value, .. } | StatementKind::Assign { value, .. } => of(value),
+            StatementKind::Repeat { count: Count::Times(Expr { kind: ExprKind::Int(n), .. }), body } => {
+                least_layers(body).saturating_mul(u64::try_from(*n).unwrap_or(0))
+            }
+            StatementKind::Repeat { .. }
+            | StatementKind::If { .. }
+            | StatementKind::Output(_)
+            | StatementKind::Return(_) => 0,
+        })
+        .fold(0, u64::saturating_add)
+}
