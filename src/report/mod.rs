@@ -8,7 +8,7 @@ mod text;
 use crate::backend::SchemeParams;
 use crate::circuit::{Counts, count};
 use crate::compiled::Compiled;
-use crate::cost::CostTable;
+use crate::cost::{CostTable, Sizes};
 use crate::graph::{IntLayer, NodeId};
 use crate::lower::galois_steps;
 use crate::params::security_bits;
@@ -114,7 +114,7 @@ impl Counters {
     /// Counters from counts of operations; bytes and seconds as the cost table has them.
     #[must_use]
     pub fn from_counts(counts: &Counts, params: &SchemeParams, table: &CostTable) -> Self {
-        let bytes = table.ciphertext_bytes(params);
+        let sizes = Sizes::fhe_rs(params);
         Self {
             rotations: Rotations {
                 internal: counts.internal,
@@ -128,8 +128,8 @@ impl Counters {
             plain_adds: counts.plain_adds,
             ciphertexts_in: counts.ciphertexts_in,
             ciphertexts_out: counts.ciphertexts_out,
-            bytes_up: counts.ciphertexts_in * bytes,
-            bytes_down: counts.ciphertexts_out * bytes,
+            bytes_up: sizes.bytes_up(counts),
+            bytes_down: sizes.bytes_down(counts),
             estimated_seconds: table.estimate(counts, params),
             ..Self::default()
         }
@@ -188,7 +188,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         modulus_bits: compiled.params.modulus_bits.clone(),
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
-        galois_key_bytes: table.galois_key_bytes(&compiled.params) * totals.galois_keys,
+        galois_key_bytes: Sizes::fhe_rs(&compiled.params).key_bytes(totals.galois_keys),
         totals,
         layers,
     }

@@ -260,7 +260,7 @@ segment head: inputs 1, plaintexts 1, block 1, reach 0
 "
     );
     let steps: Vec<Step> = [-3, -2, -1, 1, 2, 3, 4].map(Step::Rotate).to_vec();
-    assert_eq!(galois_steps(&circuit), steps);
+    assert_eq!(galois_steps(&circuit.segments), steps);
 }
 
 #[test]
