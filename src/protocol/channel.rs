@@ -12,7 +12,7 @@ use std::time::Duration;
 pub const FRAME_BYTES: u64 = 13;
 
 /// How long a party waits for the other.
-pub const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub enum ChannelError {
         /// What was to be sent or received.
         tag: Tag,
     },
-    /// The other party said nothing for [`PATIENCE`].
+    /// The other party said nothing for too long.
     #[error("the other party said nothing for {} s at step {step} ({tag:?})", PATIENCE.as_secs())]
     Silent {
         /// The step that was under way.

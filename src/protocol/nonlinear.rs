@@ -170,7 +170,7 @@ fn residue_bytes(t: u64) -> usize {
 ///
 /// # Errors
 /// If the other party is gone.
-pub fn send_share(
+pub(super) fn send_share(
     channel: &mut dyn Channel,
     step: u32,
     tag: Tag,
@@ -186,7 +186,7 @@ pub fn send_share(
 ///
 /// # Errors
 /// If something else comes.
-pub fn receive_share(
+pub(super) fn receive_share(
     channel: &mut dyn Channel,
     step: u32,
     tag: Tag,

@@ -19,7 +19,7 @@ pub type Share = Tensor<u64>;
 #[error("no randomness from the operating system: {0}")]
 pub struct RandomnessError(getrandom::Error);
 
-/// Uniform residues from the operating system's entropy, expanded by ChaCha20.
+/// Uniform residues from the operating system's entropy, expanded by `ChaCha20`.
 pub struct Uniform {
     stream: ChaCha20Rng,
     modulus: u64,
@@ -49,28 +49,24 @@ impl Uniform {
 }
 
 /// `a + b mod t` for residues.
-#[must_use]
-pub fn add_mod(a: u64, b: u64, t: u64) -> u64 {
+pub(super) fn add_mod(a: u64, b: u64, t: u64) -> u64 {
     let sum = a + b;
     if sum >= t { sum - t } else { sum }
 }
 
 /// `a - b mod t` for residues.
-#[must_use]
-pub fn sub_mod(a: u64, b: u64, t: u64) -> u64 {
+pub(super) fn sub_mod(a: u64, b: u64, t: u64) -> u64 {
     if a >= b { a - b } else { a + t - b }
 }
 
 /// The residue of a signed integer.
-#[must_use]
-pub fn residue(x: i64, t: u64) -> u64 {
+pub(super) fn residue(x: i64, t: u64) -> u64 {
     let r = i128::from(x).rem_euclid(i128::from(t));
     u64::try_from(r).unwrap_or(0)
 }
 
 /// The signed integer of least magnitude of a residue; `t` is odd and below 2^62.
-#[must_use]
-pub fn signed(r: u64, t: u64) -> i64 {
+pub(super) fn signed(r: u64, t: u64) -> i64 {
     let wide = i64::try_from(r).unwrap_or(i64::MAX);
     if r > t / 2 { wide - i64::try_from(t).unwrap_or(i64::MAX) } else { wide }
 }

@@ -37,39 +37,26 @@ pub(super) fn walk(
     for id in graph.ids() {
         let node = graph.node(id);
         let operands = graph.inputs(id);
-        let share = match &node.layer {
-            IntLayer::Input(_) => input.take().ok_or(PartyError::Graph(id))?,
-            IntLayer::Conv(_) | IntLayer::Linear(_) => {
-                let operand = operands.first().and_then(|i| shares[i.0 as usize].as_ref());
-                segment += 1;
-                party.linear(
-                    channel,
-                    SegmentId { node: id, index: segment - 1 },
-                    operand.ok_or(PartyError::Graph(id))?,
-                )?
-            }
-            layer => match Function::of(layer) {
-                Some(function) => {
-                    let operand = *operands.first().ok_or(PartyError::Graph(id))?;
-                    let step = Step {
-                        node: id.0,
-                        function,
-                        shape_in: graph.node(operand).shape.clone(),
-                        shape_out: node.shape.clone(),
-                        modulus,
-                    };
-                    let share = shares[operand.0 as usize].clone().ok_or(PartyError::Graph(id))?;
-                    let started = Instant::now();
-                    let result = nonlinear.apply(channel, &step, share)?;
-                    nonlinear_time += started.elapsed();
-                    result
-                }
-                None => {
-                    let operands: Vec<&Share> =
-                        operands.iter().filter_map(|i| shares[i.0 as usize].as_ref()).collect();
-                    local(layer, &operands, &node.shape, modulus).ok_or(PartyError::Graph(id))?
-                }
-            },
+        let share = if matches!(node.layer, IntLayer::Input(_)) {
+            input.take().ok_or(PartyError::Graph(id))?
+        } else if matches!(node.layer, IntLayer::Conv(_) | IntLayer::Linear(_)) {
+            let operand = operands.first().and_then(|i| shares[i.0 as usize].as_ref());
+            segment += 1;
+            let turn = SegmentId { node: id, index: segment - 1 };
+            party.linear(channel, turn, operand.ok_or(PartyError::Graph(id))?)?
+        } else if let Some(function) = Function::of(&node.layer) {
+            let operand = *operands.first().ok_or(PartyError::Graph(id))?;
+            let shape_in = graph.node(operand).shape.clone();
+            let step = Step { node: id.0, function, shape_in, shape_out: node.shape.clone(), modulus };
+            let share = shares[operand.0 as usize].clone().ok_or(PartyError::Graph(id))?;
+            let started = Instant::now();
+            let result = nonlinear.apply(channel, &step, share)?;
+            nonlinear_time += started.elapsed();
+            result
+        } else {
+            let operands: Vec<&Share> =
+                operands.iter().filter_map(|i| shares[i.0 as usize].as_ref()).collect();
+            local(&node.layer, &operands, &node.shape, modulus).ok_or(PartyError::Graph(id))?
         };
         shares[id.0 as usize] = Some(share);
         release(&mut shares, &mut uses, &operands, graph.output());

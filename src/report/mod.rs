@@ -205,7 +205,7 @@ fn layer_report(
     LayerReport {
         name: node.name.clone(),
         block: node.block.clone(),
-        kind: node.layer.kind(),
+        kind: if is_relu(compiled, id) { "relu" } else { node.layer.kind() },
         shape_in: graph.input_shapes(id).first().map(|s| s.dims().to_vec()).unwrap_or_default(),
         shape_out: node.shape.dims().to_vec(),
         channel_capacity: place.map(|p| p.kernel.channel_capacity() as u64),
@@ -216,6 +216,14 @@ fn layer_report(
     }
 }
 
+/// Whether a shift and clamp cuts off negative values: its lower bound is 0, and its operand may be below.
+fn is_relu(compiled: &Compiled, id: NodeId) -> bool {
+    let network = &compiled.network;
+    let operand = network.graph.inputs(id).first().and_then(|i| network.intervals.get(i.0 as usize));
+    matches!(&network.graph.node(id).layer, IntLayer::Requant(requant) if requant.lo == 0)
+        && operand.is_some_and(|interval| interval.lo < 0)
+}
+
 /// What a non-linear node costs; none for nodes that cost nothing.
 fn nonlinear_counters(compiled: &Compiled, id: NodeId) -> Option<Counters> {
     let graph = &compiled.network.graph;
@@ -223,7 +231,7 @@ fn nonlinear_counters(compiled: &Compiled, id: NodeId) -> Option<Counters> {
     let elements = node.shape.elements() as u64;
     let none = Counters::default();
     match &node.layer {
-        IntLayer::Requant(r) if r.lo == 0 => Some(Counters { relu: elements, ..none }),
+        IntLayer::Requant(_) if is_relu(compiled, id) => Some(Counters { relu: elements, ..none }),
         IntLayer::Requant(_) | IntLayer::Poly { .. } => Some(Counters { requant: elements, ..none }),
         IntLayer::MaxPool(pool) => {
             let (c, h, w) = graph.input_shapes(id).first()?.chw();

@@ -1,7 +1,7 @@
 //! The shipped examples: reference = clear = encrypted, counts executed = planned, shapes compile.
 
-use std::path::{Path, PathBuf};
 use crate::counts::{columns, of_network};
+use std::path::{Path, PathBuf};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
 use stria::circuit::count;
