@@ -1,10 +1,9 @@
 //! The server's side: evaluation from the bytes of the evaluation keys.
 
 use super::plain::{Encoder, Sum};
-use super::wire::SEED;
 use super::{Scheme, VARIANCE, failed, os_rng};
 use crate::backend::wire::{self, Kind, Reader};
-use crate::backend::{BackendError, Evaluator, SchemeParams, Term};
+use crate::backend::{BackendError, Evaluator, SEED, SchemeParams, Term};
 use crate::circuit::Step;
 use fhe::bfv::traits::TryConvertFrom;
 use fhe::bfv::{Ciphertext, Encoding, EvaluationKey, Plaintext};
