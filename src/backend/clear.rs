@@ -4,12 +4,11 @@
 //! real scheme, so that a circuit which lacks one fails here too. Nothing is protected.
 
 use super::wire::{self, Envelope, Kind, Reader};
-use super::{BackendError, ClientKeys, Evaluator, SchemeParams, Term};
+use super::{BackendError, CLEAR_SLOT as SLOT, ClientKeys, Evaluator, SchemeParams, Term};
 use crate::circuit::Step;
 use std::collections::BTreeSet;
 
 const NAME: &str = "clear";
-const SLOT: usize = 8;
 
 /// The client's side: knows the parameters, has no key.
 #[derive(Debug)]
@@ -70,11 +69,9 @@ impl Space {
     }
 
     fn read(&self, kind: Kind, bytes: &[u8]) -> Result<Vec<u64>, BackendError> {
-        let body = self.envelope.open(kind, bytes)?;
-        if body.len() != self.ring * SLOT {
-            return Err(kind.malformed(format!("{} bytes of slots, not {}", body.len(), self.ring * SLOT)));
-        }
-        let slots = body
+        let mut reader = Reader::new(kind, self.envelope.open(kind, bytes)?);
+        let slots = reader
+            .take(self.ring * SLOT)?
             .chunks_exact(SLOT)
             .map(|chunk| {
                 let mut slot = [0; SLOT];
@@ -82,6 +79,7 @@ impl Space {
                 u64::from_le_bytes(slot)
             })
             .collect::<Vec<_>>();
+        reader.finish()?;
         wire::check_slots(&slots, self.ring, self.modulus)?;
         Ok(slots)
     }

@@ -18,6 +18,13 @@ pub use counting::Counting;
 use crate::circuit::Step;
 use std::sync::Arc;
 
+/// Bytes that the envelope of a ciphertext or of keys adds.
+pub(crate) const ENVELOPE: usize = wire::OVERHEAD;
+/// Bytes of a slot of the clear backend.
+pub(crate) const CLEAR_SLOT: usize = 8;
+/// Bytes of the seed that stands for a uniform polynomial.
+pub(crate) const SEED: usize = 32;
+
 /// An error of a backend; carries the numbers that matter.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {

@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn the_smallest_is_found() {
-        assert_eq!(smallest_prime(65_536, 8192), 114_689);
-        assert_eq!(smallest_prime(114_688, 8192), 114_689);
-        assert!(smallest_prime(114_689, 8192) > 114_689);
+        assert_eq!(smallest_prime(65_536, 8192), 65_537);
+        assert_eq!(smallest_prime(65_537, 8192), 114_689);
+        assert_eq!(smallest_prime(65_537, 16_384), 114_689);
     }
 }

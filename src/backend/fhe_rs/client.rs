@@ -3,7 +3,7 @@
 use super::wire::PolyFormat;
 use super::{Scheme, failed, os_rng, refused};
 use crate::backend::wire::{self, Kind, Reader};
-use crate::backend::{BackendError, ClientKeys, SchemeParams};
+use crate::backend::{BackendError, ClientKeys, SEED, SchemeParams};
 use crate::circuit::Step;
 use crate::params;
 use fhe::bfv::traits::TryConvertFrom;
@@ -73,7 +73,7 @@ impl FheKeys {
 
     fn write_galois(format: &PolyFormat, column: u32, key: &GaloisMessage) -> Result<Vec<u8>, BackendError> {
         let key = key.ksk.as_ref().ok_or_else(|| failed("a Galois key is empty"))?;
-        let mut bytes = Vec::with_capacity(4 + super::wire::SEED + key.c0.len() * format.len());
+        let mut bytes = Vec::with_capacity(4 + SEED + key.c0.len() * format.len());
         bytes.extend_from_slice(&column.to_le_bytes());
         bytes.extend_from_slice(&key.seed);
         for poly in &key.c0 {

@@ -54,14 +54,14 @@ impl Encoder {
         }
         self.ntt.backward(&mut values);
         let half = self.modulus / 2;
-        let centred: Vec<i64> = values
-            .into_iter()
-            .map(|value| value.cast_signed() - if value > half { modulus } else { 0 })
-            .collect();
+        let mut residues = Vec::with_capacity(values.len() * self.context.moduli().len());
+        for &prime in self.context.moduli() {
+            let offset = prime - self.modulus;
+            residues.extend(values.iter().map(|&value| if value > half { value + offset } else { value }));
+        }
         // Weights may be handled in variable time: the server is alone with them.
-        let mut poly =
-            Poly::try_convert_from(centred.as_slice(), &self.context, true, Representation::PowerBasis)
-                .map_err(failed)?;
+        let mut poly = Poly::try_convert_from(residues, &self.context, true, Representation::PowerBasis)
+            .map_err(failed)?;
         poly.change_representation(Representation::Ntt);
         Ok(poly)
     }

@@ -1,10 +1,9 @@
 //! The server's side: evaluation from the bytes of the evaluation keys.
 
 use super::plain::{Encoder, Sum};
-use super::wire::SEED;
-use super::{Scheme, VARIANCE, failed, os_rng};
-use crate::backend::wire::{self, Kind, Reader};
-use crate::backend::{BackendError, Evaluator, SchemeParams, Term};
+use super::{NAME, Scheme, VARIANCE, failed, os_rng};
+use crate::backend::wire::{self, Envelope, Kind, Reader};
+use crate::backend::{BackendError, Evaluator, SEED, SchemeParams, Term};
 use crate::circuit::Step;
 use fhe::bfv::traits::TryConvertFrom;
 use fhe::bfv::{Ciphertext, Encoding, EvaluationKey, Plaintext};
@@ -117,8 +116,9 @@ impl Evaluator for FheEvaluator {
     type Plaintext = FhePlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
+        // Damaged bytes are refused before the parameters' tables are computed.
+        let mut reader = Reader::new(Kind::Keys, Envelope::new(NAME, params).open(Kind::Keys, keys)?);
         let scheme = Scheme::new(params)?;
-        let mut reader = Reader::new(Kind::Keys, scheme.envelope.open(Kind::Keys, keys)?);
         let public = scheme.fresh.read_seeded(Kind::Keys, &mut reader)?;
         let mut public = Ciphertext::try_convert_from(&public, &scheme.bfv).map_err(failed)?;
         public.iter_mut().for_each(Poly::disallow_variable_time_computations);

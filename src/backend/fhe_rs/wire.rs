@@ -4,16 +4,13 @@
 //! for all polynomials of a context and is taken from one that the library wrote.
 
 use super::failed;
-use crate::backend::BackendError;
 use crate::backend::wire::{Kind, Reader};
+use crate::backend::{BackendError, SEED};
 use fhe::bfv::BfvParameters;
 use fhe::proto::bfv::Ciphertext as CiphertextMessage;
 use fhe_math::rq::{Poly, Representation};
 use fhe_traits::Serialize;
 use std::sync::Arc;
-
-/// Bytes of the seed that stands for a uniform polynomial.
-pub(super) const SEED: usize = 32;
 
 /// The message's flag that computations may take time that depends on the (public) polynomial.
 const VARIABLE_TIME: [u8; 2] = [0x20, 1];

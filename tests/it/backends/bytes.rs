@@ -147,7 +147,7 @@ fn fhe_rs_bytes() {
     let params =
         SchemeParams { modulus_bits: vec![53; 2], ..stria::params::choose_insecure(64, 1000, None).unwrap() };
     let keys = FheKeys::generate_insecure(&params).unwrap();
-    survives::<_, FheEvaluator>(&keys, &params, 400);
+    survives::<_, FheEvaluator>(&keys, &params, 200);
     residues_are_checked::<_, FheEvaluator>(&keys, &params);
     let changed = SchemeParams { modulus_bits: vec![54; 2], ..params.clone() };
     let other = FheKeys::generate_insecure(&changed).unwrap();

@@ -1,5 +1,7 @@
 //! The backends against their definition, execution, counts, parameters, byte formats.
 
+#![expect(clippy::unwrap_used, reason = "a test's own functions may fail the test by a panic")]
+
 mod bytes;
 mod circuits;
 mod costs;
@@ -10,7 +12,7 @@ use stria::backend::SchemeParams;
 use stria::circuit::{BlockGeometry, Builder, Inst, PlainId, PlainSource, Segment, Step, Value};
 use stria::params;
 
-/// SplitMix64: the tests' only randomness outside keys, with seeds written in the tests.
+/// The generator `SplitMix64`: the tests' only randomness outside keys, with seeds written in the tests.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -117,7 +117,7 @@ fn counting_counts_calls() {
 mod fhe_rs {
     use super::{every_operation, refusals, small};
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
-    use stria::backend::{ClientKeys, SchemeParams};
+    use stria::backend::{ClientKeys, Evaluator, SchemeParams};
     use stria::params;
 
     #[test]
@@ -128,6 +128,23 @@ mod fhe_rs {
             every_operation::<_, FheEvaluator>(&keys, &params, bits.min(8));
             refusals::<_, FheEvaluator>(&keys, &params);
         }
+    }
+
+    /// Two replies of one ciphertext share nothing: the second polynomial would show the weights.
+    #[test]
+    fn replies_are_fresh() {
+        let params = small(17);
+        let keys = FheKeys::generate_insecure(&params).unwrap();
+        let evaluator = FheEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
+        let slots = vec![1; params.ring as usize];
+        let ciphertext = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
+        let (one, other) = (evaluator.store(&ciphertext), evaluator.store(&ciphertext));
+        let (first, second) = (14..one.len() / 2, one.len() / 2..one.len() - 16);
+        for poly in [first, second] {
+            let equal = one[poly.clone()].iter().zip(&other[poly.clone()]).filter(|(a, b)| a == b).count();
+            assert!(equal < poly.len() / 50, "{equal} of {} bytes equal", poly.len());
+        }
+        assert_eq!(keys.decrypt(&one).unwrap(), keys.decrypt(&other).unwrap());
     }
 
     /// Primes of 62 bits leave room for 15 products before a reduction.
