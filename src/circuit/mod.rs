@@ -7,13 +7,11 @@
 
 mod build;
 mod count;
-mod depth;
 mod print;
 mod verify;
 
 pub use build::Builder;
 pub use count::{Counts, count};
-pub use depth::depth;
 pub use verify::{CircuitError, verify};
 
 use serde::{Deserialize, Serialize};

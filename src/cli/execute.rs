@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::{Backend, Mode, Nonlinear};
 use crate::backend::clear::{ClearEvaluator, ClearKeys};
-use crate::circuit::depth;
 use crate::compiled::Compiled;
+use crate::cost::depth;
 use crate::graph::{IntWeights, evaluate};
 use crate::params;
 use crate::protocol::{Progress, REVEAL_LEAKS, Service, Session, run_in_process};
@@ -124,7 +124,9 @@ pub(super) fn execute(
 /// Refuses a circuit that would not decrypt, before any key is made.
 fn check_noise(compiled: &Compiled) -> Result<(), Failure> {
     for segment in &compiled.circuit.segments {
-        params::check_depth(&compiled.params, depth(segment))
+        let depth = depth(segment)
+            .ok_or_else(|| Failure::Internal(format!("layer `{}` multiplies twice", segment.layer)))?;
+        params::check_depth(&compiled.params, depth)
             .map_err(|e| Failure::User(format!("layer `{}`: {e}", segment.layer)))?;
     }
     Ok(())
