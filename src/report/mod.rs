@@ -130,7 +130,7 @@ impl Counters {
             ciphertexts_out: counts.ciphertexts_out,
             bytes_up: sizes.bytes_up(counts),
             bytes_down: sizes.bytes_down(counts),
-            estimated_seconds: table.estimate(counts, params),
+            estimated_seconds: to_microseconds(table.estimate(counts, params)),
             ..Self::default()
         }
     }
@@ -151,8 +151,13 @@ impl Counters {
         self.relu += o.relu;
         self.requant += o.requant;
         self.comparisons += o.comparisons;
-        self.estimated_seconds += o.estimated_seconds;
+        self.estimated_seconds = to_microseconds(self.estimated_seconds + o.estimated_seconds);
     }
+}
+
+/// Seconds to six places: a prediction is never that good, and short figures read the same in every format.
+fn to_microseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 /// The report of `compiled`, predicted with `table`.

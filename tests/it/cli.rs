@@ -280,7 +280,9 @@ fn another_ring_changes_cost_and_not_the_logits() {
     };
     let (a, b) = (run("8192"), run("16384"));
     assert_eq!(a["output"]["logits"], b["output"]["logits"]);
-    assert_ne!(a["totals"]["rotations"], b["totals"]["rotations"]);
+    assert_eq!((&a["ring"], &b["ring"]), (&Value::from(8192), &Value::from(16384)));
+    let capacity = |run: &Value| run["layers"][0]["channel_capacity"].as_u64();
+    assert_eq!(capacity(&b), capacity(&a).map(|c| 2 * c));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The `.striac` file: round trip, and bytes that somebody made up with a valid hash.
 
-use crate::protocol::compiled_random;
+use crate::random::stages;
 use proptest::prelude::*;
 use stria::compiled::{Compiled, CompiledError};
 
@@ -18,7 +18,7 @@ fn sealed(file: &[u8], body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_file_gives_back_the_same_network_plan_and_circuit() {
-    let (compiled, _) = compiled_random(11);
+    let compiled = stages(11).compiled;
     let bytes = compiled.to_bytes().unwrap();
     let read = Compiled::from_bytes(&bytes).unwrap();
     assert_eq!(read.to_bytes().unwrap(), bytes);
@@ -39,7 +39,7 @@ proptest! {
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let (compiled, _) = compiled_random(11);
+        let compiled = stages(11).compiled;
         let bytes = compiled.to_bytes().unwrap();
         let mut body = bytes[PREFIX..].to_vec();
         for (at, value) in edits {

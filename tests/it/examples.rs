@@ -65,8 +65,12 @@ fn run<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>])
 
 /// All logits equal the reference's, all counts the plan's; gives the share of right classes.
 fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, data: &Data, take: usize) -> usize {
-    let quantised: Vec<_> =
-        data.images.iter().take(take).map(|x| quantise_input(&compiled.network, x)).collect();
+    let quantised: Vec<_> = data
+        .images
+        .iter()
+        .take(take)
+        .map(|x| quantise_input(&compiled.network, x).expect("the image fits"))
+        .collect();
     let session = run::<K, E>(compiled, &quantised);
     assert_eq!(session.inferences.len(), quantised.len());
     let weights = compiled.weights.as_ref().expect("the example has weights");

@@ -12,3 +12,4 @@ mod kernels;
 mod language;
 mod protocol;
 mod quantise;
+mod random;

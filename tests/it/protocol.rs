@@ -1,6 +1,6 @@
 //! The hybrid mode: shares add up, a peer that does not keep to the protocol is named, nothing hangs.
 
-use crate::quantise::random_network;
+use crate::random::small_ring;
 use proptest::prelude::*;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::compiled::Compiled;
@@ -107,7 +107,7 @@ proptest! {
     /// Reference on the quantised graph = hybrid run on the clear backend, and its counts are the plan's.
     #[test]
     fn random_networks_run_like_their_reference(seed in any::<u64>()) {
-        let (compiled, images) = compiled_random(seed);
+        let (compiled, images) = small_ring(seed);
         let weights = compiled.weights.as_ref().unwrap();
         let quiet = |_: stria::protocol::Progress<'_>| {};
         let session =
@@ -225,7 +225,7 @@ impl Channel for Counted<'_> {
 /// never takes a wrong result for a right one without an error unless the message was well formed.
 #[test]
 fn a_peer_that_does_not_keep_to_the_protocol_is_refused() {
-    let (compiled, images) = compiled_random(3);
+    let (compiled, images) = small_ring(3);
     let image = &images[0];
     let expected = evaluate(&compiled.network, compiled.weights.as_ref().unwrap(), image).unwrap();
     let messages = [const { std::sync::atomic::AtomicUsize::new(0) }; 2];
