@@ -13,3 +13,4 @@ mod language;
 mod protocol;
 mod quantise;
 mod random;
+mod readme;
