@@ -1,8 +1,8 @@
-//! What values a model takes on calibration images: per channel a high quantile of the magnitude, and the
+//! What values a model takes on calibration images: per channel the largest magnitudes, the mean and the
 //! mean square.
 //!
 //! Images are taken in chunks of fixed size whose results are joined in order, so that nothing depends on
-//! the number of threads. Of each channel only the few largest magnitudes are kept.
+//! the number of threads. Of each channel only the largest hundredth of the magnitudes is kept.
 
 use super::QuantError;
 use super::float::{FloatWeights, float_eval_with};
@@ -13,16 +13,44 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Images that are evaluated one after the other.
 const CHUNK: usize = 16;
-/// The part of a channel's values that may saturate.
-const CLIPPED: f64 = 1e-4;
+/// The part of a channel's values that is kept, the largest ones: no more of them may saturate.
+const TAIL: f64 = 0.01;
 
 /// Statistics of one value, one entry a channel.
 #[derive(Clone, Debug)]
 pub(super) struct Spread {
-    /// The 99.99 % quantile of the magnitude.
-    pub(super) high: Vec<f64>,
+    /// The largest magnitudes, descending.
+    tails: Vec<Vec<f32>>,
+    /// How many values there were.
+    count: f64,
     /// The mean of the square.
     pub(super) mean_square: Vec<f64>,
+    /// The mean.
+    pub(super) mean: Vec<f64>,
+}
+
+impl Spread {
+    /// For each channel the range of least mean square error, if it is cut into steps of `range / top`:
+    /// what saturates loses its excess, everything else is rounded.
+    pub(super) fn ranges(&self, top: f64) -> Vec<f64> {
+        self.tails.iter().map(|tail| least_error(tail, self.count, top)).collect()
+    }
+}
+
+fn least_error(tail: &[f32], count: f64, top: f64) -> f64 {
+    let (mut sum, mut squares, mut above) = (0.0, 0.0, 0.0);
+    let mut best = (f64::INFINITY, 0.0);
+    for &v in tail {
+        let v = f64::from(v);
+        let excess = squares - 2.0 * v * sum + v * v * above;
+        let rounding = v * v / (12.0 * top * top);
+        let error = excess / count.max(1.0) + rounding;
+        if error < best.0 {
+            best = (error, v);
+        }
+        (sum, squares, above) = (sum + v, squares + v * v, above + 1.0);
+    }
+    best.1
 }
 
 /// Measures the values of `nodes` over all images.
@@ -68,7 +96,7 @@ fn kept(count: usize) -> usize {
         clippy::cast_precision_loss,
         reason = "a positive number far below 2^53"
     )]
-    let clipped = (count as f64 * CLIPPED) as usize;
+    let clipped = (count as f64 * TAIL) as usize;
     clipped + 1
 }
 
@@ -78,19 +106,22 @@ struct Tally {
     count: f64,
     largest: Vec<Vec<f32>>,
     squares: Vec<f64>,
+    sums: Vec<f64>,
 }
 
 impl Tally {
     fn new(keep: usize) -> Self {
-        Self { keep, count: 0.0, largest: Vec::new(), squares: Vec::new() }
+        Self { keep, count: 0.0, largest: Vec::new(), squares: Vec::new(), sums: Vec::new() }
     }
 
     fn add(&mut self, value: &Tensor<f32>) {
         let plane = (value.data.len() / value.shape.channels().max(1)).max(1);
         self.largest.resize(value.shape.channels(), Vec::new());
         self.squares.resize(value.shape.channels(), 0.0);
+        self.sums.resize(value.shape.channels(), 0.0);
         for (c, values) in value.data.chunks(plane).enumerate() {
             self.squares[c] += values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
+            self.sums[c] += values.iter().map(|v| f64::from(*v)).sum::<f64>();
             let largest = &mut self.largest[c];
             let bar = if largest.len() < self.keep { -1.0 } else { largest[self.keep - 1] };
             largest.extend(values.iter().map(|v| v.abs()).filter(|v| *v > bar));
@@ -102,7 +133,11 @@ impl Tally {
     fn join(&mut self, other: Self) {
         self.largest.resize(other.largest.len(), Vec::new());
         self.squares.resize(other.squares.len(), 0.0);
+        self.sums.resize(other.sums.len(), 0.0);
         self.count += other.count;
+        for (sum, more) in self.sums.iter_mut().zip(other.sums) {
+            *sum += more;
+        }
         for (sum, square) in self.squares.iter_mut().zip(other.squares) {
             *sum += square;
         }
@@ -113,9 +148,9 @@ impl Tally {
     }
 
     fn spread(self) -> Spread {
-        let high = self.largest.iter().map(|l| l.last().copied().map_or(0.0, f64::from)).collect();
         let mean_square = self.squares.iter().map(|s| s / self.count.max(1.0)).collect();
-        Spread { high, mean_square }
+        let mean = self.sums.iter().map(|s| s / self.count.max(1.0)).collect();
+        Spread { tails: self.largest, count: self.count, mean_square, mean }
     }
 }
 

@@ -1,23 +1,22 @@
-//! Fills the skeleton with what the solver chose: shifts of sums and clamps, integer polynomials, integer
-//! weights and biases.
+//! Fills the skeleton with what the solver chose: shifts of sums and clamps, bounds, integer polynomials.
+//!
+//! [`settle`] turns shifts into the power of two by which each node's step differs from its class's; all
+//! else here is a reading of those.
 
 use super::QuantError;
 use super::classes::ceil_log2;
 use super::rescale::Fitted;
-use super::site::{Site, weights_of};
+use super::site::weights_of;
 use super::skeleton::Skeleton;
 use super::solve::Solution;
-use crate::graph::{IntLayer, IntWeights, LayerWeights, NodeId, Requant};
+use crate::graph::{IntLayer, NodeId, Requant};
 use crate::layers::{Conv, Linear};
-use crate::tensor::{Shape, Tensor};
-use rayon::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Bits that the integer coefficients of a polynomial add below the result's step.
 const POLY_SHIFT: u32 = 14;
-/// No bias may exceed it.
-const MAX_BIAS: f64 = (1_u64 << 52) as f64;
+/// No coefficient may exceed it.
+const MAX_COEFFICIENT: f64 = (1_u64 << 52) as f64;
 
 /// How many powers of two each node's step lies above its class's: `rho` of [`super::classes`].
 pub(super) fn settle(
@@ -143,7 +142,7 @@ fn quad(
     let round = |v: f64| {
         let v = (v * fine).round();
         #[expect(clippy::cast_possible_truncation, reason = "checked to be below 2^52")]
-        (v.abs() <= MAX_BIAS)
+        (v.abs() <= MAX_COEFFICIENT)
             .then_some(v as i64)
             .ok_or_else(|| QuantError::Overflow { node: skeleton.graph.node(id).name.clone() })
     };
@@ -159,61 +158,6 @@ pub(super) fn biased(fitted: &Fitted, id: NodeId) -> bool {
     let source = fitted.model.graph.node(fitted.skeleton.notes[id.0 as usize].source);
     let shapes = fitted.model.graph.input_shapes(fitted.skeleton.notes[id.0 as usize].source);
     shapes.first().is_some_and(|x| source.layer.weights(x).iter().any(|w| w.suffix == "bias"))
-}
-
-/// Integer weights and biases of every linear layer.
-pub(super) fn weights(
-    fitted: &Fitted,
-    solution: &Solution,
-    rho: &[i32],
-    sites: &[Site],
-) -> Result<IntWeights, QuantError> {
-    let mut table = BTreeMap::new();
-    for site in sites {
-        table.insert(site.id, layer_weights(fitted, solution, rho, site)?);
-    }
-    Ok(IntWeights(table))
-}
-
-fn layer_weights(
-    fitted: &Fitted,
-    solution: &Solution,
-    rho: &[i32],
-    site: &Site,
-) -> Result<LayerWeights, QuantError> {
-    let (weight, bias) = weights_of(fitted, site.id)?;
-    let node = fitted.skeleton.graph.node(site.id);
-    let out = node.shape.channels();
-    let per = (weight.len() / out.max(1)).max(1);
-    let taps = (per / site.columns().max(1)).max(1);
-    let channels = fitted.skeleton.graph.node(site.operand).shape.channels();
-    let inputs: Vec<f64> = (0..channels).map(|i| step(fitted, solution, rho, site.operand, i)).collect();
-    let outputs: Vec<f64> = (0..out).map(|o| step(fitted, solution, rho, site.id, o)).collect();
-    let mut data = vec![0_i8; weight.len()];
-    data.par_chunks_mut(per).zip(weight.par_chunks(per)).enumerate().for_each(|(o, (row, real))| {
-        for (k, (q, w)) in row.iter_mut().zip(real).enumerate() {
-            let steps = f64::from(*w) * inputs[site.input(o, k / taps)] / outputs[o];
-            let steps = steps.round().clamp(-site.largest_weight, site.largest_weight);
-            #[expect(clippy::cast_possible_truncation, reason = "clamped to the bits of a weight")]
-            let steps = steps as i8;
-            *q = steps;
-        }
-    });
-    let zeros = vec![0.0; out];
-    let bias = bias.unwrap_or(&zeros).iter().zip(&outputs).map(|(b, s)| {
-        let steps = (f64::from(*b) / s).round();
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be below 2^52")]
-        (steps.abs() <= MAX_BIAS)
-            .then_some(steps as i64)
-            .ok_or_else(|| QuantError::Overflow { node: node.name.clone() })
-    });
-    let shape = if let IntLayer::Conv(conv) = &node.layer {
-        conv.weight_shape(channels)
-    } else {
-        Shape::of(&[out, per])
-    };
-    let weight = Arc::new(Tensor { shape, data });
-    Ok(LayerWeights { weight, bias: Arc::new(bias.collect::<Result<_, _>>()?) })
 }
 
 fn signed(shift: u32) -> i32 {

@@ -2,9 +2,9 @@
 //!
 //! Every channel of every tensor has one step (`real = step * integer`), and shifts are the only factors
 //! between steps: a layer's weights absorb the rest. The order of events: where values are requantised
-//! ([`skeleton`]), which steps depend on each other ([`classes`], [`rescale`]), how far values reach
-//! ([`calibrate`], [`ranges`]), steps and shifts of least error ([`solve`]), integer weights ([`emit`]),
-//! bounds of every value ([`bounds`]). Knows no ciphertexts.
+//! (`skeleton`), which steps depend on each other (`classes`, `rescale`), how far values reach
+//! (`calibrate`, `ranges`), steps and shifts of least error (`solve`), the network with
+//! them (`emit`), integer weights (`round`), bounds of every value (`bounds`). Knows no ciphertexts.
 
 mod bounds;
 mod calibrate;
@@ -14,6 +14,7 @@ mod float;
 mod random;
 mod ranges;
 mod rescale;
+mod round;
 mod site;
 mod skeleton;
 mod solve;
@@ -75,7 +76,7 @@ fn with_weights(fitted: &mut Fitted, calibration: Option<&[Tensor<f32>]>) -> Res
     let solution = solve::solve(fitted, &sites, &ranges)?;
     let rho = emit::settle(fitted, &solution.shifts, &solution.finer);
     emit::fill(fitted, &solution, &rho)?;
-    let weights = emit::weights(fitted, &solution, &rho, &sites)?;
+    let weights = round::weights(fitted, &solution, &rho, &sites)?;
     let mut network = network(fitted, &solution, &rho);
     bounds::bound(&mut network, Knowledge::Weights(&weights))?;
     Ok(Quantised { network, weights: Some(weights) })

@@ -37,7 +37,7 @@ pub(super) fn ranges(
         });
         let range = match declared {
             Some(range) => vec![range; channels],
-            None => observed(note, spreads).ok_or_else(|| QuantError::NoRange {
+            None => observed(note, &clamp, spreads).ok_or_else(|| QuantError::NoRange {
                 node: fitted.model.graph.node(note.source).name.clone(),
             })?,
         };
@@ -68,8 +68,9 @@ fn pixel_range(input: &InputSpec) -> f64 {
     ends.fold(0.0, f64::max)
 }
 
-fn observed(note: &Note, spreads: Option<&BTreeMap<NodeId, Spread>>) -> Option<Vec<f64>> {
-    spreads?.get(&note.source).map(|s| s.high.clone())
+fn observed(note: &Note, clamp: &Clamp, spreads: Option<&BTreeMap<NodeId, Spread>>) -> Option<Vec<f64>> {
+    let top = f64::from(u32::try_from(clamp.top()).ok()?);
+    spreads?.get(&note.source).map(|s| s.ranges(top))
 }
 
 fn revived(mut range: Vec<f64>) -> Vec<f64> {

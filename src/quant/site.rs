@@ -31,6 +31,8 @@ pub(super) struct Site {
     maxima: Vec<f32>,
     /// Per input channel in real units, or one number in integer units.
     squares: Squares,
+    /// Means of the inputs per channel in real units, if they were measured.
+    pub(super) means: Option<Vec<f64>>,
 }
 
 enum Squares {
@@ -80,7 +82,8 @@ impl Site {
         let columns = conv.map_or(channels, |c| channels / c.groups.count().max(1));
         let taps = (weight.len() / (out * columns).max(1)).max(1);
         let maxima = weight.chunks(taps).map(|w| w.iter().fold(0.0, |m: f32, w| m.max(w.abs()))).collect();
-        let measured = spreads.and_then(|s| s.get(&note.source)).map(|s| s.mean_square.clone());
+        let spread = spreads.and_then(|s| s.get(&note.source));
+        let measured = spread.map(|s| s.mean_square.clone());
         let assumed = ASSUMED_RMS * f64::from(1_u32 << note.magnitude.unwrap_or(8));
         #[expect(clippy::cast_precision_loss, reason = "a kernel has few taps")]
         let taps = (fan_in / columns.max(1)) as f64;
@@ -94,6 +97,7 @@ impl Site {
             columns,
             taps,
             maxima,
+            means: spread.map(|s| s.mean.clone()),
             squares: measured.map_or(Squares::Assumed(assumed * assumed), Squares::Measured),
         })
     }
@@ -101,6 +105,11 @@ impl Site {
     /// The input channel of column `j` for output channel `o`.
     pub(super) fn input(&self, o: usize, j: usize) -> usize {
         self.conv.map_or(j, |c| c.input_channel(o, j, self.channels))
+    }
+
+    /// Channels of the input.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
     }
 
     /// Columns of the weight: input channels that meet one output channel.
