@@ -161,7 +161,7 @@ fn the_verifier_names_what_is_broken() {
     let far = IntLayer::Requant(Requant { shift: 63, lo: 0, hi: 4 });
     let found = broken(&|n| n.graph.node_mut(NodeId(2)).layer = far.clone());
     assert!(matches!(found, GraphError::Shifts { node, .. } if node == "relu2"));
-    let found = broken(&|n| drop(n.intervals.pop()));
+    let found = broken(&|n| n.intervals.truncate(4));
     assert_eq!(found, GraphError::Intervals { found: 4, nodes: 5 });
     let found = broken(&|n| n.graph.set_output(NodeId(9)));
     assert_eq!(found, GraphError::Output { output: 9 });
