@@ -102,6 +102,11 @@ fn without_weights(fitted: &mut Fitted) -> Result<Quantised, QuantError> {
     Ok(Quantised { network, weights: None })
 }
 
+/// A step that stands for itself where a value is always 0.
+fn positive(step: f64) -> f64 {
+    if step > 0.0 { step } else { 1.0 }
+}
+
 /// The filled skeleton as a network whose intervals are still to be computed.
 fn network(fitted: &Fitted, solution: &Solution, rho: &[i32]) -> IntNetwork {
     let output = fitted.skeleton.graph.output();
@@ -109,8 +114,8 @@ fn network(fitted: &Fitted, solution: &Solution, rho: &[i32]) -> IntNetwork {
         header: fitted.model.header.clone(),
         graph: fitted.skeleton.graph.clone(),
         intervals: Vec::new(),
-        input_scale: emit::step(fitted, solution, rho, NodeId(0), 0),
-        output_scale: emit::step(fitted, solution, rho, output, 0),
+        input_scale: positive(emit::step(fitted, solution, rho, NodeId(0), 0)),
+        output_scale: positive(emit::step(fitted, solution, rho, output, 0)),
         assumed: fitted.weights.is_none(),
     }
 }

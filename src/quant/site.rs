@@ -121,6 +121,7 @@ impl Site {
     pub(super) fn needs(&self, steps: &[f64]) -> Vec<Need> {
         let scales: Vec<f64> = steps.iter().map(|s| s.exp2()).collect();
         let power = |i: usize| match &self.squares {
+            _ if scales[i] == 0.0 => 0.0,
             Squares::Measured(squares) => self.taps * squares[i] / (scales[i] * scales[i]),
             Squares::Assumed(square) => self.taps * square,
         };

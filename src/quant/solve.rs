@@ -7,7 +7,8 @@
 //! `S_y^2 / 12 * (1 + Q / 4^k)`, with `Q` the sum of the mean squares of the integer inputs; `k` minimises
 //! its sum over the channels, with `S_y = max(floor, a 2^k)` and `floor` from the ranges.
 //!
-//! Scales of a residual stream depend on each other in a circle, so that rounds over all layers run until
+//! Channels that no clamp and no weight reaches (zero padding) are always 0: their step is 0, and weights
+//! that read them count for nothing. Scales of a residual stream depend on each other in a circle, so that rounds over all layers run until
 //! nothing moves; then the scales are kept and every layer gets the largest shift that fits them.
 
 use super::QuantError;
@@ -24,7 +25,7 @@ const TOLERANCE: f64 = 1e-9;
 
 /// Scales and shifts.
 pub(super) struct Solution {
-    /// The unknowns of [`Classes`].
+    /// The unknowns of `Classes`; minus infinity for channels that are always 0.
     pub(super) x: Vec<f64>,
     /// Shift of each linear layer.
     pub(super) shifts: BTreeMap<NodeId, u32>,
@@ -87,7 +88,7 @@ pub(super) fn solve(
 ) -> Result<Solution, QuantError> {
     let classes = &fitted.classes;
     let floor = floors(fitted, ranges);
-    let mut x: Vec<f64> = floor.iter().copied().map(or_unit).collect();
+    let mut x: Vec<f64> = floor.clone();
     for _ in 0..ROUNDS {
         let mut next = floor.clone();
         for site in sites {
@@ -100,8 +101,8 @@ pub(super) fn solve(
                 x[term.var] = x[term.var].max(wanted);
             }
         }
-        let next: Vec<f64> = next.into_iter().map(or_unit).collect();
-        let moved = x.iter().zip(&next).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let moved = x.iter().zip(&next).filter(|(a, b)| a != b).map(|(a, b)| (a - b).abs());
+        let moved = moved.fold(0.0, f64::max);
         x = next;
         if moved < TOLERANCE {
             break;
@@ -143,11 +144,6 @@ fn floors(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>) -> Vec<f64> {
 fn top(fitted: &Fitted, id: NodeId) -> Option<f64> {
     let clamp = fitted.skeleton.notes[id.0 as usize].clamp?;
     Some(f64::from(u32::try_from(clamp.top()).ok()?))
-}
-
-/// An unknown that nothing bounds is taken as 0: a step of one.
-fn or_unit(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY { 0.0 } else { x }
 }
 
 /// The logarithms of the steps of a node's channels, `rho` powers of two above its class.
@@ -201,7 +197,7 @@ fn finer(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>, x: &[f64]) -> BTr
         let slack = steps.iter().zip(range).map(|(s, r)| s - (r / top).log2()).fold(f64::MAX, f64::min);
         #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=16")]
         let bits = (slack + TOLERANCE).floor().clamp(0.0, 16.0) as i32;
-        if bits > 0 {
+        if bits > 0 && slack < f64::MAX {
             finer.insert(*id, -bits);
         }
     }
