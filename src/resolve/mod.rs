@@ -6,6 +6,7 @@
 //! [`declared`]. Nothing here knows of packing or encryption.
 
 mod attributes;
+mod block;
 mod check;
 mod eval;
 mod expand;
@@ -109,9 +110,10 @@ fn capacity(ring: u32, h: usize, w: usize) -> usize {
 fn only_model<'a>(ast: &'a Ast, sink: &mut Sink) -> Option<&'a ModelDecl> {
     let mut models = ast.models();
     let Some(first) = models.next() else {
-        let span = ast.blocks().next().map_or(Span::default(), |block| block.name.span);
+        let first = ast.blocks().next().map(|block| block.name.span);
+        let label = if first.is_some() { "only blocks" } else { "nothing here" };
         sink.report(
-            Diagnostic::error("missing-model", "the file has no model", span, "only blocks")
+            Diagnostic::error("missing-model", "the file has no model", first.unwrap_or_default(), label)
                 .hint("declare it: `model name { input x: tensor[3, 32, 32] ... output y }`"),
         );
         return None;

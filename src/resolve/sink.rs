@@ -65,7 +65,7 @@ impl Sink {
             if again {
                 self.errors[index]
                     .hints
-                    .push("the same happens again where this place is repeated".to_owned());
+                    .push("it happens again here: this place is expanded several times".to_owned());
             }
         }
         let mut found = self.errors;

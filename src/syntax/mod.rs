@@ -60,15 +60,18 @@ fn each_item(text: &str, ends: &[usize], first: pest::error::Error<Rule>) -> Vec
         .zip(ends.iter().copied().chain([text.len()]))
         .filter_map(|(&start, end)| {
             let failed = Grammar::parse(Rule::file, &text[start..end]).err()?;
-            Some(errors::syntax(text, start, failed))
+            Some(errors::syntax(text, start, failed, END))
         })
         .take(MAX_SYNTAX_ERRORS)
         .collect();
     if found.is_empty() {
-        found.push(errors::syntax(text, 0, first));
+        found.push(errors::syntax(text, 0, first, END));
     }
     found
 }
+
+/// What is found where a file ends.
+const END: &str = "the end of the file";
 
 /// How many syntax errors are reported at once.
 const MAX_SYNTAX_ERRORS: usize = 16;

@@ -147,7 +147,8 @@ impl<'a> Check<'a, '_> {
             .collect();
         for block in ast.blocks() {
             let name = block.name.text.as_str();
-            if !called.contains(name) && !name.starts_with('_') {
+            let builtin = !self.blocks.by_name.contains_key(name);
+            if !called.contains(name) && !builtin && !name.starts_with('_') {
                 let message = format!("nothing calls the block {}", quoted(name));
                 self.sink.report(
                     Diagnostic::warning("unused-name", message, block.name.span, "declared here")
