@@ -21,9 +21,10 @@ impl<'a> Expander<'a> {
             self.stop("nesting", message, call.span, "let blocks call fewer blocks");
             return Value::Poison;
         }
-        let outer_scope = self.scope;
-        self.scope = self.names.scope(outer_scope, part);
-        self.sink.calls.push((call.span, block.name.text.clone()));
+        let Some(outer_scope) = self.open(part, call.span) else {
+            return Value::Poison;
+        };
+        self.sink.calls.push(call.span);
         let outer = self.replace_variables(vec![BTreeMap::new()]);
         self.bind_parameters(block, values);
         let result = self.block_body(block);

@@ -8,8 +8,8 @@ use crate::diag::{Diagnostic, Span};
 use crate::syntax::ast::{Call, Expr, ExprKind, InfixOp, Piece, PrefixOp};
 use crate::tensor::Support;
 
-/// The longest name of a layer, block names included.
-pub(super) const MAX_NAME: usize = 512;
+/// The longest name of a layer, without those of the blocks around.
+const MAX_NAME: usize = 512;
 
 impl<'a> Expander<'a> {
     /// The value of an expression; poison if there was a mistake, which is reported.
@@ -234,8 +234,8 @@ impl<'a> Expander<'a> {
         Value::Poison
     }
 
-    /// A text with its values filled in.
-    pub(super) fn text(&mut self, expr: &'a Expr) -> Option<String> {
+    /// A text with its values filled in; of one that is too long for a name, the beginning.
+    fn text(&mut self, expr: &'a Expr) -> Option<String> {
         let ExprKind::Text(pieces) = &expr.kind else {
             // Anything else was reported by the check.
             return None;
@@ -243,12 +243,15 @@ impl<'a> Expander<'a> {
         let mut text = String::new();
         for piece in pieces {
             match piece {
-                Piece::Plain(plain) => text.push_str(plain),
+                Piece::Plain(plain) => text.extend(plain.chars().take(MAX_NAME + 1)),
                 Piece::Value(expr) => {
                     let value = self.value(expr);
                     let number = self.expect("an integer in a text", value, expr.span, value.int())?;
                     text.push_str(&number.to_string());
                 }
+            }
+            if text.len() > MAX_NAME {
+                break;
             }
         }
         Some(text)

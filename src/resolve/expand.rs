@@ -16,6 +16,9 @@ use crate::layers::Layer;
 use crate::syntax::ast::{Call, Count, Expr, ExprKind, Statement, StatementKind};
 use std::collections::BTreeMap;
 
+/// The longest path of a block, in bytes.
+const MAX_PATH: usize = 1024;
+
 /// The most statements and expressions that are executed.
 const MAX_STEPS: u32 = 4_000_000;
 
@@ -119,6 +122,24 @@ impl<'a> Expander<'a> {
         if let Some(scope) = self.variables.last_mut() {
             scope.insert(name, value);
         }
+    }
+
+    /// Enters the scope of names that a call of a block opens; gives back the one around.
+    pub(super) fn open(&mut self, part: Part, span: Span) -> Option<Scope> {
+        let outer = self.scope;
+        self.scope = self.names.scope(outer, part);
+        if self.names.length(self.scope) > MAX_PATH {
+            let message = format!("the names of nested blocks are longer than {MAX_PATH} bytes together");
+            self.stop("limit", message, span, "use shorter names");
+        } else if self.names.scopes() > MAX_LAYERS {
+            let message = format!("the model calls blocks more than {MAX_LAYERS} times");
+            self.stop("limit", message, span, "repeat less often");
+        }
+        if self.stopped {
+            self.scope = outer;
+            return None;
+        }
+        Some(outer)
     }
 
     /// Whether a bound was passed.

@@ -225,7 +225,7 @@ impl<'a> Expander<'a> {
         match self.graph.add(node, &ids) {
             Ok(id) => {
                 self.names.layer(self.scope, part, weighted);
-                self.sites.push(self.sink.calls.first().map(|(site, _)| *site));
+                self.sites.push(self.sink.calls.first().copied());
                 Value::Tensor(id)
             }
             Err(_) => {

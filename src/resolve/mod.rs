@@ -1,7 +1,7 @@
 //! From tree to typed graph: names, values, shapes, weights, and every error a user can make.
 //!
-//! First a check of every line ([`check`]), then the expansion of blocks and repeats ([`expand`]), then
-//! names ([`names`]), unreachable layers and weights ([`weights`]). All stages report into one sink, so
+//! First a check of every line (`check`), then the expansion of blocks and repeats (`expand`), then
+//! names (`names`), unreachable layers and weights (`weights`). All stages report into one sink, so
 //! that several mistakes are shown at once and each only once. Files are opened by the caller: see
 //! [`declared`]. Nothing here knows of packing or encryption.
 
@@ -167,14 +167,6 @@ fn name_nodes(graph: &mut Graph<Layer>, names: &names::Names, sites: &[Option<Sp
             found = found.also(site, "reached again from here");
         }
         sink.report(found.hint("name each call: in a repeat, put its index into the name: \"layer1.{i}\""));
-    }
-    if let Some(node) = graph.ids().map(|id| graph.node(id)).find(|node| node.name.len() > 2 * eval::MAX_NAME)
-    {
-        let message = format!("the full name {} is too long", quoted(&node.name));
-        sink.report(
-            Diagnostic::error("limit", message, node.span, "in nested blocks")
-                .hint("use shorter names: at most 1024 bytes with the names of the blocks around"),
-        );
     }
 }
 

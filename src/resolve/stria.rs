@@ -49,8 +49,9 @@ impl<'a> Expander<'a> {
         let (Some(design), Some((input, shape))) = (design, x) else {
             return Value::Poison;
         };
-        let outer = self.scope;
-        self.scope = self.names.scope(outer, part);
+        let Some(outer) = self.open(part, call.span) else {
+            return Value::Poison;
+        };
         let result = self.build(&design, input, &shape, quant);
         self.scope = outer;
         result

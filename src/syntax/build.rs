@@ -8,7 +8,7 @@ use super::ast::{
     Named, PRECEDENCES, Param, Part, Piece, PrefixOp, Setting, SettingValue, Statement, StatementKind,
 };
 use super::grammar::{Grammar, Rule};
-use super::{MAX_NESTING, MAX_SYNTAX_ERRORS, errors, scan};
+use super::{MAX_ATTRIBUTES, MAX_IDENT, MAX_NESTING, MAX_SYNTAX_ERRORS, errors, scan};
 use crate::diag::{Diagnostic, Diagnostics, Span};
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};
@@ -97,8 +97,22 @@ impl Builder {
         Span::new(self.offset + start, self.offset + last.as_span().end())
     }
 
-    fn ident(&self, pair: &Pair<'_, Rule>) -> Ident {
-        Ident { text: pair.as_str().to_owned(), span: self.span(pair) }
+    fn ident(&mut self, pair: &Pair<'_, Rule>) -> Ident {
+        let (text, span) = (pair.as_str(), self.span(pair));
+        if text.len() > MAX_IDENT {
+            let message = format!("a name has {} bytes, more than the limit of {MAX_IDENT}", text.len());
+            self.report(Diagnostic::error("limit", message, span, "too long").hint("use a shorter name"));
+        }
+        Ident { text: text.to_owned(), span }
+    }
+
+    /// Reports more parameters or attributes than there may be.
+    fn limited(&mut self, count: usize, span: Span) {
+        if count > MAX_ATTRIBUTES {
+            let message =
+                format!("{count} parameters or attributes, more than the limit of {MAX_ATTRIBUTES}");
+            self.report(Diagnostic::error("limit", message, span, "too many").hint("split this into blocks"));
+        }
     }
 
     fn item(&mut self, pair: Pair<'_, Rule>) -> Item {
@@ -109,7 +123,8 @@ impl Builder {
             let parts = inner.map(|part| self.part(only(part))).collect();
             return Item::Model(ModelDecl { name, parts, span });
         }
-        let params = children(next(&mut inner)).map(|param| self.param(param)).collect();
+        let params: Vec<Param> = children(next(&mut inner)).map(|param| self.param(param)).collect();
+        self.limited(params.len(), name.span);
         let body = self.body(next(&mut inner));
         Item::Block(BlockDecl { name, params, body, span })
     }
@@ -129,7 +144,7 @@ impl Builder {
             let name = self.ident(&next(&mut inner));
             let value = next(&mut inner);
             let value = if value.as_rule() == Rule::record {
-                SettingValue::Record(children(value).map(|field| self.named(field)).collect())
+                SettingValue::Record(self.record(value))
             } else {
                 SettingValue::Expr(self.expr(value))
             };
@@ -141,7 +156,7 @@ impl Builder {
             let (mut dims, mut attributes) = (Vec::new(), Vec::new());
             for child in inner {
                 if child.as_rule() == Rule::record {
-                    attributes = children(child).map(|field| self.named(field)).collect();
+                    attributes = self.record(child);
                 } else {
                     dims.push(self.expr(child));
                 }
@@ -149,6 +164,13 @@ impl Builder {
             return Part::Input(InputDecl { name, dims, attributes, span });
         }
         Part::Statement(self.statement(pair))
+    }
+
+    fn record(&mut self, pair: Pair<'_, Rule>) -> Vec<Named> {
+        let span = self.span(&pair);
+        let fields: Vec<Named> = children(pair).map(|field| self.named(field)).collect();
+        self.limited(fields.len(), span);
+        fields
     }
 
     fn named(&mut self, pair: Pair<'_, Rule>) -> Named {
@@ -311,6 +333,7 @@ impl Builder {
                 operands.push(self.expr(arg));
             }
         }
+        self.limited(attributes.len(), callee.span);
         Call { callee, operands, attributes, span }
     }
 

@@ -21,6 +21,12 @@ pub const MAX_NESTING: usize = 256;
 /// The longest text, in bytes.
 pub const MAX_TEXT: usize = 4 << 20;
 
+/// The longest name of a value, block or attribute, in bytes.
+pub const MAX_IDENT: usize = 256;
+
+/// The most parameters of a block, attributes of a call, and fields of a record.
+pub const MAX_ATTRIBUTES: usize = 64;
+
 mod grammar {
     #[derive(pest_derive::Parser)]
     #[grammar = "../grammar/stria.pest"]

@@ -112,11 +112,55 @@ fn declared_zeros_are_checked() {
     assert_snapshot!(rendered(&source("zeros.stria", ZEROS), Some(&table)));
 }
 
+/// The message of the only error of a model.
+fn only_error(text: &str) -> String {
+    let found = rendered(&source("limits.stria", text), None);
+    let errors: Vec<&str> = found.lines().filter(|line| line.contains("error[")).collect();
+    assert_eq!(errors.len(), 1, "{}", &found[..found.len().min(2000)]);
+    errors[0].to_owned()
+}
+
 #[test]
-fn texts_of_any_length_are_refused_or_rendered() {
-    let long = format!("model m {{ input x: tensor[4] output {}(x) }}", "y".repeat(1 << 20));
-    let found = rendered(&source("long.stria", &long), None);
-    assert!(found.contains("there is no layer or block"), "{}", &found[..200]);
-    let found = rendered(&source("huge.stria", &" ".repeat(5 << 20)), None);
-    assert!(found.contains("more than the limit"), "{found}");
+fn limits_of_size_and_number_hold() {
+    let model = |body: &str, blocks: &str| format!("model m {{ input x: tensor[4] {body} }}\n{blocks}");
+    let long = "y".repeat(1 << 20);
+    for (text, wanted) in [
+        (" ".repeat(5 << 20), "the file has 5242880 bytes, more than the limit of 4194304"),
+        (model(&format!("output {long}(x)"), ""), "a name has 1048576 bytes, more than the limit of 256"),
+        (model(&format!("output relu(x, name: \"{long}\")"), ""), "a name has at most 512 bytes"),
+        (
+            model(&format!("output relu(x, {})", "bits: 8, ".repeat(65)), ""),
+            "65 parameters or attributes, more than the limit of 64",
+        ),
+        (
+            model("output x", &format!("block _a({}) {{ return x }}", "x, ".repeat(65))),
+            "65 parameters or attributes, more than the limit of 64",
+        ),
+        (
+            model("repeat 50001 { x = a(a(x)) } output relu(x)", "block a(x) { return x }"),
+            "the model calls blocks more than 100000 times",
+        ),
+        (
+            model(
+                "output a(x)",
+                &"block a(x) { return b(x, name: \"N\") } block b(x) { return c(x, name: \"N\") } \
+                  block c(x) { return d(x, name: \"N\") } block d(x) { return relu(x) }"
+                    .replace('N', &"n".repeat(500)),
+            ),
+            "the names of nested blocks are longer than 1024 bytes together",
+        ),
+    ] {
+        let found = only_error(&text);
+        assert!(found.contains(wanted), "{found}");
+    }
+}
+
+#[test]
+fn many_mistakes_are_counted_not_listed() {
+    let body: String = (0..100).map(|i| format!("let a{i} = f{i}(x)\n")).collect();
+    let found =
+        rendered(&source("many.stria", &format!("model m {{ input x: tensor[4] {body} output x }}")), None);
+    assert_eq!(found.matches("error[unknown-layer]").count(), 32);
+    assert_eq!(found.matches("warning[unused-name]").count(), 32);
+    assert!(found.contains("diagnostics are not shown"));
 }

@@ -185,6 +185,13 @@ fn the_baselines_have_the_published_sizes() {
 }
 
 #[test]
+fn the_baselines_resolve_without_a_warning() {
+    for entry in std::fs::read_dir("examples/shapes").expect("the folder is there") {
+        assert_eq!(rendered(&read(&entry.expect("the entry can be read").path()), None), "");
+    }
+}
+
+#[test]
 fn the_baselines_have_the_names_of_their_state_dicts() {
     let names = |model: &str| -> Vec<String> {
         let model = resolved(&read(Path::new(&format!("examples/shapes/{model}.stria"))));
@@ -243,6 +250,8 @@ fn every_model_of_the_reference_resolves() {
         } else {
             block
         };
-        resolved(&source(&format!("language.md, line {line}"), &text));
+        let model = source(&format!("language.md, line {line}"), &text);
+        resolved(&model);
+        assert!(fragment || rendered(&model, None).is_empty(), "{}", rendered(&model, None));
     }
 }

@@ -135,9 +135,6 @@ impl<'a> Check<'a, '_> {
             match &statement.kind {
                 StatementKind::Let { name, value } => {
                     self.value(value, &[]);
-                    if RESERVED.contains(&name.text.as_str()) {
-                        self.clash(format!("{} is a word of the language", quoted(&name.text)), name, None);
-                    }
                     self.bind(name, statement.span, "name");
                 }
                 StatementKind::Assign { name, value } => {
@@ -201,6 +198,9 @@ impl<'a> Check<'a, '_> {
     }
 
     fn bind(&mut self, name: &'a Ident, statement: Span, what: &'static str) {
+        if RESERVED.contains(&name.text.as_str()) {
+            self.clash(format!("{} is a word of the language", quoted(&name.text)), name, None);
+        }
         let binding = Binding { span: name.span, statement, read: false, what };
         let shadowed = self.scopes.last_mut().and_then(|scope| scope.insert(&name.text, binding));
         if let Some(shadowed) = shadowed {
