@@ -130,7 +130,7 @@ impl<'a> Expander<'a> {
                 settings.weights_span = Some(setting.span);
                 match weights(value) {
                     Some(found) => settings.weights = found,
-                    None => self.setting_value(setting, "\"file.safetensors\" or random(seed)"),
+                    None => self.setting_value(setting, "\"file.safetensors\"` or `weights: random(7)"),
                 }
             }
             ("calibration", value) => match plain(value) {
@@ -161,7 +161,7 @@ impl<'a> Expander<'a> {
 
     fn setting_value(&mut self, setting: &Setting, wanted: &str) {
         let name = &setting.name.text;
-        let message = format!("`{name}` takes {wanted}");
+        let message = format!("`{name}` cannot have this value");
         self.report(
             Diagnostic::error("type-mismatch", message, setting.span, "found something else")
                 .hint(format!("write `{name}: {wanted}`")),
@@ -219,7 +219,9 @@ impl<'a> Expander<'a> {
         }
         if shape.elements() > MAX_ELEMENTS || shape.channels() > MAX_INPUT_CHANNELS {
             let message = format!("the input {shape} has more than 2^31 elements or 2^20 channels");
-            self.report(Diagnostic::error("limit", message, input.span, "too large").hint("use less"));
+            self.report(
+                Diagnostic::error("limit", message, input.span, "too large").hint("declare a smaller image"),
+            );
             return None;
         }
         Some(shape)

@@ -1,11 +1,12 @@
 //! From tree to typed graph: names, values, shapes, weights, and every error a user can make.
 //!
-//! First a check of every line ([`check`]), then the expansion of blocks and repeats ([`expand`]), then
-//! names ([`names`]), unreachable layers and weights ([`weights`]). All stages report into one sink, so
+//! First a check of every line (`check`), then the expansion of blocks and repeats (`expand`), then
+//! names (`names`), unreachable layers and weights (`weights`). All stages report into one sink, so
 //! that several mistakes are shown at once and each only once. Files are opened by the caller: see
 //! [`declared`]. Nothing here knows of packing or encryption.
 
 mod attributes;
+mod block;
 mod check;
 mod eval;
 mod expand;
@@ -109,9 +110,10 @@ fn capacity(ring: u32, h: usize, w: usize) -> usize {
 fn only_model<'a>(ast: &'a Ast, sink: &mut Sink) -> Option<&'a ModelDecl> {
     let mut models = ast.models();
     let Some(first) = models.next() else {
-        let span = ast.blocks().next().map_or(Span::default(), |block| block.name.span);
+        let first = ast.blocks().next().map(|block| block.name.span);
+        let label = if first.is_some() { "only blocks" } else { "nothing here" };
         sink.report(
-            Diagnostic::error("missing-model", "the file has no model", span, "only blocks")
+            Diagnostic::error("missing-model", "the file has no model", first.unwrap_or_default(), label)
                 .hint("declare it: `model name { input x: tensor[3, 32, 32] ... output y }`"),
         );
         return None;
@@ -165,14 +167,6 @@ fn name_nodes(graph: &mut Graph<Layer>, names: &names::Names, sites: &[Option<Sp
             found = found.also(site, "reached again from here");
         }
         sink.report(found.hint("name each call: in a repeat, put its index into the name: \"layer1.{i}\""));
-    }
-    if let Some(node) = graph.ids().map(|id| graph.node(id)).find(|node| node.name.len() > 2 * eval::MAX_NAME)
-    {
-        let message = format!("the full name {} is too long", quoted(&node.name));
-        sink.report(
-            Diagnostic::error("limit", message, node.span, "in nested blocks")
-                .hint("use shorter names: at most 1024 bytes with the names of the blocks around"),
-        );
     }
 }
 
