@@ -255,3 +255,32 @@ fn every_model_of_the_reference_resolves() {
         assert!(fragment || rendered(&model, None).is_empty(), "{}", rendered(&model, None));
     }
 }
+
+/// `capacity(x)` of the language and the layouts' channel capacity are one number.
+#[test]
+fn capacity_is_that_of_the_layouts() {
+    for (h, w, ring) in
+        [(28, 28, 8192), (7, 7, 8192), (64, 64, 8192), (1, 1, 4096), (5, 9, 16384), (32, 16, 32768)]
+    {
+        let text = format!(
+            "model m {{ ring: {ring} input x: tensor[1, {h}, {w}] output conv(x, out: capacity(x), kernel: 1x1) }}"
+        );
+        let source = SourceFile { name: "m.stria".into(), text };
+        let ast = stria::syntax::parse(&source).unwrap();
+        let model = stria::resolve::resolve(&ast, None).0.unwrap();
+        let output = &model.graph.node(model.graph.output()).shape;
+        let geometry = stria::tensor::ConvGeometry {
+            c_in: 1,
+            c_out: 1,
+            h,
+            w,
+            kernel: (1, 1),
+            stride: (1, 1),
+            pad: stria::tensor::Pad { h: 0, w: 0 },
+            groups: stria::tensor::Groups::Dense,
+            support: stria::tensor::Support::Full,
+        };
+        let kernel = stria::kernels::Kernel::conv(&geometry, ring).unwrap();
+        assert_eq!(output.channels(), kernel.channel_capacity(), "{h}x{w} at {ring}");
+    }
+}
