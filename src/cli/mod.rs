@@ -12,6 +12,7 @@ mod load;
 mod output;
 mod report;
 mod run;
+mod say;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;

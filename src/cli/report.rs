@@ -90,7 +90,11 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let table = CostTable::shipped();
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        reports.push(report(&load::load(path, args.compile)?.compiled, &table));
+        let loaded = load::load(path, args.compile)?;
+        if let Some(file) = &args.output {
+            output::spare(file, &loaded.inputs)?;
+        }
+        reports.push(report(&loaded.compiled, &table));
     }
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),

@@ -131,6 +131,19 @@ impl<'a> Expander<'a> {
         Some(((rows, self.in_bounds(columns, expr.span, 1, MAX_ELEMENTS)?), support))
     }
 
+    /// A kernel that padding by half its size keeps in the middle.
+    pub(super) fn centred_kernel(&mut self, expr: &'a Expr) -> Option<(Pair, Support)> {
+        let ((rows, columns), support) = self.kernel(expr)?;
+        if rows % 2 == 1 && columns % 2 == 1 {
+            return Some(((rows, columns), support));
+        }
+        let message = format!("this kernel has a middle, so its sizes must be odd, found {rows}x{columns}");
+        self.report(
+            Diagnostic::error("attribute-value", message, expr.span, "not odd").hint("use 3x3, 5x5 or 7x7"),
+        );
+        None
+    }
+
     /// Padding: a number, rows x columns, `same` or `valid`; 0 if absent.
     pub(super) fn pad(&mut self, attributes: &'a [Named], kernel: Option<Pair>) -> Option<Pad> {
         let Some(expr) = find(attributes, "pad") else {

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub(super) const DEFAULT_RING: u32 = 8192;
 
 /// The ring degrees that a file may give.
-const RINGS: std::ops::RangeInclusive<u32> = 1024..=65536;
+const RINGS: std::ops::RangeInclusive<u32> = 4096..=32768;
 
 /// Bits of weights and activations if the file gives none.
 const DEFAULT_BITS: u32 = 8;
@@ -116,8 +116,7 @@ impl<'a> Expander<'a> {
                     Some(n) => settings.ring = n,
                     None => {
                         if let Some(n) = ring {
-                            let message =
-                                format!("a ring degree is a power of two from 1024 to 65536, found {n}");
+                            let message = format!("a ring degree is 4096, 8192, 16384 or 32768, found {n}");
                             self.report(
                                 Diagnostic::error("attribute-value", message, expr.span, "not a ring degree")
                                     .hint("use 4096, 8192 or 16384"),

@@ -35,23 +35,34 @@ use suggest::quoted;
 pub struct Declared {
     /// Its weights.
     pub weights: WeightsDecl,
+    /// Where they are named.
+    pub weights_span: Span,
     /// Images for calibration.
     pub calibration: Option<String>,
+    /// Where they are named.
+    pub calibration_span: Span,
 }
 
 /// What files a model needs, before it is resolved. What is not well formed is left out here and
 /// reported by [`resolve`].
 #[must_use]
 pub fn declared(ast: &Ast) -> Declared {
-    let mut declared = Declared { weights: WeightsDecl::None, calibration: None };
+    let mut declared = Declared {
+        weights: WeightsDecl::None,
+        weights_span: Span::default(),
+        calibration: None,
+        calibration_span: Span::default(),
+    };
     for part in ast.models().flat_map(|model| &model.parts) {
         if let Part::Setting(setting) = part {
             match setting.name.text.as_str() {
                 "weights" if declared.weights == WeightsDecl::None => {
                     declared.weights = header::weights(&setting.value).unwrap_or(WeightsDecl::None);
+                    declared.weights_span = setting.span;
                 }
                 "calibration" if declared.calibration.is_none() => {
                     declared.calibration = header::plain(&setting.value);
+                    declared.calibration_span = setting.span;
                 }
                 _ => {}
             }

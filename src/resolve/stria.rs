@@ -60,7 +60,7 @@ impl<'a> Expander<'a> {
     fn design(&mut self, call: &'a Call, x: Option<&Shape>) -> Option<Design<'a>> {
         let given = call.attributes.as_slice();
         let kernel = match find(given, "kernel") {
-            Some(expr) => self.kernel(expr),
+            Some(expr) => self.centred_kernel(expr),
             None => Some(((3, 3), Support::Cross)),
         };
         let stride = self.pair_or(given, "stride", 1, Some((1, 1)));
