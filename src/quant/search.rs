@@ -128,7 +128,7 @@ impl Problem<'_> {
                     }
                 }
             }
-            if best.error > start * (1.0 - GAIN) {
+            if best.error >= start * (1.0 - GAIN) {
                 return best;
             }
         }
@@ -171,6 +171,9 @@ impl Problem<'_> {
     fn needs(&self, site: &Site, x: &[f64], rho: i32) -> (&[Term], Vec<Need>) {
         let terms = self.fitted.classes.terms[site.id.0 as usize].as_slice();
         let mut needs = site.needs(&steps(self.fitted, site.operand, x, rho));
+        if terms.is_sorted_by(|a, b| a.var < b.var) {
+            return (terms, needs);
+        }
         let mut largest: BTreeMap<usize, f64> = BTreeMap::new();
         for (term, need) in terms.iter().zip(&needs) {
             let x = largest.entry(term.var).or_insert(f64::NEG_INFINITY);

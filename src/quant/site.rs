@@ -144,8 +144,10 @@ impl Site {
             Need { step: (largest / self.largest_weight).log2(), power }
         };
         let columns = self.columns.max(1);
-        let rows = self.maxima.par_chunks(columns).with_min_len(1 + SERIAL / columns);
-        rows.enumerate().map(row).collect()
+        if self.maxima.len() < SERIAL {
+            return self.maxima.chunks(columns).enumerate().map(row).collect();
+        }
+        self.maxima.par_chunks(columns).enumerate().map(row).collect()
     }
 }
 
