@@ -3,7 +3,7 @@
 //! Every channel of every tensor has one step (`real = step * integer`), and shifts are the only factors
 //! between steps: a layer's weights absorb the rest. The order of events: where values are requantised
 //! (`skeleton`), which steps depend on each other (`classes`, `rescale`), how far values reach
-//! (`calibrate`, `ranges`), steps and shifts of least error (`solve`), the network with
+//! (`calibrate`, `ranges`), steps and shifts of least error (`solve`, `search`), the network with
 //! them (`emit`), integer weights (`round`), bounds of every value (`bounds`). Knows no ciphertexts.
 
 mod bounds;
@@ -15,6 +15,7 @@ mod random;
 mod ranges;
 mod rescale;
 mod round;
+mod search;
 mod site;
 mod skeleton;
 mod solve;

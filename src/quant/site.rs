@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// The part of full scale that integer inputs have as root mean square where nothing was measured.
 const ASSUMED_RMS: f64 = 0.25;
 
+/// Weights that are not worth a second thread.
+const SERIAL: usize = 1 << 15;
+
 /// A linear layer with weights.
 pub(super) struct Site {
     pub(super) id: NodeId,
@@ -107,6 +110,11 @@ impl Site {
         self.conv.map_or(j, |c| c.input_channel(o, j, self.channels))
     }
 
+    /// How many numbers [`Site::needs`] looks at.
+    pub(super) fn size(&self) -> usize {
+        self.maxima.len()
+    }
+
     /// Channels of the input.
     pub(super) fn channels(&self) -> usize {
         self.channels
@@ -135,7 +143,11 @@ impl Site {
             }
             Need { step: (largest / self.largest_weight).log2(), power }
         };
-        self.maxima.par_chunks(self.columns.max(1)).enumerate().map(row).collect()
+        let columns = self.columns.max(1);
+        if self.maxima.len() < SERIAL {
+            return self.maxima.chunks(columns).enumerate().map(row).collect();
+        }
+        self.maxima.par_chunks(columns).enumerate().map(row).collect()
     }
 }
 

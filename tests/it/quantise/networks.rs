@@ -274,7 +274,7 @@ fn divisor(rng: &mut ChaCha8Rng, n: usize) -> usize {
 }
 
 pub(crate) fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
-    (rng.next_u64() % n as u64) as usize
+    usize::try_from(rng.next_u64() % u64::try_from(n).unwrap()).unwrap()
 }
 
 /// Uniform on 0..1.

@@ -33,10 +33,11 @@ fn network(input: Shape, layers: Vec<(IntLayer, Shape, Vec<u32>)>) -> IntNetwork
     }
     graph.set_output(output);
     let wide = Interval { lo: -1_000_000, hi: 1_000_000 };
-    let clamped = |id| match &graph.node(id).layer {
-        IntLayer::Requant(r) | IntLayer::Poly { requant: r, .. } => Interval { lo: r.lo, hi: r.hi },
-        IntLayer::Input(i) => *i,
-        _ => wide,
+    let clamped = |id| {
+        if let IntLayer::Requant(r) | IntLayer::Poly { requant: r, .. } = &graph.node(id).layer {
+            return Interval { lo: r.lo, hi: r.hi };
+        }
+        if id == NodeId(0) { range } else { wide }
     };
     let intervals = graph.ids().map(clamped).collect();
     IntNetwork { header: model.header, graph, intervals, input_scale: 0.5, output_scale: 1.0, assumed: false }

@@ -2,6 +2,7 @@
 
 use super::networks::{Net, TestWeights, below, conv, global_pool, images, pool, random_network};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use stria::graph::{
@@ -67,10 +68,10 @@ fn node<'a>(network: &'a IntNetwork, name: &str) -> (NodeId, &'a IntLayer) {
 }
 
 fn requant(network: &IntNetwork, name: &str) -> Requant {
-    match node(network, name).1 {
-        IntLayer::Requant(r) | IntLayer::Poly { requant: r, .. } => *r,
-        other => panic!("{name} is {other:?}"),
-    }
+    let (IntLayer::Requant(r) | IntLayer::Poly { requant: r, .. }) = node(network, name).1 else {
+        panic!("{name} clamps nothing in\n{network}")
+    };
+    *r
 }
 
 /// A stride-2 block of striped convolutions with a cross kernel and a convolution on the skip.
@@ -97,9 +98,8 @@ fn integers_stay_close_to_floats_on_random_networks() {
         errors.push((relative_error(&model, &weights, &quantised), seed));
     }
     errors.sort_by(|a, b| a.0.total_cmp(&b.0));
-    println!("{errors:?}");
-    assert!(errors[40].0 < 0.02, "median {:?}", errors[40]);
-    assert!(errors[79].0 < 0.2, "worst {:?}", errors[79]);
+    assert!(errors[40].0 < 0.015, "median {:?}", errors[40]);
+    assert!(errors[79].0 < 0.12, "worst {:?}", errors[79]);
 }
 
 #[test]
@@ -453,7 +453,7 @@ fn values_beyond_exact_arithmetic_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, rng_seed: RngSeed::Fixed(41), ..ProptestConfig::default() })]
 
     #[test]
     fn any_network_quantises_within_its_bounds(seed in 1000_u64..1_000_000) {
