@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod quant;
 pub mod report;
 pub mod resolve;
+pub mod rlwe;
 pub mod select;
 pub mod syntax;
 pub mod tensor;

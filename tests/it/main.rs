@@ -11,3 +11,4 @@ mod kernels;
 mod language;
 mod protocol;
 mod quantise;
+mod rlwe;
