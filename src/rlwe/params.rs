@@ -9,6 +9,7 @@ use super::galois::generator_power;
 use super::gadget::{Gadget, KeySwitch};
 use super::modulus::{Factor, MOST_BITS, low};
 use super::ntt::{Limb, position};
+use super::pool::Pool;
 use super::prime::{choose, is_prime};
 use std::sync::Arc;
 
@@ -36,8 +37,8 @@ pub struct ParameterSpec {
 /// The constants of ciphertexts modulo the first primes.
 #[derive(Clone, Debug)]
 pub(super) struct Level {
-    /// `-Q * N^-1 mod t`: scales a plaintext up, see [`super::encode`].
-    pub(super) scale_up: Factor,
+    /// `-Q mod t` and `-Q * N^-1 mod t`: scale a plaintext up, see `encode`.
+    pub(super) scale_up: [Factor; 2],
     /// For each prime q: `N^-1 * (Q/q)^-1 mod q`.
     pub(super) recombine: Vec<Factor>,
     /// For each prime q: `floor(t/q)` and `floor(2^64 (t mod q) / q)`.
@@ -59,6 +60,7 @@ pub struct Parameters {
     pub(super) gadget: Gadget,
     /// Entry of the transform mod t that holds each slot.
     pub(super) slots: Vec<u32>,
+    pub(super) scratch: Pool,
     fingerprint: [u8; 16],
 }
 
@@ -115,7 +117,7 @@ impl Parameters {
             primes.iter().map(|q| q.modulus.factor(q.modulus.invert(t % q.modulus.value))).collect();
         let levels = (1..=levels).map(|l| Level::new(&primes[..l], &plain)).collect();
         let fingerprint = fingerprint(&primes, &plain, &spec);
-        Ok(Arc::new(Self { slots: slot_entries(ring), spec, primes, plain, plain_inverses, levels, gadget, fingerprint }))
+        Ok(Arc::new(Self { slots: slot_entries(ring), spec, primes, plain, plain_inverses, levels, gadget, scratch: Pool::default(), fingerprint }))
     }
 
     /// Ring degree N.
@@ -240,7 +242,7 @@ impl Level {
         let last = primes[primes.len() - 1].modulus.value;
         let drop = |q: &Limb| q.modulus.factor(q.modulus.invert(last % q.modulus.value));
         Self {
-            scale_up: t.factor(t.mul(t.sub(0, product), plain.degree_inverse.value)),
+            scale_up: [1, plain.degree_inverse.value].map(|n| t.factor(t.mul(t.sub(0, product), n))),
             recombine: primes.iter().map(recombine).collect(),
             scale_down: primes.iter().map(scale_down).collect(),
             drop: primes[..primes.len() - 1].iter().map(drop).collect(),
