@@ -10,7 +10,7 @@ use super::error::RlweError;
 use super::kernels;
 use super::modulus::{Modulus, low};
 use super::params::Parameters;
-use super::poly::{Ntt, Poly, words};
+use super::poly::{Ntt, Poly};
 use zeroize::Zeroizing;
 
 /// Where the values of a message lie in its polynomial.
@@ -52,7 +52,7 @@ impl Parameters {
     /// If there are not N values.
     pub fn encode(&self, values: &[i64], packing: Packing, basis: Basis) -> Result<Plaintext, RlweError> {
         let t = self.plain.modulus;
-        let mut message = words(self.ring());
+        let mut message = self.scratch.take(self.ring());
         self.place(values, packing, &mut message, |x| reduce_signed(t, x))?;
         if packing == Packing::Slots {
             self.plain.inverse(&mut message);
@@ -148,8 +148,8 @@ impl Parameters {
         }
         match packing {
             Packing::Slots => {
-                for (&entry, &value) in self.slots.iter().zip(values) {
-                    out[entry as usize] = residue(value);
+                for (out, &slot) in out.iter_mut().zip(&self.entries) {
+                    *out = residue(values[slot as usize]);
                 }
             }
             Packing::Coefficients => {

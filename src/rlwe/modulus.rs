@@ -56,6 +56,17 @@ pub(super) fn high52(a: u64, b: u64) -> u64 {
     low((u128::from(a) * u128::from(b)) >> RADIX_BITS)
 }
 
+/// With how many of `p, 2p, 4p, ...` a Montgomery reduction of a sum of `terms` products must be compared:
+/// before, it is below `p * (1 + terms/4)`.
+#[inline(always)]
+pub(super) const fn montgomery_comparisons(terms: usize) -> u32 {
+    let mut comparisons = 1;
+    while (4 << comparisons) < 4 + terms {
+        comparisons += 1;
+    }
+    comparisons
+}
+
 impl Modulus {
     /// Constants of an odd prime `value` below 2^50.
     pub(super) fn new(value: u64) -> Self {
@@ -147,25 +158,10 @@ impl Modulus {
         let hi = hi + (lo >> RADIX_BITS);
         let m = (lo & MASK).wrapping_mul(self.inverse) & MASK;
         let mut sum = hi + self.value - high52(m, self.value);
-        let mut bound = self.montgomery_bound(terms);
-        while bound >= self.value {
-            sum = Self::least(sum, bound);
-            bound >>= 1;
+        for i in (0..montgomery_comparisons(terms)).rev() {
+            sum = Self::least(sum, self.value << i);
         }
         sum
-    }
-
-    /// The largest `p * 2^i` that a Montgomery reduction of `terms` products must be compared with:
-    /// before the comparisons its result is below `p * (1 + terms/4 + 1)`.
-    #[inline(always)]
-    pub(super) fn montgomery_bound(self, terms: usize) -> u64 {
-        let mut bound = self.value;
-        let mut reach = 2;
-        while reach * 4 < 4 + terms {
-            reach *= 2;
-            bound *= 2;
-        }
-        bound
     }
 
     /// `a * b` of residues.

@@ -60,6 +60,8 @@ pub struct Parameters {
     pub(super) gadget: Gadget,
     /// Entry of the transform mod t that holds each slot.
     pub(super) slots: Vec<u32>,
+    /// Slot that each entry holds.
+    pub(super) entries: Vec<u32>,
     pub(super) scratch: Pool,
     fingerprint: [u8; 16],
 }
@@ -117,7 +119,12 @@ impl Parameters {
             primes.iter().map(|q| q.modulus.factor(q.modulus.invert(t % q.modulus.value))).collect();
         let levels = (1..=levels).map(|l| Level::new(&primes[..l], &plain)).collect();
         let fingerprint = fingerprint(&primes, &plain, &spec);
-        Ok(Arc::new(Self { slots: slot_entries(ring), spec, primes, plain, plain_inverses, levels, gadget, scratch: Pool::default(), fingerprint }))
+        let slots = slot_entries(ring);
+        let mut entries = slots.clone();
+        for (slot, &entry) in (0..).zip(&slots) {
+            entries[entry as usize] = slot;
+        }
+        Ok(Arc::new(Self { slots, entries, spec, primes, plain, plain_inverses, levels, gadget, scratch: Pool::default(), fingerprint }))
     }
 
     /// Ring degree N.

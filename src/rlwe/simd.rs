@@ -7,7 +7,7 @@
 
 use super::galois::LANES;
 use super::kernels::{ACCUMULATOR, Digit, InnerProduct, TermSlices};
-use super::modulus::{Factor, MASK, Modulus, RADIX_BITS};
+use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, montgomery_comparisons};
 use super::portable;
 use std::arch::x86_64::*;
 
@@ -141,6 +141,18 @@ impl Wide {
         let twice = _mm512_add_epi64(self.value, self.value);
         let sum = least(sum, _mm512_add_epi64(twice, twice));
         least(least(sum, twice), self.value)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn reduce_montgomery<const TERMS: usize>(&self, lo: __m512i, hi: __m512i, inverse: __m512i) -> __m512i {
+        let hi = _mm512_add_epi64(hi, _mm512_srli_epi64::<RADIX_BITS>(lo));
+        let multiple = high52(low52(lo, inverse), self.value);
+        let mut sum = _mm512_sub_epi64(_mm512_add_epi64(hi, self.value), multiple);
+        for i in (0..montgomery_comparisons(TERMS)).rev() {
+            sum = least(sum, splat(self.modulus.value << i));
+        }
+        sum
     }
 
     #[inline]
@@ -283,7 +295,8 @@ fn products<const T: usize>(accumulator: &mut [u64], terms: [TermSlices<'_>; T])
         (&x.as_chunks().0[..blocks], &y.as_chunks().0[..blocks], &f.as_chunks().0[..blocks])
     });
     for (i, sums) in accumulator.as_chunks_mut::<ACCUMULATOR>().0.iter_mut().enumerate() {
-        let [mut lo0, mut hi0, mut lo1, mut hi1] = halves(sums).map(|b| load(b));
+        let [lo0, hi0, lo1, hi1] = halves(sums);
+        let (mut lo0, mut hi0, mut lo1, mut hi1) = (load(lo0), load(hi0), load(lo1), load(hi1));
         for (x, y, f) in &terms {
             let (x, y, f) = (load(&x[i]), load(&y[i]), load(&f[i]));
             lo0 = _mm512_madd52lo_epu64(lo0, x, f);
@@ -308,7 +321,6 @@ fn turned_sums<const D: usize>(
 ) {
     let m = Wide::new(job.modulus);
     let inverse = splat(job.modulus.inverse);
-    let bound = job.modulus.montgomery_bound(D);
     let (out0, out1) = (out0.as_chunks_mut::<LANES>().0, out1.as_chunks_mut::<LANES>().0);
     let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * D);
     let base = job.base.map(|base| base.as_chunks::<LANES>().0);
@@ -322,17 +334,8 @@ fn turned_sums<const D: usize>(
             lo1 = _mm512_madd52lo_epu64(lo1, x, k1);
             hi1 = _mm512_madd52hi_epu64(hi1, x, k1);
         }
-        let [mut first, second] = [(lo0, hi0), (lo1, hi1)].map(|(lo, hi)| {
-            let hi = _mm512_add_epi64(hi, _mm512_srli_epi64::<RADIX_BITS>(lo));
-            let multiple = high52(low52(lo, inverse), m.value);
-            let mut sum = _mm512_sub_epi64(_mm512_add_epi64(hi, m.value), multiple);
-            let mut step = bound;
-            while step >= job.modulus.value {
-                sum = least(sum, splat(step));
-                step >>= 1;
-            }
-            sum
-        });
+        let mut first = m.reduce_montgomery::<D>(lo0, hi0, inverse);
+        let second = m.reduce_montgomery::<D>(lo1, hi1, inverse);
         if let Some(base) = base {
             first = m.add(first, load(&base[i]));
         }
