@@ -99,7 +99,8 @@ fn ntt_floor(c: &mut Criterion, spec: &ParameterSpec, params: &Parameters, id: &
     };
     let prime = params.ciphertext_primes()[0];
     let plan = tfhe_ntt::prime64::Plan::try_new(spec.ring, prime).unwrap();
-    let mut data: Vec<Vec<u64>> = (0..4).map(|j| (0..spec.ring as u64).map(|i| i * i + j).collect()).collect();
+    let mut data: Vec<Vec<u64>> =
+        (0..4).map(|j| (0..spec.ring as u64).map(|i| i * i + j).collect()).collect();
     c.bench_function(&format!("ntt_floor/rotate/{id}"), |b| {
         b.iter(|| {
             (0..inverse).for_each(|i| plan.inv(&mut data[i % 4]));
@@ -178,9 +179,7 @@ fn oracle(c: &mut Criterion) {
         });
         c.bench_function(&format!("fhe-rs/encode/{id}"), |b| b.iter(encode));
         c.bench_function(&format!("fhe-rs/encrypt/secret-key/{id}"), |b| {
-            b.iter(|| -> bfv::Ciphertext {
-                secret.try_encrypt(&encode(), &mut rng).unwrap()
-            });
+            b.iter(|| -> bfv::Ciphertext { secret.try_encrypt(&encode(), &mut rng).unwrap() });
         });
         c.bench_function(&format!("fhe-rs/encrypt/public-key/{id}"), |b| {
             b.iter(|| -> bfv::Ciphertext { public.try_encrypt(&encode(), &mut rng).unwrap() });

@@ -94,6 +94,11 @@ impl Ciphertext {
         Ok(product)
     }
 
+    /// Forgets all but the first `primes` primes of an encryption of zero, which stays one.
+    pub(super) fn truncate(&mut self, primes: usize) {
+        self.parts.iter_mut().for_each(|part| part.truncate(primes));
+    }
+
     /// Divides modulus and noise by the last prime: one prime fewer.
     ///
     /// # Errors

@@ -42,7 +42,9 @@ pub enum RlweError {
         cycle: usize,
     },
     /// The modulus is too large for 128 bits of security.
-    #[error("a modulus of {bits:.1} bits at ring degree {ring} is below 128-bit security, which allows {limit}")]
+    #[error(
+        "a modulus of {bits:.1} bits at ring degree {ring} is below 128-bit security, which allows {limit}"
+    )]
     Insecure {
         /// Ring degree.
         ring: usize,

@@ -10,6 +10,7 @@
 //! are 128-bit secure, secrets are wiped and never shown, nothing from outside is believed before it is
 //! checked. It knows no networks, circuits or tensors.
 
+mod bytes;
 mod cipher;
 mod encode;
 mod error;
@@ -18,6 +19,7 @@ mod galois;
 mod kernels;
 mod keys;
 mod modulus;
+mod noise;
 mod ntt;
 mod params;
 mod poly;
@@ -25,6 +27,7 @@ mod pool;
 mod portable;
 mod prime;
 mod random;
+mod reply;
 mod rotate;
 #[cfg(target_arch = "x86_64")]
 mod simd;
@@ -37,9 +40,11 @@ pub use error::{Flaw, RlweError};
 pub use gadget::KeySwitch;
 pub use galois::Automorphism;
 pub use keys::{PublicKey, SecretKey, SeededCiphertext};
+pub use noise::{FactorNorm, Noise};
 pub use params::{ParameterSpec, Parameters, security_limit};
 pub use prime::plain_prime;
 pub use random::{Randomness, Seed};
+pub use reply::{Hiding, Reply, Sent};
 pub use rotate::{ExtendedSum, GaloisKeys, Hoisted, SeededGaloisKeys};
 pub use sum::DotProduct;
 pub use switch::Extended;

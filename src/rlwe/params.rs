@@ -5,8 +5,8 @@
 //! lie below the 2018 standard's. The one way around the bound has `insecure` in its name.
 
 use super::error::RlweError;
-use super::galois::generator_power;
 use super::gadget::{Gadget, KeySwitch};
+use super::galois::generator_power;
 use super::modulus::{Factor, MOST_BITS, low};
 use super::ntt::{Limb, position};
 use super::pool::Pool;
@@ -124,7 +124,18 @@ impl Parameters {
         for (slot, &entry) in (0..).zip(&slots) {
             entries[entry as usize] = slot;
         }
-        Ok(Arc::new(Self { slots, entries, spec, primes, plain, plain_inverses, levels, gadget, scratch: Pool::default(), fingerprint }))
+        Ok(Arc::new(Self {
+            slots,
+            entries,
+            spec,
+            primes,
+            plain,
+            plain_inverses,
+            levels,
+            gadget,
+            scratch: Pool::default(),
+            fingerprint,
+        }))
     }
 
     /// Ring degree N.

@@ -224,7 +224,10 @@ mod tests {
         let mut secret = [0u64; 4];
         randomness.secret_words(&mut secret);
         let seed = randomness.seed();
-        assert_ne!(seed.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect::<Vec<_>>(), secret);
+        assert_ne!(
+            seed.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect::<Vec<_>>(),
+            secret
+        );
         assert!(!format!("{randomness:?}").contains(char::is_numeric));
     }
 }

@@ -9,8 +9,8 @@
 use super::cipher::{Ciphertext, same};
 use super::encode::Plaintext;
 use super::error::RlweError;
-use super::galois::{Automorphism, LANES, Permutation};
 use super::gadget::MOST_DIGITS;
+use super::galois::{Automorphism, LANES, Permutation};
 use super::kernels::{self, InnerProduct};
 use super::keys::{SecretKey, error};
 use super::params::Parameters;
@@ -75,7 +75,12 @@ impl SecretKey {
         SeededGaloisKeys { params: self.params.clone(), keys }
     }
 
-    fn galois_key(&self, automorphism: Automorphism, g: usize, randomness: &mut Randomness) -> SeededGaloisKey {
+    fn galois_key(
+        &self,
+        automorphism: Automorphism,
+        g: usize,
+        randomness: &mut Randomness,
+    ) -> SeededGaloisKey {
         let params = &self.params;
         let (ring, primes) = (params.ring(), &params.primes);
         let permutation = Permutation::new(ring, g);

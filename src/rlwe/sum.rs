@@ -7,9 +7,9 @@
 use super::cipher::{Ciphertext, same};
 use super::encode::Plaintext;
 use super::error::RlweError;
+use super::galois::LANES;
 use super::kernels::{self, ACCUMULATOR, TERMS_PER_PASS, TermSlices};
 use super::modulus::MOST_TERMS;
-use super::galois::LANES;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly, Words, words};
 use std::sync::Arc;
@@ -55,7 +55,8 @@ impl WideSums {
         let mut parts = [Poly::zero(ring, self.primes), Poly::zero(ring, self.primes)];
         let [first, second] = &mut parts;
         let outs = first.limbs_mut().zip(second.limbs_mut());
-        for ((prime, sums), (out0, out1)) in params.primes.iter().zip(self.words.chunks_exact(len)).zip(outs) {
+        for ((prime, sums), (out0, out1)) in params.primes.iter().zip(self.words.chunks_exact(len)).zip(outs)
+        {
             kernels::reduce(prime.modulus, sums, out0, out1);
         }
         parts

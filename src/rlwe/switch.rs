@@ -82,7 +82,11 @@ fn convert(from: &[Limb], to: Modulus, src: &[u64], factors: &[Factor], product:
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive count of primes")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a small positive count of primes"
+)]
 fn whole(share: f64) -> u64 {
     share as u64
 }

@@ -1,14 +1,17 @@
 //! The HE engine.
 
+mod noise;
 mod ring;
 mod rotation;
+mod wire;
 
 use std::sync::Arc;
 use stria::rlwe::{KeySwitch, Packing, ParameterSpec, Parameters, Randomness, SecretKey, plain_prime};
 
 /// Small parameters, one for each key-switch variant.
 pub(crate) fn small() -> Vec<Arc<Parameters>> {
-    let special = |bits: &[u32], primes_per_digit| KeySwitch::Special { bits: bits.to_vec(), primes_per_digit };
+    let special =
+        |bits: &[u32], primes_per_digit| KeySwitch::Special { bits: bits.to_vec(), primes_per_digit };
     [
         (64, vec![49, 49], special(&[50], 1)),
         (32, vec![40, 36, 50], special(&[50], 1)),

@@ -139,7 +139,11 @@ fn what_does_not_fit_is_refused() {
     let mut lower = own.clone();
     lower.switch_down().unwrap();
     assert_eq!(own.add_assign(&lower), Err(RlweError::Level { expected: 2, found: 1 }));
-    assert!(DotProduct::new(&params).add(&[(&lower, &params.encode(&[0; 64], Packing::Slots, Basis::Ciphertext).unwrap())]).is_err());
+    assert!(
+        DotProduct::new(&params)
+            .add(&[(&lower, &params.encode(&[0; 64], Packing::Slots, Basis::Ciphertext).unwrap())])
+            .is_err()
+    );
 }
 
 #[test]

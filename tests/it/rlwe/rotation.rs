@@ -3,8 +3,8 @@
 use super::{key, real, signed, small, values};
 use std::sync::Arc;
 use stria::rlwe::{
-    Automorphism, Basis, Ciphertext, Extended, ExtendedSum, GaloisKeys, Hoisted, Packing, Parameters, RlweError,
-    SecretKey,
+    Automorphism, Basis, Ciphertext, Extended, ExtendedSum, GaloisKeys, Hoisted, Packing, Parameters,
+    RlweError, SecretKey,
 };
 
 /// What an automorphism does to slots.
@@ -121,9 +121,9 @@ fn double_hoisted_sums_are_sums_of_products_of_rotations() {
         for (i, by) in with_zero.enumerate() {
             s.keys.rotate_extended(&[&hoisted[0], &hoisted[1]], by, &mut extended).unwrap();
             let factors = [30 + i as u64, 60 + i as u64].map(|seed| values(&s.params, seed));
-            let encoded = factors.clone().map(|f| {
-                s.params.encode(&signed(&s.params, &f), Packing::Slots, Basis::Extended).unwrap()
-            });
+            let encoded = factors
+                .clone()
+                .map(|f| s.params.encode(&signed(&s.params, &f), Packing::Slots, Basis::Extended).unwrap());
             let terms: Vec<_> = extended.iter().zip(&encoded).collect();
             sum.add(&terms).unwrap();
             for (source, factor) in sources.iter().zip(&factors) {
