@@ -4,6 +4,8 @@
 //! of one plain rotation done by the transform's library itself; `fhe-rs/...` is the crate `fhe` on primes
 //! of the same sizes. Ratios within one run are what counts.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;

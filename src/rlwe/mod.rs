@@ -19,6 +19,8 @@ mod galois;
 mod kernels;
 mod keys;
 mod modulus;
+#[cfg(test)]
+mod naive;
 mod noise;
 mod ntt;
 mod params;

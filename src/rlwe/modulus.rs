@@ -197,7 +197,7 @@ impl Modulus {
     }
 
     /// The representative in `-p/2..p/2` of a residue.
-    #[inline(always)]
+    #[cfg(test)]
     pub(super) fn centre(self, x: u64) -> i64 {
         if x > self.value / 2 { -((self.value - x).cast_signed()) } else { x.cast_signed() }
     }

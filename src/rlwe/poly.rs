@@ -21,15 +21,15 @@ pub(super) fn words(len: usize) -> Words {
 
 /// Coefficients in natural order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coefficients {}
+pub(super) enum Coefficients {}
 
 /// Values of the transform, see `ntt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ntt {}
+pub(super) enum Ntt {}
 
 /// A polynomial of degree below N modulo several primes; residues are canonical.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Poly<R> {
+pub(super) struct Poly<R> {
     words: Words,
     ring: usize,
     representation: PhantomData<R>,

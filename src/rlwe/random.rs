@@ -1,6 +1,6 @@
 //! Randomness: where it comes from and how it is shaped.
 //!
-//! Secrets and errors come from one ChaCha20 stream, public seeds from another, each keyed by the
+//! Secrets and errors come from one `ChaCha20` stream, public seeds from another, each keyed by the
 //! operating system. Ternary and error sampling take the same time for every outcome. Uniform residues
 //! are drawn by rejection from a stream that is public.
 

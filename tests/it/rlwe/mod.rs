@@ -1,6 +1,8 @@
 //! The HE engine.
 
 mod noise;
+#[cfg(feature = "fhe-rs")]
+mod oracle;
 mod ring;
 mod rotation;
 mod wire;

@@ -156,3 +156,20 @@ proptest! {
         }
     }
 }
+
+/// Objects of fixed seeds: a change of format, of sampling or of arithmetic shows here.
+#[test]
+fn known_answers() {
+    let params = small().swap_remove(0);
+    let hashes: Vec<String> =
+        objects(&params).iter().map(|b| blake3::hash(b).to_hex()[..16].to_string()).collect();
+    let expected = [
+        "8ade394c9e76a797",
+        "9c9c9160241b31ed",
+        "efcc703b90c1c0f4",
+        "13cdf6535b9f5df3",
+        "5f1ac7cdce338fa5",
+        "0e426c53cb89337b",
+    ];
+    assert_eq!(hashes, expected);
+}
