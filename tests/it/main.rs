@@ -14,3 +14,4 @@ mod protocol;
 mod quantise;
 mod random;
 mod readme;
+mod rlwe;
