@@ -87,10 +87,10 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.accounting == Accounting::Cryptflow2 {
         return Err(Failure::not_built("--accounting cryptflow2", "stria"));
     }
-    let table = CostTable::shipped();
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        reports.push(report(&load::load(path, args.compile)?.compiled, &table));
+        let compiled = load::load(path, args.compile)?.compiled;
+        reports.push(report(&compiled, &CostTable::shipped(compiled.scheme)));
     }
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),

@@ -15,8 +15,9 @@
 //! The largest coefficient is taken as [`TAIL`] standard deviations, which one of 2^15 coefficients
 //! exceeds with probability below 2^-64. Decryption is right while it is below Q / 2t.
 
-use super::{ParamsError, SchemeParams, bit_length};
-use serde::{Deserialize, Serialize};
+use super::{
+    KeySwitching, MAX_PRIME_BITS, MAX_PRIMES, PRIVACY, ParamsError, SchemeParams, Workload, bit_length, validate,
+};
 
 /// Variance of the coefficients of errors and of the secret.
 const VARIANCE: f64 = 10.0;
@@ -27,11 +28,11 @@ const TAIL: f64 = 10.6;
 const REQUIRED: f64 = 8.0;
 
 /// What happens on the noisiest path from an input to an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Key switches between an input and its multiplication.
     pub input_switches: u32,
-    /// Products in one dot product.
+    /// Products in one dot product; one with a sum of k inputs counts k^2 times.
     pub terms: u64,
     /// Dot products that are added up in one output.
     pub sums: u64,
@@ -85,14 +86,6 @@ pub fn privacy_bits(params: &SchemeParams, depth: Depth) -> f64 {
     dropped - noise_bits(params, depth) - f64::from(params.ring).log2() - 1.0
 }
 
-/// Refuses a circuit that multiplies rotated inputs, sums `terms` products and adds `sums` rotated sums.
-///
-/// # Errors
-/// [`ParamsError::Noise`], with the numbers.
-pub fn check(params: &SchemeParams, terms: u64, sums: u64) -> Result<(), ParamsError> {
-    check_depth(params, Depth { input_switches: 1, terms, sums: sums.max(1), output_switches: 1 })
-}
-
 /// Refuses a circuit of `depth` whose margin is under 8 bits.
 ///
 /// # Errors
@@ -110,6 +103,33 @@ pub fn check_depth(params: &SchemeParams, depth: Depth) -> Result<(), ParamsErro
         margin,
         required: REQUIRED,
     })
+}
+
+/// The moduli for [`super::choose`]: equal primes, the fewest whose rounding hides, then the shortest.
+pub(super) fn choose(ring: u32, plain_modulus: u64, workload: Workload, limit: u32) -> Option<SchemeParams> {
+    let of = |bits: u32, primes: u32| {
+        let modulus_bits = vec![bits; primes as usize];
+        let key_switch = KeySwitching::Primes;
+        let params = SchemeParams { ring, plain_modulus, modulus_bits, key_switch, workload };
+        validate(&params).is_ok().then_some(params)
+    };
+    let holds = |params: &SchemeParams| {
+        privacy_bits(params, workload.depth) >= PRIVACY && check_depth(params, workload.depth).is_ok()
+    };
+    let mut best: Option<((f64, f64), SchemeParams)> = None;
+    for primes in 2..=MAX_PRIMES {
+        let longest = (limit / primes).min(MAX_PRIME_BITS);
+        let Some(params) = of(longest, primes) else { continue };
+        if holds(&params) {
+            let shorter = (1..longest).rev().map_while(|bits| of(bits, primes).filter(holds));
+            return Some(shorter.last().unwrap_or(params));
+        }
+        let score = (privacy_bits(&params, workload.depth).max(0.0), noise_margin(&params, workload.depth));
+        if best.as_ref().is_none_or(|(most, _)| score > *most) {
+            best = Some((score, params));
+        }
+    }
+    best.map(|(_, params)| params)
 }
 
 fn log_modulus(bits: &[u32]) -> f64 {

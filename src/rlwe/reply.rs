@@ -19,8 +19,6 @@ use super::random::Randomness;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// Statistical distance of a whole inference, in bits.
-const HIDING_BITS: f64 = 40.0;
 /// Flooding noise is drawn from so many bits at most.
 const MOST_FLOOD_BITS: u32 = 120;
 
@@ -73,9 +71,23 @@ impl Sent<'_> {
 }
 
 impl Hiding {
-    /// Bits of the flooding noise: `values * 2^40` times the ciphertext's bound, or twice it.
-    fn flood_bits(&self, noise: Noise, params: &Parameters) -> f64 {
-        (noise.bits(params) + HIDING_BITS + (self.values_sent.max(1) as f64).log2()).ceil()
+    /// Statistical distance of a whole inference, in bits.
+    pub const BITS: f64 = 40.0;
+
+    /// Bits of the flooding noise: `values * 2^40` times the bound of the ciphertext and of what a reply
+    /// adds to it, or twice that.
+    #[must_use]
+    pub fn flood_bits(&self, params: &Parameters) -> f64 {
+        let noise = self.noise.plus(Noise::fresh_public(params)).plus_plain();
+        (noise.bits(params) + Self::BITS + (self.values_sent.max(1) as f64).log2()).ceil()
+    }
+
+    /// Bits of each coefficient of the reply of a ciphertext with `primes` primes.
+    ///
+    /// # Errors
+    /// If the flooding does not fit below the modulus.
+    pub fn reply_bits(&self, params: &Parameters, primes: usize) -> Result<u32, RlweError> {
+        reply_bits(params, primes, self.flood_bits(params))
     }
 }
 
@@ -105,8 +117,7 @@ impl PublicKey {
     ) -> Result<Reply, RlweError> {
         let params = &self.params;
         sent.check(params.ring())?;
-        let noise = hiding.noise.plus(Noise::fresh_public(params)).plus_plain();
-        let flood = hiding.flood_bits(noise, params);
+        let flood = hiding.flood_bits(params);
         let primes = ciphertext.primes();
         let bits = reply_bits(params, primes, flood)?;
         let mut hidden = self.encrypt_zero(randomness);
