@@ -119,7 +119,7 @@ struct Saved {
 }
 
 /// How moduli are chosen.
-type Choose = fn(Scheme, u32, u64, Workload) -> Result<SchemeParams, ParamsError>;
+type Choose = fn(Scheme, u32, u64, &Workload) -> Result<SchemeParams, ParamsError>;
 
 impl Compiled {
     /// Plans and lowers a quantised network for `ring` and the plaintext prime, and chooses the moduli of
@@ -159,7 +159,7 @@ impl Compiled {
         let plan = select::plan(&network, ring)?;
         let circuit = lower(&plan)?;
         let scheme = Scheme::default();
-        let params = choose(scheme, ring, plain_modulus, workload(&circuit)?)?;
+        let params = choose(scheme, ring, plain_modulus, &workload(&circuit)?)?;
         Ok(Self { network, weights, scheme, params, plan, circuit })
     }
 
@@ -171,8 +171,8 @@ impl Compiled {
         if scheme == self.scheme {
             return Ok(self);
         }
-        let SchemeParams { ring, plain_modulus, workload, .. } = self.params;
-        let params = params::choose(scheme, ring, plain_modulus, workload)?;
+        let SchemeParams { ring, plain_modulus, workload, .. } = self.params.clone();
+        let params = params::choose(scheme, ring, plain_modulus, &workload)?;
         Ok(Self { scheme, params, ..self })
     }
 
@@ -182,16 +182,20 @@ impl Compiled {
     /// # Errors
     /// [`CompiledError::Unfit`], with the layer that goes furthest beyond them.
     pub fn fits(&self) -> Result<Fit, CompiledError> {
-        let Err(whole) = params::fit(self.scheme, &self.params, self.params.workload.depth) else {
-            return params::fit(self.scheme, &self.params, self.params.workload.depth).map_err(Into::into);
+        let whole = match params::fit(self.scheme, &self.params, &self.params.workload) {
+            Ok(fit) => return Ok(fit),
+            Err(error) => error,
         };
+        let sent = self.params.workload.values_sent;
         let unfit = self.circuit.segments.iter().filter_map(|segment| {
-            let error = params::fit(self.scheme, &self.params, cost::depth(segment)?).err()?;
-            Some((segment.layer.clone(), error))
+            let workload = Workload::of(cost::depth(segment), sent);
+            let error = params::fit(self.scheme, &self.params, &workload).err()?;
+            Some((&segment.layer, error))
         });
-        let worst = unfit.max_by(|(_, a), (_, b)| a.excess().total_cmp(&b.excess()));
-        let (layer, error) = worst.unwrap_or_else(|| ("all together".into(), whole));
-        Err(CompiledError::Unfit { layer, error })
+        match unfit.max_by(|(_, a), (_, b)| a.excess().total_cmp(&b.excess())) {
+            Some((layer, error)) => Err(CompiledError::Unfit { layer: layer.clone(), error }),
+            None => Err(whole.into()),
+        }
     }
 
     /// The bytes of its file.
@@ -254,9 +258,10 @@ impl Compiled {
 
 /// What parameters must provide for so that `circuit` runs.
 fn workload(circuit: &Circuit) -> Result<Workload, CompiledError> {
-    let depth = cost::deepest(&circuit.segments).ok_or(CompiledError::Depth)?;
+    let depths = circuit.segments.iter().map(|segment| cost::depth(segment).ok_or(CompiledError::Depth));
+    let depths: Vec<_> = depths.collect::<Result<_, _>>()?;
     let sent: u64 = circuit.segments.iter().map(|segment| segment.outputs.len() as u64).sum();
-    Ok(Workload { depth, values_sent: sent.saturating_mul(u64::from(circuit.ring)) })
+    Ok(Workload::of(depths, sent.saturating_mul(u64::from(circuit.ring))))
 }
 
 fn checked_body(bytes: &[u8]) -> Result<&[u8], CompiledError> {

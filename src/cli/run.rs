@@ -138,12 +138,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// What the backend counted, in the report's form.
-fn executed(
-    inference: &Inference,
-    compiled: &Compiled,
-    table: &CostTable,
-    predicted: &Report,
-) -> Counters {
+fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable, predicted: &Report) -> Counters {
     let mut counts = Counts::default();
     for layer in &inference.layers {
         counts += layer.counts;

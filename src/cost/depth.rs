@@ -12,12 +12,6 @@ enum Path {
     After(Depth),
 }
 
-/// The depth of all of `segments`, the largest of each number. `None` if one has none.
-#[must_use]
-pub fn deepest(segments: &[Segment]) -> Option<Depth> {
-    segments.iter().try_fold(Depth::default(), |deepest, segment| Some(largest(deepest, depth(segment)?)))
-}
-
 /// The depth of `segment`, the largest of each number over all its values. `None` if a dot product uses
 /// the result of another one, or an operand is undefined: no estimate holds then.
 #[must_use]

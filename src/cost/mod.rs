@@ -7,7 +7,7 @@ mod depth;
 mod measure;
 mod shipped;
 
-pub use depth::{deepest, depth};
+pub use depth::depth;
 
 use crate::backend::{self, SchemeParams};
 use crate::circuit::Counts;
@@ -180,7 +180,7 @@ impl Sizes {
             }
             KeySwitching::Primes => (all, all),
         };
-        let fit = params::fit(Scheme::Bfv, params, params.workload.depth)?;
+        let fit = params::fit(Scheme::Bfv, params, &params.workload)?;
         let reply = u64::from(params.ring) / 8 * u64::from(fit.reply_bits.unwrap_or(0));
         let seeded = HEADER + SEED + poly(&params.modulus_bits[..own]);
         let key = HEADER + 4 + 5 + SEED + digits as u64 * poly(&params.modulus_bits);

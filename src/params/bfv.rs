@@ -30,7 +30,9 @@ fn spec(params: &SchemeParams) -> ParameterSpec {
             (own, KeySwitch::Special { bits: special.to_vec(), primes_per_digit })
         }
         KeySwitching::Digits { bits: digit } => (&bits[..], KeySwitch::Digits { bits: digit }),
-        KeySwitching::Primes => (&bits[..], KeySwitch::Digits { bits: bits.iter().copied().min().unwrap_or(0) }),
+        KeySwitching::Primes => {
+            (&bits[..], KeySwitch::Digits { bits: bits.iter().copied().min().unwrap_or(0) })
+        }
     };
     ParameterSpec {
         ring: params.ring as usize,
@@ -55,8 +57,10 @@ pub fn output_noise(engine: &Parameters, depth: Depth) -> Noise {
 }
 
 /// What hides the noise of a circuit of `workload`.
-pub(crate) fn hiding(engine: &Parameters, workload: Workload) -> Hiding {
-    Hiding { noise: output_noise(engine, workload.depth), values_sent: workload.values_sent }
+pub(crate) fn hiding(engine: &Parameters, workload: &Workload) -> Hiding {
+    let noises = workload.depths.iter().map(|&depth| output_noise(engine, depth));
+    let noise = noises.max_by(|a, b| a.bits(engine).total_cmp(&b.bits(engine)));
+    Hiding { noise: noise.unwrap_or_else(Noise::fresh), values_sent: workload.values_sent }
 }
 
 /// Key switches with `primes` ciphertext primes, by the number of transforms of a rotation: special primes
@@ -74,21 +78,25 @@ fn key_switches(primes: u32) -> Vec<KeySwitching> {
 }
 
 /// The moduli for [`super::choose`]: the fewest primes, then the fewest transforms, then the shortest.
-pub(super) fn choose(ring: u32, plain_modulus: u64, workload: Workload, limit: u32) -> Option<SchemeParams> {
+pub(super) fn choose(ring: u32, plain_modulus: u64, workload: &Workload, limit: u32) -> Option<SchemeParams> {
     let mut closest: Option<(f64, SchemeParams)> = None;
-    for (primes, key_switch) in (2..=MOST_PRIMES).flat_map(|n| key_switches(n).into_iter().map(move |k| (n, k))) {
+    for (primes, key_switch) in
+        (2..=MOST_PRIMES).flat_map(|n| key_switches(n).into_iter().map(move |k| (n, k)))
+    {
         let special = match key_switch {
             KeySwitching::Special { special, .. } => special,
             KeySwitching::Digits { .. } | KeySwitching::Primes => 0,
         };
         let of = |bits: u32| {
             let modulus_bits = vec![bits; (primes + special) as usize];
-            SchemeParams { ring, plain_modulus, modulus_bits, key_switch, workload }
+            SchemeParams { ring, plain_modulus, modulus_bits, key_switch, workload: workload.clone() }
         };
         let longest = (limit / (primes + special)).min(MOST_PRIME_BITS);
         let params = of(longest);
         match spare_bits(&params) {
-            Some(spare) if spare > 0.0 => return Some(of(shortest(longest, |bits| spare_bits(&of(bits)) > Some(0.0)))),
+            Some(spare) if spare > 0.0 => {
+                return Some(of(shortest(longest, |bits| spare_bits(&of(bits)) > Some(0.0))));
+            }
             Some(spare) if closest.as_ref().is_none_or(|(most, _)| spare > *most) => {
                 closest = Some((spare, params));
             }
@@ -113,7 +121,7 @@ fn shortest(longest: u32, does: impl Fn(u32) -> bool) -> u32 {
 fn spare_bits(params: &SchemeParams) -> Option<f64> {
     validate(params).ok()?;
     let engine = engine(params).ok()?;
-    match hiding(&engine, params.workload).reply_bits(&engine, engine.top()) {
+    match hiding(&engine, &params.workload).reply_bits(&engine, engine.top()) {
         Ok(_) => Some(1.0),
         Err(RlweError::Flood { needed, room }) => Some((room - needed).min(0.0)),
         Err(_) => None,

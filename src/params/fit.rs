@@ -21,31 +21,34 @@ pub struct Fit {
     pub reply_bits: Option<u32>,
 }
 
-/// How a circuit of `depth` lies within `params`, whose workload tells how much is sent.
+/// How a circuit of `workload` lies within `params`.
 ///
 /// # Errors
 /// If it would not decrypt, or under [`Scheme::Bfv`] not hide its noise.
-pub fn fit(scheme: Scheme, params: &SchemeParams, depth: Depth) -> Result<Fit, ParamsError> {
+pub fn fit(scheme: Scheme, params: &SchemeParams, workload: &Workload) -> Result<Fit, ParamsError> {
     match scheme {
         Scheme::FheRs => {
-            check_depth(params, depth)?;
-            let margin = noise_margin(params, depth);
+            workload.depths.iter().try_for_each(|&depth| check_depth(params, depth))?;
+            let least = |of: &dyn Fn(Depth) -> f64| {
+                workload.depths.iter().map(|&d| of(d)).fold(f64::INFINITY, f64::min)
+            };
+            let margin = least(&|depth| noise_margin(params, depth));
             let all: f64 = params.modulus_bits.iter().map(|&bits| f64::from(bits)).sum();
             let room_bits = all - f64::from(bit_length(params.plain_modulus)) - 1.0;
             Ok(Fit {
                 noise_bits: room_bits - margin,
                 room_bits,
                 flood_bits: None,
-                hidden_bits: privacy_bits(params, depth).max(0.0),
+                hidden_bits: least(&|depth| privacy_bits(params, depth)).max(0.0),
                 reply_bits: None,
             })
         }
         Scheme::Bfv => {
             let engine = engine(params).map_err(|_| ParamsError::Invalid(Invalid::KeySwitch))?;
-            let hiding = hiding(&engine, Workload { depth, ..params.workload });
+            let hiding = hiding(&engine, workload);
             let reply_bits = hiding.reply_bits(&engine, engine.top()).map_err(|error| match error {
                 RlweError::Flood { needed, room } => ParamsError::Flood {
-                    depth,
+                    depth: workload.depths.first().copied().unwrap_or_default(),
                     ring: params.ring,
                     plain_bits: bit_length(params.plain_modulus),
                     needed,

@@ -14,8 +14,8 @@ mod fit;
 mod noise;
 mod prime;
 
-pub(crate) use bfv::{engine, hiding};
 pub use bfv::output_noise;
+pub(crate) use bfv::{engine, hiding};
 pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 
@@ -104,10 +104,10 @@ impl KeySwitching {
 }
 
 /// What parameters must provide for: the noise of a circuit, and how much of it is sent in an inference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// The deepest of each number over all layers, or that of one layer.
-    pub depth: Depth,
+    /// Depths of layers; none that another one exceeds in every number need be there.
+    pub depths: Vec<Depth>,
     /// Values in all replies of an inference.
     pub values_sent: u64,
 }
@@ -115,10 +115,24 @@ pub struct Workload {
 impl Workload {
     /// The largest dense layers of the usual networks, whose 4608 products are split over rotated inputs
     /// and rotated partial sums, and the replies of a hundred ciphertexts of 2^13 slots.
-    pub const REFERENCE: Self = Self {
-        depth: Depth { input_switches: 1, terms: 288, sums: 16, output_switches: 1 },
-        values_sent: 100 << 13,
-    };
+    #[must_use]
+    pub fn reference() -> Self {
+        let depth = Depth { input_switches: 1, terms: 288, sums: 16, output_switches: 1 };
+        Self { depths: vec![depth], values_sent: 100 << 13 }
+    }
+
+    /// What layers of `depths` need that send so many values together.
+    #[must_use]
+    pub fn of(depths: impl IntoIterator<Item = Depth>, values_sent: u64) -> Self {
+        let mut deepest: Vec<Depth> = Vec::new();
+        for depth in depths {
+            if !deepest.iter().any(|other| depth.within(other)) {
+                deepest.retain(|other| !other.within(&depth));
+                deepest.push(depth);
+            }
+        }
+        Self { depths: deepest, values_sent }
+    }
 }
 
 /// Parameters that cannot be had, or under which a circuit would not decrypt.
@@ -251,6 +265,8 @@ const PLAIN_GAP: u32 = 2;
 const MAX_PLAIN_BITS: u32 = 50;
 const MIN_PLAIN: u64 = 1 << 16;
 const MAX_PRIMES: u32 = 16;
+/// Bits of the modulus that tests have at any ring.
+const INSECURE_LIMIT: u32 = 800;
 
 /// The bits of statistical privacy of a reply that [`choose`] aims at.
 const PRIVACY: f64 = 40.0;
@@ -335,7 +351,7 @@ pub fn choose(
     scheme: Scheme,
     ring: u32,
     plain_modulus: u64,
-    workload: Workload,
+    workload: &Workload,
 ) -> Result<SchemeParams, ParamsError> {
     let limit = modulus_limit(ring).ok_or(ParamsError::Ring(ring))?;
     if plain_modulus % (2 * u64::from(ring)) != 1 || !is_prime(plain_modulus) {
@@ -352,8 +368,8 @@ pub fn choose(
     })
 }
 
-/// Parameters of any ring from 16 to 65536 without any security, for tests: four primes of 50 bits
-/// whatever the ring.
+/// Parameters of any ring from 16 to 65536 without any security, for tests: for [`Scheme::Bfv`] as if the
+/// ring allowed 800 bits, for [`Scheme::FheRs`] four primes of 50 bits.
 ///
 /// # Errors
 /// If the ring is no power of two in that range or t does not fit.
@@ -361,13 +377,19 @@ pub fn choose_insecure(
     scheme: Scheme,
     ring: u32,
     plain_modulus: u64,
-    workload: Workload,
+    workload: &Workload,
 ) -> Result<SchemeParams, ParamsError> {
-    let key_switch = match scheme {
-        Scheme::Bfv => KeySwitching::Special { special: 1, primes_per_digit: 1 },
-        Scheme::FheRs => KeySwitching::Primes,
+    let params = match scheme {
+        Scheme::Bfv => bfv::choose(ring, plain_modulus, workload, INSECURE_LIMIT)
+            .ok_or(ParamsError::Invalid(Invalid::PlainSize))?,
+        Scheme::FheRs => SchemeParams {
+            ring,
+            plain_modulus,
+            modulus_bits: vec![50; 4],
+            key_switch: KeySwitching::Primes,
+            workload: workload.clone(),
+        },
     };
-    let params = SchemeParams { ring, plain_modulus, modulus_bits: vec![50; 4], key_switch, workload };
     validate(&params)?;
     Ok(params)
 }
@@ -377,11 +399,7 @@ pub fn choose_insecure(
 ///
 /// # Errors
 /// If it would not exceed twice the accumulators, or have more than 50 bits.
-pub fn plain_prime(
-    ring: u32,
-    largest_accumulator: u64,
-    plain_bits: Option<u32>,
-) -> Result<u64, ParamsError> {
+pub fn plain_prime(ring: u32, largest_accumulator: u64, plain_bits: Option<u32>) -> Result<u64, ParamsError> {
     if !ring.is_power_of_two() || !(16..=1 << 16).contains(&ring) {
         return Err(ParamsError::Ring(ring));
     }

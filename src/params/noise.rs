@@ -16,7 +16,8 @@
 //! exceeds with probability below 2^-64. Decryption is right while it is below Q / 2t.
 
 use super::{
-    KeySwitching, MAX_PRIME_BITS, MAX_PRIMES, PRIVACY, ParamsError, SchemeParams, Workload, bit_length, validate,
+    KeySwitching, MAX_PRIME_BITS, MAX_PRIMES, PRIVACY, ParamsError, SchemeParams, Workload, bit_length,
+    validate,
 };
 
 /// Variance of the coefficients of errors and of the secret.
@@ -38,6 +39,16 @@ pub struct Depth {
     pub sums: u64,
     /// Key switches between a dot product and the output.
     pub output_switches: u32,
+}
+
+impl Depth {
+    /// Whether no number exceeds that of `other`.
+    pub(super) fn within(&self, other: &Self) -> bool {
+        self.input_switches <= other.input_switches
+            && self.terms <= other.terms
+            && self.sums <= other.sums
+            && self.output_switches <= other.output_switches
+    }
 }
 
 /// How many bits lie between the largest noise of a circuit of `depth` and the noise at which decryption
@@ -106,16 +117,19 @@ pub fn check_depth(params: &SchemeParams, depth: Depth) -> Result<(), ParamsErro
 }
 
 /// The moduli for [`super::choose`]: equal primes, the fewest whose rounding hides, then the shortest.
-pub(super) fn choose(ring: u32, plain_modulus: u64, workload: Workload, limit: u32) -> Option<SchemeParams> {
+pub(super) fn choose(ring: u32, plain_modulus: u64, workload: &Workload, limit: u32) -> Option<SchemeParams> {
     let of = |bits: u32, primes: u32| {
         let modulus_bits = vec![bits; primes as usize];
         let key_switch = KeySwitching::Primes;
-        let params = SchemeParams { ring, plain_modulus, modulus_bits, key_switch, workload };
+        let params =
+            SchemeParams { ring, plain_modulus, modulus_bits, key_switch, workload: workload.clone() };
         validate(&params).is_ok().then_some(params)
     };
-    let holds = |params: &SchemeParams| {
-        privacy_bits(params, workload.depth) >= PRIVACY && check_depth(params, workload.depth).is_ok()
-    };
+    let least =
+        |of: &dyn Fn(Depth) -> f64| workload.depths.iter().map(|&d| of(d)).fold(f64::INFINITY, f64::min);
+    let privacy = |params: &SchemeParams| least(&|depth| privacy_bits(params, depth));
+    let margin = |params: &SchemeParams| least(&|depth| noise_margin(params, depth));
+    let holds = |params: &SchemeParams| privacy(params) >= PRIVACY && margin(params) >= REQUIRED;
     let mut best: Option<((f64, f64), SchemeParams)> = None;
     for primes in 2..=MAX_PRIMES {
         let longest = (limit / primes).min(MAX_PRIME_BITS);
@@ -124,7 +138,7 @@ pub(super) fn choose(ring: u32, plain_modulus: u64, workload: Workload, limit: u
             let shorter = (1..longest).rev().map_while(|bits| of(bits, primes).filter(holds));
             return Some(shorter.last().unwrap_or(params));
         }
-        let score = (privacy_bits(&params, workload.depth).max(0.0), noise_margin(&params, workload.depth));
+        let score = (privacy(&params).max(0.0), margin(&params));
         if best.as_ref().is_none_or(|(most, _)| score > *most) {
             best = Some((score, params));
         }

@@ -38,7 +38,7 @@ impl Shared {
     fn new(params: &SchemeParams) -> Result<Self, BackendError> {
         params::validate(params).map_err(|error| refused(&error))?;
         let engine = params::engine(params).map_err(|error| refused(&error))?;
-        let hiding = params::hiding(&engine, params.workload);
+        let hiding = params::hiding(&engine, &params.workload);
         Ok(Self { params: params.clone(), envelope: Envelope::new(NAME, params), engine, hiding })
     }
 }

@@ -152,9 +152,7 @@ impl Evaluator for BfvEvaluator {
         let hoisted = Hoisted::new(&src.inner).map_err(failed)?;
         steps
             .par_iter()
-            .map(|&step| {
-                self.keys.rotate_hoisted(&hoisted, automorphism(step)).map(turned).map_err(failed)
-            })
+            .map(|&step| self.keys.rotate_hoisted(&hoisted, automorphism(step)).map(turned).map_err(failed))
             .collect()
     }
 
@@ -187,7 +185,9 @@ impl Evaluator for BfvEvaluator {
     }
 
     fn add_assign(&self, a: &mut BfvCiphertext, b: &BfvCiphertext) {
-        a.inner.add_assign(&b.inner).expect("all ciphertexts of an evaluator have its parameters and all primes");
+        a.inner
+            .add_assign(&b.inner)
+            .expect("all ciphertexts of an evaluator have its parameters and all primes");
         a.noise = a.noise.plus(b.noise);
     }
 
