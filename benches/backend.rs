@@ -4,10 +4,11 @@ use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
+use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator, SchemeParams};
 use stria::circuit::Step;
-use stria::params;
+use stria::params::{self, Scheme, Workload};
 
 const TERMS: usize = 64;
 
@@ -21,7 +22,7 @@ fn operations<K: ClientKeys, E: Evaluator>(criterion: &mut Criterion, name: &str
     let fresh = keys.encrypt(&slots).expect("ciphertext");
     let ciphertext = evaluator.load(&fresh).expect("ciphertext");
     let plaintext = Arc::new(evaluator.encode(&weights).expect("plaintext"));
-    let reply = evaluator.store(&ciphertext);
+    let reply = evaluator.store(&ciphertext).expect("reply");
 
     let bits: u32 = params.modulus_bits.iter().sum();
     let scheme = format!("{name}/N={}/logq={bits}", params.ring);
@@ -50,10 +51,16 @@ fn main() {
         .configure_from_args();
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the pool is not yet made");
     for ring in [4096, 8192, 16384] {
-        let params = params::choose(ring, 1 << 24, None).expect("parameters of the table");
+        let t = params::plain_prime(ring, 1 << 20, None).expect("a prime");
+        let choose = |scheme| params::choose(scheme, ring, t, &Workload::reference()).expect("parameters");
+        let params = choose(Scheme::Bfv);
         operations::<ClearKeys, ClearEvaluator>(&mut criterion, "clear", &params);
+        if params::fit(Scheme::Bfv, &params, &params.workload).is_ok() {
+            operations::<BfvKeys, BfvEvaluator>(&mut criterion, "bfv", &params);
+        }
         #[cfg(feature = "fhe-rs")]
         {
+            let params = choose(Scheme::FheRs);
             use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
             operations::<FheKeys, FheEvaluator>(&mut criterion, "fhe-rs", &params);
         }

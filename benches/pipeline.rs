@@ -28,7 +28,7 @@ fn network(source: &SourceFile) -> IntNetwork {
 }
 
 fn stages(c: &mut Criterion) {
-    black_box(CostTable::shipped());
+    black_box(CostTable::shipped(stria::params::Scheme::Bfv));
     for net in ["resnet20", "resnet50"] {
         let source = source(&format!("{net}.stria"));
         c.bench_function(&format!("front/{net}"), |b| b.iter(|| black_box(network(&source))));

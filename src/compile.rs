@@ -107,7 +107,7 @@ pub fn compile(
     })?;
     let quantised = quantise(&float.model, float.weights.as_ref(), calibration)?;
     let ring = options.ring.unwrap_or(model.header.ring);
-    let params = params::choose(ring, quantised.network.largest_accumulator(), options.plain_bits)?;
-    let compiled = Compiled::new(quantised.network, quantised.weights, params)?;
+    let t = params::plain_prime(ring, quantised.network.largest_accumulator(), options.plain_bits)?;
+    let compiled = Compiled::new(quantised.network, quantised.weights, ring, t)?;
     Ok(Stages { float, after_passes, compiled })
 }

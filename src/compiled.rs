@@ -1,17 +1,19 @@
 //! A compiled network, all that is needed to run it, and its file `.striac`.
 //!
-//! The file holds the quantised network, its weights and the parameters; plan and circuit follow from
-//! them and are made anew on load, so that a file cannot bring a circuit of its own. Layout: the magic
+//! The file holds the quantised network, its weights, ring degree and plaintext prime; plan, circuit and
+//! moduli follow from them and are made anew on load, so that a file cannot bring a circuit or moduli of
+//! its own. Layout: the magic
 //! `STRIAC\r\n`, the version (u32, little-endian), the BLAKE3 hash of the body, the body's length (u64), the
 //! body (postcard). Everything is checked on load: hash, graph, shapes of weights, parameters.
 
 use crate::backend::SchemeParams;
 use crate::circuit::Circuit;
+use crate::cost;
 use crate::graph::{
     self, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
 };
 use crate::lower::{LowerError, lower};
-use crate::params::{self, ParamsError};
+use crate::params::{self, Fit, ParamsError, Scheme, Workload};
 use crate::select::{self, Plan, PlanError};
 use crate::tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
 
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 const PREFIX: usize = 8 + 4 + 32 + 8;
 
@@ -31,6 +33,8 @@ pub struct Compiled {
     pub network: IntNetwork,
     /// Its weights; absent if the model has none.
     pub weights: Option<IntWeights>,
+    /// Who computes BFV.
+    pub scheme: Scheme,
     /// Parameters of the scheme.
     pub params: SchemeParams,
     /// Kernels and layouts.
@@ -81,6 +85,17 @@ pub enum CompiledError {
     /// The parameters are refused.
     #[error(transparent)]
     Params(#[from] ParamsError),
+    /// No secure moduli hold a layer's circuit.
+    #[error("layer `{layer}`: {error}")]
+    Unfit {
+        /// The layer.
+        layer: String,
+        /// The bound.
+        error: ParamsError,
+    },
+    /// A layer's circuit multiplies twice: an error of ours.
+    #[error("internal error: a layer's circuit multiplies a product")]
+    Depth,
     /// No plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -99,22 +114,88 @@ struct Saved {
     output_scale: f64,
     assumed: bool,
     weights: Option<IntWeights>,
-    params: SchemeParams,
+    ring: u32,
+    plain_modulus: u64,
 }
 
+/// How moduli are chosen.
+type Choose = fn(Scheme, u32, u64, &Workload) -> Result<SchemeParams, ParamsError>;
+
 impl Compiled {
-    /// Plans and lowers a quantised network.
+    /// Plans and lowers a quantised network for `ring` and the plaintext prime, and chooses the moduli of
+    /// the default scheme. They may not hold the circuit: see [`fits`](Self::fits).
     ///
     /// # Errors
-    /// If no kernel takes a layer, or the circuit does not fit the parameters.
+    /// If no kernel takes a layer, or there are no secure parameters.
     pub fn new(
         network: IntNetwork,
         weights: Option<IntWeights>,
-        params: SchemeParams,
+        ring: u32,
+        plain_modulus: u64,
     ) -> Result<Self, CompiledError> {
-        let plan = select::plan(&network, params.ring)?;
+        Self::build(network, weights, ring, plain_modulus, params::choose)
+    }
+
+    /// As [`new`](Self::new) for any ring, without any security: for tests.
+    ///
+    /// # Errors
+    /// If no kernel takes a layer, or there are no parameters.
+    pub fn insecure_for_tests(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        ring: u32,
+        plain_modulus: u64,
+    ) -> Result<Self, CompiledError> {
+        Self::build(network, weights, ring, plain_modulus, params::choose_insecure)
+    }
+
+    fn build(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        ring: u32,
+        plain_modulus: u64,
+        choose: Choose,
+    ) -> Result<Self, CompiledError> {
+        let plan = select::plan(&network, ring)?;
         let circuit = lower(&plan)?;
-        Ok(Self { network, weights, params, plan, circuit })
+        let scheme = Scheme::default();
+        let params = choose(scheme, ring, plain_modulus, &workload(&circuit)?)?;
+        Ok(Self { network, weights, scheme, params, plan, circuit })
+    }
+
+    /// The same network with secure moduli of `scheme`.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn for_scheme(self, scheme: Scheme) -> Result<Self, CompiledError> {
+        if scheme == self.scheme {
+            return Ok(self);
+        }
+        let SchemeParams { ring, plain_modulus, workload, .. } = self.params.clone();
+        let params = params::choose(scheme, ring, plain_modulus, &workload)?;
+        Ok(Self { scheme, params, ..self })
+    }
+
+    /// Refuses a circuit that would not decrypt under its parameters, or whose replies would show its
+    /// noise.
+    ///
+    /// # Errors
+    /// [`CompiledError::Unfit`], with the layer that goes furthest beyond them.
+    pub fn fits(&self) -> Result<Fit, CompiledError> {
+        let whole = match params::fit(self.scheme, &self.params, &self.params.workload) {
+            Ok(fit) => return Ok(fit),
+            Err(error) => error,
+        };
+        let sent = self.params.workload.values_sent;
+        let unfit = self.circuit.segments.iter().filter_map(|segment| {
+            let workload = Workload::of(cost::depth(segment), sent);
+            let error = params::fit(self.scheme, &self.params, &workload).err()?;
+            Some((&segment.layer, error))
+        });
+        match unfit.max_by(|(_, a), (_, b)| a.excess().total_cmp(&b.excess())) {
+            Some((layer, error)) => Err(CompiledError::Unfit { layer: layer.clone(), error }),
+            None => Err(whole.into()),
+        }
     }
 
     /// The bytes of its file.
@@ -132,7 +213,8 @@ impl Compiled {
             output_scale: self.network.output_scale,
             assumed: self.network.assumed,
             weights: self.weights.clone(),
-            params: self.params.clone(),
+            ring: self.params.ring,
+            plain_modulus: self.params.plain_modulus,
         };
         let body = postcard::to_stdvec(&saved)?;
         let mut bytes = Vec::with_capacity(PREFIX + body.len());
@@ -169,11 +251,17 @@ impl Compiled {
         if let Some(weights) = &saved.weights {
             check_weights(&network, weights)?;
         }
-        params::validate(&saved.params)?;
-        params::require_security(&saved.params)?;
-        params::require_plain(&saved.params, network.largest_accumulator())?;
-        Self::new(network, saved.weights, saved.params)
+        params::require_plain(saved.plain_modulus, network.largest_accumulator())?;
+        Self::new(network, saved.weights, saved.ring, saved.plain_modulus)
     }
+}
+
+/// What parameters must provide for so that `circuit` runs.
+fn workload(circuit: &Circuit) -> Result<Workload, CompiledError> {
+    let depths = circuit.segments.iter().map(|segment| cost::depth(segment).ok_or(CompiledError::Depth));
+    let depths: Vec<_> = depths.collect::<Result<_, _>>()?;
+    let sent: u64 = circuit.segments.iter().map(|segment| segment.outputs.len() as u64).sum();
+    Ok(Workload::of(depths, sent.saturating_mul(u64::from(circuit.ring))))
 }
 
 fn checked_body(bytes: &[u8]) -> Result<&[u8], CompiledError> {

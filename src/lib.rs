@@ -18,6 +18,8 @@ pub mod tensor;
 
 pub mod weights;
 
+pub mod rlwe;
+
 pub mod params;
 
 pub mod circuit;

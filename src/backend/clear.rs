@@ -133,8 +133,8 @@ impl Evaluator for ClearEvaluator {
         Ok(ClearCiphertext { slots: self.space.read(Kind::Fresh, bytes)? })
     }
 
-    fn store(&self, ciphertext: &ClearCiphertext) -> Vec<u8> {
-        self.space.write(Kind::Reply, &ciphertext.slots)
+    fn store(&self, ciphertext: &ClearCiphertext) -> Result<Vec<u8>, BackendError> {
+        Ok(self.space.write(Kind::Reply, &ciphertext.slots))
     }
 
     fn encode(&self, slots: &[i64]) -> Result<ClearPlaintext, BackendError> {

@@ -64,9 +64,10 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         Ok(loaded)
     }
 
-    fn store(&self, ciphertext: &E::Ciphertext) -> Vec<u8> {
+    fn store(&self, ciphertext: &E::Ciphertext) -> Result<Vec<u8>, BackendError> {
+        let bytes = self.inner.store(ciphertext)?;
         self.tally().counts.ciphertexts_out += 1;
-        self.inner.store(ciphertext)
+        Ok(bytes)
     }
 
     fn encode(&self, slots: &[i64]) -> Result<E::Plaintext, BackendError> {

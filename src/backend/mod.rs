@@ -2,10 +2,11 @@
 //!
 //! The client's side ([`ClientKeys`]) holds the secret key; the server's ([`Evaluator`]) cannot:
 //! it is made from the bytes of the evaluation keys alone. Ciphertexts cross as bytes. Implementations:
-//! [`clear`] (plain slots, the definition of every operation), `fhe_rs` (BFV of the crate `fhe`, behind the
-//! feature of that name); [`Counting`] wraps either. No backend knows
-//! circuits or tensors.
+//! [`bfv`] (Stria's own engine), [`clear`] (plain slots, the definition of every operation), `fhe_rs` (BFV
+//! of the crate `fhe`, by other hands, behind the feature of that name); [`Counting`] wraps any. No backend
+//! knows circuits or tensors.
 
+pub mod bfv;
 pub mod clear;
 mod counting;
 #[cfg(feature = "fhe-rs")]
@@ -46,6 +47,14 @@ pub enum BackendError {
         what: &'static str,
         /// Why.
         reason: String,
+    },
+    /// A ciphertext whose noise would show in a reply.
+    #[error("a result has {found:.1} bits of noise, the parameters provide for {provided:.1}")]
+    Noise {
+        /// Estimated bits of noise.
+        found: f64,
+        /// What replies are flooded for.
+        provided: f64,
     },
     /// The scheme's library failed.
     #[error("{backend}: {reason}")]
@@ -110,7 +119,10 @@ pub trait Evaluator: Send + Sync + Sized {
     fn load(&self, bytes: &[u8]) -> Result<Self::Ciphertext, BackendError>;
 
     /// Writes a ciphertext for the client.
-    fn store(&self, ciphertext: &Self::Ciphertext) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// If its noise is beyond what the parameters provide for, or the library fails.
+    fn store(&self, ciphertext: &Self::Ciphertext) -> Result<Vec<u8>, BackendError>;
 
     /// Encodes N slots of signed integers (taken mod t) for multiplication.
     ///

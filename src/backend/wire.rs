@@ -56,6 +56,7 @@ impl Envelope {
         for bits in &params.modulus_bits {
             hash.update(&bits.to_le_bytes());
         }
+        hash.update(format!("{:?} {:?}", params.key_switch, params.workload).as_bytes());
         let mut fingerprint = [0; 8];
         hash.finalize_xof().fill(&mut fingerprint);
         Self { fingerprint }

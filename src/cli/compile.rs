@@ -117,7 +117,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
             Stage::Graph => ("quantised graph", compiled.network.to_string()),
             Stage::Plan => ("plan", compiled.plan.to_string()),
             Stage::Circuit => ("circuit", compiled.circuit.to_string()),
-            Stage::Report => ("report", report(&compiled, &CostTable::shipped()).to_string()),
+            Stage::Report => ("report", report(&compiled, &CostTable::shipped(compiled.scheme)).to_string()),
         };
         stages.push((name.into(), text));
     }

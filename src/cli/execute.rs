@@ -3,11 +3,10 @@
 use super::failure::Failure;
 use super::say::say;
 use super::{Backend, Mode, Nonlinear};
+use crate::backend::bfv::{BfvEvaluator, BfvKeys};
 use crate::backend::clear::{ClearEvaluator, ClearKeys};
 use crate::compiled::Compiled;
-use crate::cost::depth;
 use crate::graph::{IntWeights, evaluate};
-use crate::params;
 use crate::protocol::{Progress, REVEAL_LEAKS, Service, Session, run_in_process};
 use crate::tensor::Tensor;
 use clap::Args;
@@ -39,12 +38,12 @@ impl RunOptions {
             ));
         }
         match backend {
-            Backend::Bfv => Err(Failure::not_built("--backend bfv (Stria's own engine)", "--backend fhe-rs")),
             Backend::FheRs if cfg!(not(feature = "fhe-rs")) => Err(Failure::User(
-                "this program was built without the feature `fhe-rs`; use --backend clear, or build with it"
+                "this program was built without the feature `fhe-rs`: run it as `cargo run --release \
+                 --features fhe-rs -- ...`, or leave out --backend for Stria's own engine"
                     .into(),
             )),
-            Backend::FheRs => {
+            Backend::Bfv | Backend::FheRs => {
                 say(&format!("warning: {REVEAL_LEAKS}\n"));
                 Ok(())
             }
@@ -108,29 +107,22 @@ pub(super) fn execute(
     let image = |done: usize| bar.set_position(done as u64);
     let session = match backend {
         Backend::Clear => run_in_process::<ClearKeys, ClearEvaluator>(service, images, &layer, &image),
+        Backend::Bfv => {
+            compiled.fits()?;
+            run_in_process::<BfvKeys, BfvEvaluator>(service, images, &layer, &image)
+        }
         #[cfg(feature = "fhe-rs")]
         Backend::FheRs => {
-            check_noise(compiled)?;
+            compiled.fits()?;
             use crate::backend::fhe_rs::{FheEvaluator, FheKeys};
             run_in_process::<FheKeys, FheEvaluator>(service, images, &layer, &image)
         }
         #[cfg(not(feature = "fhe-rs"))]
-        Backend::FheRs => return Err(Failure::not_built("fhe-rs", "clear")),
-        Backend::Bfv | Backend::Reference => return Err(Failure::not_built("bfv", "fhe-rs")),
+        Backend::FheRs => return Err(Failure::Internal("built without the feature `fhe-rs`".into())),
+        Backend::Reference => return Err(Failure::Internal("the reference runs no circuit".into())),
     };
     bar.finish_and_clear();
     Ok(Outcome::Protocol(session?))
-}
-
-/// Refuses a circuit that would not decrypt, before any key is made.
-fn check_noise(compiled: &Compiled) -> Result<(), Failure> {
-    for segment in &compiled.circuit.segments {
-        let depth = depth(segment)
-            .ok_or_else(|| Failure::Internal(format!("layer `{}` multiplies twice", segment.layer)))?;
-        params::check_depth(&compiled.params, depth)
-            .map_err(|e| Failure::User(format!("layer `{}`: {e}", segment.layer)))?;
-    }
-    Ok(())
 }
 
 /// Hidden where stderr is no terminal.

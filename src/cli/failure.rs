@@ -61,7 +61,7 @@ impl From<CompileError> for Failure {
 impl From<CompiledError> for Failure {
     fn from(e: CompiledError) -> Self {
         match e {
-            CompiledError::Lower(_) => Self::Internal(e.to_string()),
+            CompiledError::Lower(_) | CompiledError::Depth => Self::Internal(e.to_string()),
             CompiledError::Foreign
             | CompiledError::Version { .. }
             | CompiledError::Length { .. }
@@ -70,6 +70,7 @@ impl From<CompiledError> for Failure {
             | CompiledError::Graph(_)
             | CompiledError::Weights { .. }
             | CompiledError::Params(_)
+            | CompiledError::Unfit { .. }
             | CompiledError::Plan(_) => Self::user(e),
         }
     }

@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod say;
 
+use crate::params::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -82,17 +83,25 @@ enum Format {
 /// What a network runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Backend {
-    /// Stria's own engine; not built yet.
+    /// BFV of Stria's own engine.
     Bfv,
     /// Plain slots: no encryption, counts everything.
     Clear,
-    /// BFV of the crate `fhe`: real keys, real rotations.
+    /// BFV of the crate `fhe`, slower: a second opinion; needs the feature `fhe-rs`.
     FheRs,
     /// The integer reference itself; no circuit.
     Reference,
 }
 
 impl Backend {
+    /// Who computes BFV; for backends without any, the one whose parameters are reported.
+    fn scheme(self) -> Scheme {
+        match self {
+            Self::Bfv | Self::Clear | Self::Reference => Scheme::Bfv,
+            Self::FheRs => Scheme::FheRs,
+        }
+    }
+
     /// Its word on the command line.
     fn name(self) -> &'static str {
         match self {

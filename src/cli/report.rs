@@ -87,14 +87,14 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.accounting == Accounting::Cryptflow2 {
         return Err(Failure::not_built("--accounting cryptflow2", "stria"));
     }
-    let table = CostTable::shipped();
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
         let loaded = load::load(path, args.compile)?;
         if let Some(file) = &args.output {
             output::spare(file, &loaded.inputs)?;
         }
-        reports.push(report(&loaded.compiled, &table));
+        let compiled = loaded.compiled;
+        reports.push(report(&compiled, &CostTable::shipped(compiled.scheme)));
     }
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),

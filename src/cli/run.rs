@@ -4,7 +4,8 @@ use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
 use crate::circuit::Counts;
-use crate::cost::CostTable;
+use crate::compiled::Compiled;
+use crate::cost::{CostTable, Sizes};
 use crate::graph::quantise_input;
 use crate::input;
 use crate::protocol::Inference;
@@ -26,7 +27,7 @@ pub(super) struct RunArgs {
     #[arg(long, default_value_t = 0, value_name = "I")]
     index: usize,
     /// What the network runs on.
-    #[arg(long, value_enum, default_value_t = Backend::FheRs)]
+    #[arg(long, value_enum, default_value_t = Backend::Bfv)]
     backend: Backend,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -77,7 +78,7 @@ struct RunResult {
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     args.options.check(args.backend)?;
-    let compiled = load::load(&args.model, args.compile)?.compiled;
+    let compiled = load::load(&args.model, args.compile)?.compiled.for_scheme(args.backend.scheme())?;
     weights(&compiled)?;
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
@@ -102,7 +103,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         .map(|l| (*l).clone())
         .ok_or_else(|| Failure::Internal("no output".into()))?;
 
-    let table = CostTable::shipped();
+    let table = CostTable::shipped(compiled.scheme);
     let report = report(&compiled, &table);
     let expected = data
         .labels
@@ -113,7 +114,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let (executed, timing, rounds) = match &outcome {
         Outcome::Protocol(session) => match session.inferences.first() {
             Some(inference) => {
-                let executed = executed(inference, &compiled.params, &table, &report);
+                let executed = executed(inference, &compiled, &table, &report);
                 (Some(executed), timing(inference, session.keygen.as_secs_f64()), inference.traffic.rounds)
             }
             None => (None, Timing::default(), 0),
@@ -141,12 +142,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// What the backend counted, in the report's form.
-fn executed(
-    inference: &Inference,
-    params: &crate::backend::SchemeParams,
-    table: &CostTable,
-    predicted: &Report,
-) -> Counters {
+fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable, predicted: &Report) -> Counters {
     let mut counts = Counts::default();
     for layer in &inference.layers {
         counts += layer.counts;
@@ -158,7 +154,9 @@ fn executed(
         relu: predicted.totals.relu,
         requant: predicted.totals.requant,
         comparisons: predicted.totals.comparisons,
-        ..Counters::from_counts(&counts, params, table)
+        ..Counters::from_counts(&counts, &Sizes::of(compiled.scheme, &compiled.params), |counts| {
+            table.estimate(counts, &compiled.params)
+        })
     }
 }
 

@@ -29,7 +29,7 @@ pub fn depth(segment: &Segment) -> Option<Depth> {
                     let Path::Before { inputs, switches } = *paths.get(value.0 as usize)? else {
                         return None;
                     };
-                    dot.terms = dot.terms.saturating_add(inputs);
+                    dot.terms = dot.terms.saturating_add(inputs.saturating_mul(inputs));
                     dot.input_switches = dot.input_switches.max(switches);
                 }
                 Path::After(dot)

@@ -48,7 +48,7 @@ impl OpCosts {
         let bytes = keys.encrypt(&slots)?;
         let ciphertext = evaluator.load(&bytes)?;
         let plaintext = Arc::new(evaluator.encode(&weights)?);
-        let reply = evaluator.store(&ciphertext);
+        let reply = evaluator.store(&ciphertext)?;
         let dot = |terms: u32| {
             best(&mut || {
                 let mut terms = (0..terms).map(|_| Ok((&ciphertext, Arc::clone(&plaintext))));
@@ -75,10 +75,7 @@ impl OpCosts {
             add,
             add_plain: best(&mut || evaluator.add_plain(&mut ciphertext.clone(), &slots))?,
             load: best(&mut || evaluator.load(&bytes).map(drop_black_box))?,
-            store: best(&mut || {
-                drop_black_box(evaluator.store(&ciphertext));
-                Ok(())
-            })?,
+            store: best(&mut || evaluator.store(&ciphertext).map(drop_black_box))?,
             encrypt: best(&mut || keys.encrypt(&slots).map(drop_black_box))?,
             decrypt: best(&mut || keys.decrypt(&reply).map(drop_black_box))?,
             keygen: (all_keys - no_keys).max(0.0) / f64::from(GROUP),

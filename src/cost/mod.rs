@@ -11,7 +11,7 @@ pub use depth::depth;
 
 use crate::backend::{self, SchemeParams};
 use crate::circuit::Counts;
-use crate::params;
+use crate::params::{self, KeySwitching, ParamsError, Scheme};
 use serde::{Deserialize, Serialize};
 
 /// Seconds of each operation on one thread, at one ring and number of ciphertext primes.
@@ -122,6 +122,8 @@ impl CostTable {
 const ENVELOPE: u64 = backend::ENVELOPE as u64;
 const CLEAR_SLOT: u64 = backend::CLEAR_SLOT as u64;
 const SEED: u64 = backend::SEED as u64;
+/// Bytes before the body of each of the engine's objects.
+const HEADER: u64 = 30;
 
 /// Bytes of what crosses between client and server; exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +158,46 @@ impl Sizes {
             reply: 2 * poly(&params.modulus_bits[..kept]) + ENVELOPE,
             galois_key: 4 + SEED + params.modulus_bits.len() as u64 * full,
             keys: full + SEED + 4 + ENVELOPE,
+        }
+    }
+
+    /// Sizes of the bfv backend: packed residues, the second polynomial of what is fresh as a seed, replies
+    /// cut to the bits that matter.
+    ///
+    /// # Errors
+    /// If no reply decrypts under these parameters.
+    pub fn bfv(params: &SchemeParams) -> Result<Self, ParamsError> {
+        let poly =
+            |bits: &[u32]| bits.iter().map(|&b| u64::from(params.ring) / 8 * u64::from(b)).sum::<u64>();
+        let all = params.modulus_bits.len();
+        let (own, digits) = match params.key_switch {
+            KeySwitching::Special { special, primes_per_digit } => {
+                let own = all.saturating_sub(special as usize);
+                (own, own.div_ceil(primes_per_digit.max(1) as usize))
+            }
+            KeySwitching::Digits { bits } => {
+                (all, params.modulus_bits.iter().map(|b| b.div_ceil(bits.max(1)) as usize).sum())
+            }
+            KeySwitching::Primes => (all, all),
+        };
+        let fit = params::fit(Scheme::Bfv, params, &params.workload)?;
+        let reply = u64::from(params.ring) / 8 * u64::from(fit.reply_bits.unwrap_or(0));
+        let seeded = HEADER + SEED + poly(&params.modulus_bits[..own]);
+        let key = HEADER + 4 + 5 + SEED + digits as u64 * poly(&params.modulus_bits);
+        Ok(Self {
+            fresh: seeded + ENVELOPE,
+            reply: HEADER + 1 + 2 * reply + ENVELOPE,
+            galois_key: 4 + key,
+            keys: 4 + seeded + 4 + ENVELOPE,
+        })
+    }
+
+    /// Sizes of `scheme`'s backend; where no reply decrypts, those of the ciphertexts that it would cut.
+    #[must_use]
+    pub fn of(scheme: Scheme, params: &SchemeParams) -> Self {
+        match scheme {
+            Scheme::Bfv => Self::bfv(params).unwrap_or_else(|_| Self::fhe_rs(params)),
+            Scheme::FheRs => Self::fhe_rs(params),
         }
     }
 

@@ -6,6 +6,7 @@
 //! has no hoisting: a further rotation costs what the first one does.
 
 use super::{CostTable, OpCosts};
+use crate::params::Scheme;
 
 /// Ring, primes, and microseconds of: rotate, mult, encode, add, plaintext added, load, store, encrypt,
 /// decrypt, key generation.
@@ -21,10 +22,14 @@ const ROWS: [Row; 6] = [
 ];
 
 impl CostTable {
-    /// The shipped table, of the fhe-rs backend.
+    /// The shipped table of `scheme`'s backend.
     #[must_use]
-    pub fn shipped() -> Self {
-        Self { rows: ROWS.iter().map(costs).collect() }
+    pub fn shipped(scheme: Scheme) -> Self {
+        let rows = match scheme {
+            Scheme::Bfv => ROWS.iter().map(costs).collect(),
+            Scheme::FheRs => ROWS.iter().map(costs).collect(),
+        };
+        Self { rows }
     }
 }
 

@@ -1,24 +1,50 @@
-//! Choice of ring degree, moduli and plaintext prime from bounds and security.
+//! Choice of plaintext prime and moduli from bounds and security.
 //!
-//! Invariant: [`choose`] returns only parameters of 128 bits of security whose plaintext prime exceeds
-//! twice the given bound; [`check`] says whether a circuit of given depth decrypts under them. Gets
-//! numbers, knows no circuit.
+//! Invariant: [`choose`] returns only parameters of 128 bits of security; [`fit`] says whether a circuit
+//! decrypts under them and how much its replies hide. The plaintext prime follows from the network alone
+//! ([`plain_prime`]), the moduli also from the scheme that is to run it. Gets numbers, knows no circuit.
 //!
 //! Limits on the bits of the ciphertext modulus: *Security Guidelines for Implementing Homomorphic
 //! Encryption* (ePrint 2024/463), ternary secret, 128 bits against classical attacks. They are below those
 //! of the 2018 standard at every ring. The crate `fhe` draws secret and errors from the centred binomial
 //! distribution of variance 10, a wider secret than the ternary one that the limits assume.
 
+mod bfv;
+mod fit;
 mod noise;
 mod prime;
 
-pub use noise::{Depth, check, check_depth, noise_margin, privacy_bits, reply_primes};
+pub use bfv::output_noise;
+pub(crate) use bfv::{engine, hiding};
+pub use fit::{Fit, fit};
+pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 
 use prime::{is_prime, smallest_prime};
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who computes BFV: the moduli that a circuit needs depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// The engine of [`rlwe`](crate::rlwe).
+    #[default]
+    Bfv,
+    /// The crate `fhe`.
+    FheRs,
+}
+
+impl Scheme {
+    /// Its backend's word on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bfv => "bfv",
+            Self::FheRs => "fhe-rs",
+        }
+    }
+}
 
 /// Parameters of a scheme, public to both parties.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemeParams {
     /// Ring degree N, a power of two.
     pub ring: u32,
@@ -26,6 +52,87 @@ pub struct SchemeParams {
     pub plain_modulus: u64,
     /// Bits of each ciphertext prime, special primes last.
     pub modulus_bits: Vec<u32>,
+    /// How key switching keeps its noise down.
+    pub key_switch: KeySwitching,
+    /// What the parameters provide for.
+    pub workload: Workload,
+}
+
+/// How key switching keeps its noise down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySwitching {
+    /// One digit a prime, no special prime: the crate `fhe`.
+    Primes,
+    /// Special primes, by whose product the noise is divided.
+    Special {
+        /// How many of the moduli, the last ones, are special.
+        special: u32,
+        /// Ciphertext primes that make up a digit.
+        primes_per_digit: u32,
+    },
+    /// Digits of so many bits of each residue, no special prime.
+    Digits {
+        /// Bits of a digit.
+        bits: u32,
+    },
+}
+
+impl fmt::Display for KeySwitching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Primes => f.write_str("one digit a prime"),
+            Self::Special { special: 1, primes_per_digit: 1 } => f.write_str("one special prime"),
+            Self::Special { special, primes_per_digit } => {
+                write!(f, "{special} special primes, {primes_per_digit} primes a digit")
+            }
+            Self::Digits { bits } => write!(f, "digits of {bits} bits"),
+        }
+    }
+}
+
+impl KeySwitching {
+    fn fits(self, primes: &[u32]) -> bool {
+        match self {
+            Self::Primes => true,
+            Self::Special { special, primes_per_digit } => {
+                let own = primes.len().saturating_sub(special as usize);
+                special > 0 && own > 0 && (1..=own).contains(&(primes_per_digit as usize))
+            }
+            Self::Digits { bits } => (2..=MIN_PRIME_BITS).contains(&bits),
+        }
+    }
+}
+
+/// What parameters must provide for: the noise of a circuit, and how much of it is sent in an inference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Depths of layers; none that another one exceeds in every number need be there.
+    pub depths: Vec<Depth>,
+    /// Values in all replies of an inference.
+    pub values_sent: u64,
+}
+
+impl Workload {
+    /// The largest dense layers of the usual networks, whose 4608 products are split over rotated inputs
+    /// and rotated partial sums, and the replies of a hundred ciphertexts of 2^13 slots.
+    #[must_use]
+    pub fn reference() -> Self {
+        let depth = Depth { input_switches: 1, terms: 288, sums: 16, output_switches: 1 };
+        Self { depths: vec![depth], values_sent: 100 << 13 }
+    }
+
+    /// What layers of `depths` need that send so many values together.
+    #[must_use]
+    pub fn of(depths: impl IntoIterator<Item = Depth>, values_sent: u64) -> Self {
+        let mut deepest: Vec<Depth> = Vec::new();
+        for depth in depths {
+            if !deepest.iter().any(|other| depth.within(other)) {
+                deepest.retain(|other| !other.within(&depth));
+                deepest.push(depth);
+            }
+        }
+        Self { depths: deepest, values_sent }
+    }
 }
 
 /// Parameters that cannot be had, or under which a circuit would not decrypt.
@@ -56,6 +163,24 @@ pub enum ParamsError {
         ring: u32,
         /// Bits that are possible.
         max: u32,
+    },
+    /// Noise and flooding would reach the plaintext.
+    #[error(
+        "a circuit of {} products and {} rotated sums does not fit ring {ring} with a plaintext prime of \
+         {plain_bits} bits: its noise, and the flooding that hides it in replies, take {needed:.0} bits, the \
+         modulus leaves {room:.0}; use ring {}", depth.terms, depth.sums, ring * 2
+    )]
+    Flood {
+        /// The circuit's depth.
+        depth: Depth,
+        /// The ring.
+        ring: u32,
+        /// Bits of t.
+        plain_bits: u32,
+        /// Bits of noise and flooding.
+        needed: f64,
+        /// Bits that still decrypt.
+        room: f64,
     },
     /// The noise would reach the plaintext.
     #[error(
@@ -92,6 +217,22 @@ pub enum ParamsError {
     },
 }
 
+impl ParamsError {
+    /// Bits by which a circuit goes beyond its parameters; 0 for other errors.
+    #[must_use]
+    pub fn excess(&self) -> f64 {
+        match self {
+            Self::Noise { margin, required, .. } => required - margin,
+            Self::Flood { needed, room, .. } => needed - room,
+            Self::Ring(_)
+            | Self::PlainTooSmall { .. }
+            | Self::PlainTooLarge { .. }
+            | Self::Invalid(_)
+            | Self::Insecure { .. } => 0.0,
+        }
+    }
+}
+
 /// What is wrong with a set of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -107,6 +248,9 @@ pub enum Invalid {
     /// t is no prime that is 1 modulo 2N.
     #[error("the plaintext modulus is no prime that is 1 modulo twice the ring degree")]
     PlainPrime,
+    /// Special primes or digits that do not fit the moduli.
+    #[error("special primes or digits do not fit the moduli")]
+    KeySwitch,
     /// t is too large for the first ciphertext prime.
     #[error("the plaintext modulus is too large for the ciphertext primes")]
     PlainSize,
@@ -121,10 +265,8 @@ const PLAIN_GAP: u32 = 2;
 const MAX_PLAIN_BITS: u32 = 50;
 const MIN_PLAIN: u64 = 1 << 16;
 const MAX_PRIMES: u32 = 16;
-
-/// The depth that [`choose`] provides for: the largest dense layers of the usual networks, whose 4608
-/// products are split over rotated inputs and rotated partial sums.
-const REFERENCE: Depth = Depth { input_switches: 1, terms: 288, sums: 16, output_switches: 1 };
+/// Bits of the modulus that tests have at any ring.
+const INSECURE_LIMIT: u32 = 800;
 
 /// The bits of statistical privacy of a reply that [`choose`] aims at.
 const PRIVACY: f64 = 40.0;
@@ -160,12 +302,12 @@ pub fn require_security(params: &SchemeParams) -> Result<(), ParamsError> {
 ///
 /// # Errors
 /// [`ParamsError::PlainTooSmall`].
-pub fn require_plain(params: &SchemeParams, largest_accumulator: u64) -> Result<(), ParamsError> {
+pub fn require_plain(plain_modulus: u64, largest_accumulator: u64) -> Result<(), ParamsError> {
     let doubled = largest_accumulator.saturating_mul(2);
-    if params.plain_modulus > doubled {
+    if plain_modulus > doubled {
         return Ok(());
     }
-    let (bits, needed) = (bit_length(params.plain_modulus), bit_length(doubled));
+    let (bits, needed) = (bit_length(plain_modulus), bit_length(doubled));
     Err(ParamsError::PlainTooSmall { bits, largest_accumulator, needed })
 }
 
@@ -184,6 +326,8 @@ pub fn validate(params: &SchemeParams) -> Result<(), ParamsError> {
         Invalid::PrimeBits
     } else if t % (2 * u64::from(params.ring)) != 1 || !is_prime(t) {
         Invalid::PlainPrime
+    } else if !params.key_switch.fits(primes) {
+        Invalid::KeySwitch
     } else if primes.iter().any(|&bits| bit_length(t) + PLAIN_GAP > bits) {
         Invalid::PlainSize
     } else {
@@ -192,84 +336,73 @@ pub fn validate(params: &SchemeParams) -> Result<(), ParamsError> {
     Err(ParamsError::Invalid(wrong))
 }
 
-/// Parameters of 128 bits of security at `ring` (4096 to 32768) for accumulators up to
-/// `largest_accumulator` in magnitude. t is the smallest prime that is 1 modulo 2N and exceeds twice the
-/// bound and 2^16, or the smallest of `plain_bits` bits.
+/// Parameters of 128 bits of security under which `scheme` runs a circuit of `workload` at `ring` (4096 to
+/// 32768): the cheapest that decrypt and hide, and if none does, those that come closest. [`fit`] tells
+/// which.
 ///
-/// The ciphertext modulus is of equal primes: the fewest with which a large dense layer decrypts and its
-/// noise drowns in the reply's rounding (see [`privacy_bits`]); where no choice does that, the one that
-/// comes closest. Key switching has one digit a prime, so its time grows with the square of their number.
-/// Small rings may not hold a given circuit: ask [`check_depth`].
+/// - [`Scheme::Bfv`]: the fewest primes of at most 50 bits, with the key switch of fewest transforms, as
+///   short as they may be, so that the flooding of replies fits below the modulus.
+/// - [`Scheme::FheRs`]: the fewest equal primes so that the noise drowns in a reply's rounding (see
+///   [`privacy_bits`]). Key switching has one digit a prime.
 ///
 /// # Errors
 /// If the ring is not in the table or t does not fit.
 pub fn choose(
+    scheme: Scheme,
     ring: u32,
-    largest_accumulator: u64,
-    plain_bits: Option<u32>,
+    plain_modulus: u64,
+    workload: &Workload,
 ) -> Result<SchemeParams, ParamsError> {
     let limit = modulus_limit(ring).ok_or(ParamsError::Ring(ring))?;
-    let plain_modulus = plain_prime(ring, largest_accumulator, plain_bits)?;
-    let candidates = (2..=MAX_PRIMES).filter_map(|primes| {
-        let bits = (limit / primes).min(MAX_PRIME_BITS);
-        let params = SchemeParams { ring, plain_modulus, modulus_bits: vec![bits; primes as usize] };
-        validate(&params).is_ok().then_some(params)
-    });
-    let mut best: Option<(f64, f64, SchemeParams)> = None;
-    for params in candidates {
-        let privacy = privacy_bits(&params, REFERENCE);
-        let margin = noise_margin(&params, REFERENCE);
-        if privacy >= PRIVACY && check_depth(&params, REFERENCE).is_ok() {
-            return Ok(shortest(params));
-        }
-        let score = (privacy.max(0.0), margin);
-        if best.as_ref().is_none_or(|(p, m, _)| score > (*p, *m)) {
-            best = Some((score.0, score.1, params));
-        }
+    if plain_modulus % (2 * u64::from(ring)) != 1 || !is_prime(plain_modulus) {
+        return Err(ParamsError::Invalid(Invalid::PlainPrime));
     }
-    let too_large = || ParamsError::PlainTooLarge {
+    let chosen = match scheme {
+        Scheme::Bfv => bfv::choose(ring, plain_modulus, workload, limit),
+        Scheme::FheRs => noise::choose(ring, plain_modulus, workload, limit),
+    };
+    chosen.ok_or_else(|| ParamsError::PlainTooLarge {
         bits: bit_length(plain_modulus),
         ring,
-        max: (limit / 2).min(MAX_PRIME_BITS) - PLAIN_GAP,
-    };
-    best.map(|(_, _, params)| params).ok_or_else(too_large)
+        max: (limit / 2).min(MAX_PLAIN_BITS) - PLAIN_GAP,
+    })
 }
 
-/// The same number of primes, as short as the goals of [`choose`] allow.
-fn shortest(mut params: SchemeParams) -> SchemeParams {
-    loop {
-        let bits = params.modulus_bits[0] - 1;
-        let shorter = SchemeParams { modulus_bits: vec![bits; params.modulus_bits.len()], ..params.clone() };
-        let fits = validate(&shorter).is_ok()
-            && privacy_bits(&shorter, REFERENCE) >= PRIVACY
-            && check_depth(&shorter, REFERENCE).is_ok();
-        if !fits {
-            return params;
-        }
-        params = shorter;
-    }
-}
-
-/// Parameters of any ring from 16 to 65536 without any security, for tests and for the clear backend:
-/// four primes of 53 bits whatever the ring.
+/// Parameters of any ring from 16 to 65536 without any security, for tests: for [`Scheme::Bfv`] as if the
+/// ring allowed 800 bits, for [`Scheme::FheRs`] four primes of 50 bits.
 ///
 /// # Errors
 /// If the ring is no power of two in that range or t does not fit.
 pub fn choose_insecure(
+    scheme: Scheme,
     ring: u32,
-    largest_accumulator: u64,
-    plain_bits: Option<u32>,
+    plain_modulus: u64,
+    workload: &Workload,
 ) -> Result<SchemeParams, ParamsError> {
-    if !ring.is_power_of_two() || !(16..=1 << 16).contains(&ring) {
-        return Err(ParamsError::Invalid(Invalid::Ring));
-    }
-    let plain_modulus = plain_prime(ring, largest_accumulator, plain_bits)?;
-    let params = SchemeParams { ring, plain_modulus, modulus_bits: vec![53; 4] };
+    let params = match scheme {
+        Scheme::Bfv => bfv::choose(ring, plain_modulus, workload, INSECURE_LIMIT)
+            .ok_or(ParamsError::Invalid(Invalid::PlainSize))?,
+        Scheme::FheRs => SchemeParams {
+            ring,
+            plain_modulus,
+            modulus_bits: vec![50; 4],
+            key_switch: KeySwitching::Primes,
+            workload: workload.clone(),
+        },
+    };
     validate(&params)?;
     Ok(params)
 }
 
-fn plain_prime(ring: u32, largest_accumulator: u64, plain_bits: Option<u32>) -> Result<u64, ParamsError> {
+/// The smallest prime that is 1 modulo 2N and exceeds 2^16 and twice `largest_accumulator`, or the smallest
+/// of `plain_bits` bits.
+///
+/// # Errors
+/// If it would not exceed twice the accumulators, or have more than 50 bits.
+pub fn plain_prime(ring: u32, largest_accumulator: u64, plain_bits: Option<u32>) -> Result<u64, ParamsError> {
+    if !ring.is_power_of_two() || !(16..=1 << 16).contains(&ring) {
+        return Err(ParamsError::Ring(ring));
+    }
     let too_large = |bits| ParamsError::PlainTooLarge { bits, ring, max: MAX_PLAIN_BITS };
     let doubled = largest_accumulator.checked_mul(2).ok_or(too_large(65))?;
     let floor = match plain_bits {

@@ -15,8 +15,10 @@
 //! The largest coefficient is taken as [`TAIL`] standard deviations, which one of 2^15 coefficients
 //! exceeds with probability below 2^-64. Decryption is right while it is below Q / 2t.
 
-use super::{ParamsError, SchemeParams, bit_length};
-use serde::{Deserialize, Serialize};
+use super::{
+    KeySwitching, MAX_PRIME_BITS, MAX_PRIMES, PRIVACY, ParamsError, SchemeParams, Workload, bit_length,
+    validate,
+};
 
 /// Variance of the coefficients of errors and of the secret.
 const VARIANCE: f64 = 10.0;
@@ -27,16 +29,26 @@ const TAIL: f64 = 10.6;
 const REQUIRED: f64 = 8.0;
 
 /// What happens on the noisiest path from an input to an output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Key switches between an input and its multiplication.
     pub input_switches: u32,
-    /// Products in one dot product.
+    /// Products in one dot product; one with a sum of k inputs counts k^2 times.
     pub terms: u64,
     /// Dot products that are added up in one output.
     pub sums: u64,
     /// Key switches between a dot product and the output.
     pub output_switches: u32,
+}
+
+impl Depth {
+    /// Whether no number exceeds that of `other`.
+    pub(super) fn within(&self, other: &Self) -> bool {
+        self.input_switches <= other.input_switches
+            && self.terms <= other.terms
+            && self.sums <= other.sums
+            && self.output_switches <= other.output_switches
+    }
 }
 
 /// How many bits lie between the largest noise of a circuit of `depth` and the noise at which decryption
@@ -85,14 +97,6 @@ pub fn privacy_bits(params: &SchemeParams, depth: Depth) -> f64 {
     dropped - noise_bits(params, depth) - f64::from(params.ring).log2() - 1.0
 }
 
-/// Refuses a circuit that multiplies rotated inputs, sums `terms` products and adds `sums` rotated sums.
-///
-/// # Errors
-/// [`ParamsError::Noise`], with the numbers.
-pub fn check(params: &SchemeParams, terms: u64, sums: u64) -> Result<(), ParamsError> {
-    check_depth(params, Depth { input_switches: 1, terms, sums: sums.max(1), output_switches: 1 })
-}
-
 /// Refuses a circuit of `depth` whose margin is under 8 bits.
 ///
 /// # Errors
@@ -110,6 +114,36 @@ pub fn check_depth(params: &SchemeParams, depth: Depth) -> Result<(), ParamsErro
         margin,
         required: REQUIRED,
     })
+}
+
+/// The moduli for [`super::choose`]: equal primes, the fewest whose rounding hides, then the shortest.
+pub(super) fn choose(ring: u32, plain_modulus: u64, workload: &Workload, limit: u32) -> Option<SchemeParams> {
+    let of = |bits: u32, primes: u32| {
+        let modulus_bits = vec![bits; primes as usize];
+        let key_switch = KeySwitching::Primes;
+        let params =
+            SchemeParams { ring, plain_modulus, modulus_bits, key_switch, workload: workload.clone() };
+        validate(&params).is_ok().then_some(params)
+    };
+    let least =
+        |of: &dyn Fn(Depth) -> f64| workload.depths.iter().map(|&d| of(d)).fold(f64::INFINITY, f64::min);
+    let privacy = |params: &SchemeParams| least(&|depth| privacy_bits(params, depth));
+    let margin = |params: &SchemeParams| least(&|depth| noise_margin(params, depth));
+    let holds = |params: &SchemeParams| privacy(params) >= PRIVACY && margin(params) >= REQUIRED;
+    let mut best: Option<((f64, f64), SchemeParams)> = None;
+    for primes in 2..=MAX_PRIMES {
+        let longest = (limit / primes).min(MAX_PRIME_BITS);
+        let Some(params) = of(longest, primes) else { continue };
+        if holds(&params) {
+            let shorter = (1..longest).rev().map_while(|bits| of(bits, primes).filter(holds));
+            return Some(shorter.last().unwrap_or(params));
+        }
+        let score = (privacy(&params).max(0.0), margin(&params));
+        if best.as_ref().is_none_or(|(most, _)| score > *most) {
+            best = Some((score, params));
+        }
+    }
+    best.map(|(_, params)| params)
 }
 
 fn log_modulus(bits: &[u32]) -> f64 {

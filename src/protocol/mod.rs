@@ -182,5 +182,5 @@ fn ciphertext_limit(params: &SchemeParams) -> usize {
 
 /// The most bytes that the evaluation keys for `steps` automorphisms take on the wire.
 fn keys_limit(params: &SchemeParams, steps: usize) -> usize {
-    (steps + 1) * params.modulus_bits.len().max(1) * ciphertext_limit(params) + 4096
+    (steps + 1) * 2 * params.modulus_bits.len().max(1) * ciphertext_limit(params) + 4096
 }

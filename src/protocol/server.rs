@@ -137,7 +137,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             .map(|(mut ciphertext, mask)| {
                 let negated: Vec<u64> = mask.iter().map(|&r| if r == 0 { 0 } else { t - r }).collect();
                 evaluator.add_plain(&mut ciphertext, &negated)?;
-                Ok(evaluator.store(&ciphertext))
+                Ok(evaluator.store(&ciphertext)?)
             })
             .collect::<Result<_, PartyError>>()?;
         self.layers.push(LayerRun {

@@ -3,9 +3,9 @@
 //! Counts are folds over the circuit's instructions; predicted seconds and bytes come from the cost
 //! table. The keys of the JSON form are pinned. No wall-clock time is read here.
 
+mod moduli;
 mod text;
 
-use crate::backend::SchemeParams;
 use crate::circuit::{Counts, count};
 use crate::compiled::Compiled;
 use crate::cost::{CostTable, Sizes};
@@ -13,6 +13,7 @@ use crate::graph::{IntLayer, NodeId};
 use crate::lower::galois_steps;
 use crate::params::security_bits;
 use crate::select::PlannedLayer;
+pub use moduli::Moduli;
 use serde::Serialize;
 
 /// Rotations by kind.
@@ -98,6 +99,8 @@ pub struct Report {
     pub plain_modulus: u64,
     /// Bits of each ciphertext prime.
     pub modulus_bits: Vec<u32>,
+    /// Whose moduli they are and why.
+    pub moduli: Moduli,
     /// Security in bits, classical.
     pub security_bits: u32,
     /// Whether the bounds behind t were assumed for want of weights.
@@ -111,10 +114,9 @@ pub struct Report {
 }
 
 impl Counters {
-    /// Counters from counts of operations; bytes and seconds as the cost table has them.
+    /// Counters from counts of operations, of ciphertexts of the given sizes.
     #[must_use]
-    pub fn from_counts(counts: &Counts, params: &SchemeParams, table: &CostTable) -> Self {
-        let sizes = Sizes::fhe_rs(params);
+    pub fn from_counts(counts: &Counts, sizes: &Sizes, seconds: impl Fn(&Counts) -> f64) -> Self {
         Self {
             rotations: Rotations {
                 internal: counts.internal,
@@ -130,7 +132,7 @@ impl Counters {
             ciphertexts_out: counts.ciphertexts_out,
             bytes_up: sizes.bytes_up(counts),
             bytes_down: sizes.bytes_down(counts),
-            estimated_seconds: to_microseconds(table.estimate(counts, params)),
+            estimated_seconds: to_microseconds(seconds(counts)),
             ..Self::default()
         }
     }
@@ -166,6 +168,8 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     let graph = &compiled.network.graph;
     let mut totals = Counters::default();
     let mut layers = Vec::new();
+    let sizes = Sizes::of(compiled.scheme, &compiled.params);
+    let seconds = |counts: &Counts| table.estimate(counts, &compiled.params);
     let mut planned = compiled.plan.layers.iter().zip(&compiled.circuit.segments).peekable();
     for id in graph.ids() {
         let segment = planned.next_if(|(layer, _)| layer.node == id);
@@ -173,7 +177,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
             Some((layer, segment)) => {
                 let mut counts = count(segment);
                 counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
-                let mut counters = Counters::from_counts(&counts, &compiled.params, table);
+                let mut counters = Counters::from_counts(&counts, &sizes, seconds);
                 counters.galois_keys = galois_steps(std::slice::from_ref(segment)).len() as u64;
                 (counters, Some(layer))
             }
@@ -191,9 +195,10 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         ring: compiled.params.ring,
         plain_modulus: compiled.params.plain_modulus,
         modulus_bits: compiled.params.modulus_bits.clone(),
+        moduli: moduli::moduli(compiled),
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
-        galois_key_bytes: Sizes::fhe_rs(&compiled.params).key_bytes(totals.galois_keys),
+        galois_key_bytes: sizes.key_bytes(totals.galois_keys),
         totals,
         layers,
     }

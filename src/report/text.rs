@@ -18,6 +18,7 @@ impl fmt::Display for Report {
             bits.join("+"),
             self.security_bits
         )?;
+        writeln!(f, "{}", self.moduli)?;
         let widest = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).clamp(5, 40);
         writeln!(
             f,

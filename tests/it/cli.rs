@@ -151,13 +151,14 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
     assert_eq!(reference["output"], run["output"]);
 }
 
-#[cfg(feature = "fhe-rs")]
 #[test]
 fn the_default_run_encrypts_and_says_what_it_leaks() {
     let args = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--format", "json"];
     let output = stria(&args);
     let run = json(&output);
-    assert_eq!(run["backend"], "fhe-rs");
+    assert_eq!(run["backend"], "bfv");
+    assert_eq!(run["moduli"]["backend"], "bfv");
+    assert!(run["moduli"]["hidden_bits"].as_f64().is_some_and(|bits| bits >= 40.0), "{}", run["moduli"]);
     assert_eq!(run["output"]["argmax"], 9);
     assert_eq!(run["executed"]["rotations"], run["totals"]["rotations"]);
     assert_eq!(run["executed"]["plain_mults"], run["totals"]["plain_mults"]);
@@ -168,7 +169,6 @@ fn the_default_run_encrypts_and_says_what_it_leaks() {
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
     for extra in [
-        ["--backend", "bfv"],
         ["--mode", "tfhe"],
         ["--mode", "leveled"],
         ["--nonlinear", "two-party"],
@@ -179,6 +179,51 @@ fn what_is_not_built_is_refused_by_name() {
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty());
     }
+}
+
+/// Every counter that is said beforehand is what the backend counted, bytes as well.
+#[test]
+fn the_default_run_costs_what_the_report_says() {
+    let model = "examples/fashion_mnist/stria.stria";
+    let run = json(&stria(&["run", model, "--input", IMAGE, "--format", "json"]));
+    let report = json(&stria(&["report", model, "--format", "json"]));
+    assert_eq!(run["totals"], report["totals"]);
+    for key in COUNTERS.into_iter().filter(|&key| key != "estimated_seconds") {
+        assert_eq!(run["executed"][key], report["totals"][key], "{key}");
+    }
+}
+
+/// At this ring no moduli of 128 bits leave room for the flooding: no key is made.
+#[test]
+fn a_circuit_that_does_not_fit_is_refused_by_layer_and_bound() {
+    let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--ring", "4096"];
+    let output = stria(&run);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("layer `") && said.contains("the modulus leaves"), "{said}");
+    assert!(said.trim_end().ends_with("use ring 8192"), "{said}");
+    let report = json(&stria(&["report", run[1], "--ring", "4096", "--format", "json"]));
+    assert_eq!(report["moduli"]["hidden_bits"], 0.0);
+}
+
+#[cfg(not(feature = "fhe-rs"))]
+#[test]
+fn the_oracle_says_how_to_get_it() {
+    let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--backend", "fhe-rs"];
+    let output = stria(&run);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--features fhe-rs"), "{}", stderr(&output));
+}
+
+#[cfg(feature = "fhe-rs")]
+#[test]
+fn the_oracle_agrees_with_the_default() {
+    let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--format", "json"];
+    let engine = json(&stria(&run));
+    let oracle = json(&stria(&[run.as_slice(), &["--backend", "fhe-rs"]].concat()));
+    assert_eq!(oracle["backend"], "fhe-rs");
+    assert_eq!(oracle["output"], engine["output"]);
+    assert_eq!(oracle["executed"]["rotations"], engine["executed"]["rotations"]);
 }
 
 #[test]

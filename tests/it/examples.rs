@@ -2,6 +2,7 @@
 
 use crate::counts::{columns, of_network};
 use std::path::{Path, PathBuf};
+use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
 use stria::circuit::count;
@@ -11,6 +12,7 @@ use stria::cost::CostTable;
 use stria::diag::SourceFile;
 use stria::graph::{NodeId, evaluate, quantise_input};
 use stria::input::{self, Data, SafetensorsWeights};
+use stria::params::Scheme;
 use stria::protocol::{Service, Session, run_in_process};
 use stria::report::{Report, report};
 use stria::tensor::Tensor;
@@ -102,12 +104,23 @@ fn fashion_mnist_on_the_clear_backend() {
     }
 }
 
-#[cfg(feature = "fhe-rs")]
 #[test]
 fn fashion_mnist_encrypted() {
-    use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
     for model in ["fashion_mnist/dense.stria", "fashion_mnist/stria.stria"] {
         let compiled = compiled(model, Options::default());
+        compiled.fits().expect("secure moduli hold it");
+        let data = images(&compiled, "fashion_mnist/images");
+        assert_eq!(check::<BfvKeys, BfvEvaluator>(&compiled, &data, 2), 2, "{model}");
+    }
+}
+
+#[cfg(feature = "fhe-rs")]
+#[test]
+fn fashion_mnist_encrypted_by_the_oracle() {
+    use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
+    for model in ["fashion_mnist/dense.stria", "fashion_mnist/stria.stria"] {
+        let compiled = compiled(model, Options::default()).for_scheme(Scheme::FheRs).expect("moduli");
+        compiled.fits().expect("secure moduli hold it");
         let data = images(&compiled, "fashion_mnist/images");
         assert_eq!(check::<FheKeys, FheEvaluator>(&compiled, &data, 1), 1, "{model}");
     }
@@ -142,7 +155,7 @@ fn totals_of_the_examples() {
         "shapes/resnet50.stria",
         "shapes/vgg16.stria",
     ];
-    let table = CostTable::shipped();
+    let table = CostTable::shipped(Scheme::Bfv);
     let lines: Vec<_> =
         models.iter().map(|model| totals(&report(&compiled(model, Options::default()), &table))).collect();
     insta::assert_snapshot!(lines.join("\n"));

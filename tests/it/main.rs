@@ -16,3 +16,4 @@ mod protocol;
 mod quantise;
 mod random;
 mod readme;
+mod rlwe;

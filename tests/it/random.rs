@@ -7,7 +7,7 @@ use stria::compile::{Options, Stages, compile};
 use stria::compiled::Compiled;
 use stria::diag::SourceFile;
 use stria::graph::{IntLayer, NodeId};
-use stria::params::choose_insecure;
+use stria::params::plain_prime;
 use stria::quant::{RandomWeights, random_images};
 use stria::tensor::Tensor;
 use stria::{resolve, syntax};
@@ -94,8 +94,8 @@ pub(crate) fn images(compiled: &Compiled, seed: u64) -> Vec<Tensor<i64>> {
 pub(crate) fn small_ring(seed: u64) -> (Compiled, Vec<Tensor<i64>>) {
     let compiled = stages(seed).compiled;
     let ring = [64, 128, 256, 512][usize::try_from(seed % 4).unwrap()];
-    let params = choose_insecure(ring, compiled.network.largest_accumulator(), None).unwrap();
-    let compiled = Compiled::new(compiled.network, compiled.weights, params).unwrap();
+    let t = plain_prime(ring, compiled.network.largest_accumulator(), None).unwrap();
+    let compiled = Compiled::insecure_for_tests(compiled.network, compiled.weights, ring, t).unwrap();
     let images = images(&compiled, seed);
     (compiled, images)
 }

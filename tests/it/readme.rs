@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use stria::compile::Options;
 use stria::cost::CostTable;
+use stria::params::Scheme;
 use stria::report::report;
 
 const README: &str = include_str!("../../README.md");
@@ -22,7 +23,7 @@ fn rotations_of_known_networks() {
     ];
     for (file, name) in networks {
         let compiled = compiled(&format!("shapes/{file}.stria"), Options::default());
-        let t = report(&compiled, &CostTable::shipped()).totals;
+        let t = report(&compiled, &CostTable::shipped(Scheme::Bfv)).totals;
         let row = format!(
             "| {name} | {} | {} | {} | {} | {} + {} | {} |",
             t.rotations.total,
@@ -38,7 +39,6 @@ fn rotations_of_known_networks() {
 }
 
 /// The first command prints what README.md shows, but for times and memory.
-#[cfg(feature = "fhe-rs")]
 #[test]
 fn output_of_the_first_command() {
     let command = README

@@ -156,8 +156,8 @@ impl Evaluator for FheEvaluator {
         Ciphertext::try_convert_from(&message, &self.scheme.bfv).map(FheCiphertext).map_err(failed)
     }
 
-    fn store(&self, ciphertext: &FheCiphertext) -> Vec<u8> {
-        self.reply(&ciphertext.0).expect("a ciphertext of these parameters can be rounded and written")
+    fn store(&self, ciphertext: &FheCiphertext) -> Result<Vec<u8>, BackendError> {
+        self.reply(&ciphertext.0)
     }
 
     fn encode(&self, slots: &[i64]) -> Result<FhePlaintext, BackendError> {

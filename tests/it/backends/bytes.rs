@@ -1,10 +1,12 @@
 //! What crosses between client and server: damaged, foreign and forged bytes.
 
-use super::small;
+use super::{small, small_for};
 use proptest::prelude::*;
+use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator, SchemeParams};
 use stria::circuit::Step;
+use stria::params::Scheme;
 
 /// One way to damage bytes.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ fn samples<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams) -> (E, 
     let bytes = keys.evaluation_keys(&[Step::Rotate(1), Step::SwapRows]).unwrap();
     let evaluator = E::from_keys(params, &bytes).unwrap();
     let fresh = keys.encrypt(&vec![1; params.ring as usize]).unwrap();
-    let reply = evaluator.store(&evaluator.load(&fresh).unwrap());
+    let reply = evaluator.store(&evaluator.load(&fresh).unwrap()).unwrap();
     (evaluator, Samples { fresh, reply, keys: bytes })
 }
 
@@ -140,12 +142,22 @@ fn clear_bytes() {
     foreign::<_, ClearEvaluator>(&keys, &other, &params, &changed);
 }
 
+#[test]
+fn bfv_bytes() {
+    let params = small_for(Scheme::Bfv, 64, 17);
+    let keys = BfvKeys::generate_insecure(&params).unwrap();
+    survives::<_, BfvEvaluator>(&keys, &params, 200);
+    residues_are_checked::<_, BfvEvaluator>(&keys, &params);
+    let changed = small_for(Scheme::Bfv, 64, 18);
+    let other = BfvKeys::generate_insecure(&changed).unwrap();
+    foreign::<_, BfvEvaluator>(&keys, &other, &params, &changed);
+}
+
 #[cfg(feature = "fhe-rs")]
 #[test]
 fn fhe_rs_bytes() {
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
-    let params =
-        SchemeParams { modulus_bits: vec![53; 2], ..stria::params::choose_insecure(64, 1000, None).unwrap() };
+    let params = SchemeParams { modulus_bits: vec![53; 2], ..small_for(Scheme::FheRs, 64, 17) };
     let keys = FheKeys::generate_insecure(&params).unwrap();
     survives::<_, FheEvaluator>(&keys, &params, 200);
     residues_are_checked::<_, FheEvaluator>(&keys, &params);

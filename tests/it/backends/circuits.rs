@@ -8,7 +8,7 @@ use stria::circuit::{self, BlockGeometry, Builder, Counts, Inst, PlainId, Segmen
 use stria::exec::{self, ExecError};
 
 /// Runs `segment` as client and server would; outputs and executed counts.
-fn execute<K: ClientKeys, E: Evaluator>(
+pub(super) fn execute<K: ClientKeys, E: Evaluator>(
     keys: &K,
     segment: &Segment,
     inputs: &[Vec<u64>],
@@ -23,7 +23,8 @@ fn execute<K: ClientKeys, E: Evaluator>(
     })
     .unwrap();
     assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
-    let opened = outputs.iter().map(|output| keys.decrypt(&evaluator.store(output)).unwrap()).collect();
+    let opened =
+        outputs.iter().map(|output| keys.decrypt(&evaluator.store(output).unwrap()).unwrap()).collect();
     (opened, evaluator.take(segment.geometry))
 }
 
@@ -48,14 +49,15 @@ fn clear_runs_random_circuits() {
 
 #[cfg(feature = "fhe-rs")]
 mod fhe_rs {
+    use super::super::chosen;
     use super::agrees;
     use stria::backend::ClientKeys;
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
-    use stria::params;
+    use stria::params::Scheme;
 
     #[test]
     fn runs_random_circuits_4096() {
-        let params = params::choose(4096, 1000, None).unwrap();
+        let params = chosen(Scheme::FheRs, 4096, 1000, None);
         let keys = FheKeys::generate(&params).unwrap();
         for seed in 100..106 {
             agrees::<_, FheEvaluator>(&keys, &params, seed, 6);
@@ -65,7 +67,7 @@ mod fhe_rs {
     #[test]
     fn runs_random_circuits_8192() {
         for (seed, bits) in [(200, 26), (201, 45)] {
-            let params = params::choose(8192, 1000, Some(bits)).unwrap();
+            let params = chosen(Scheme::FheRs, 8192, 1000, Some(bits));
             let keys = FheKeys::generate(&params).unwrap();
             agrees::<_, FheEvaluator>(&keys, &params, seed, 5);
         }

@@ -1,11 +1,12 @@
 //! Estimated costs, sizes and depth.
 
-use super::{random_segment, small};
+use super::{chosen, random_segment, small};
+use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator, SchemeParams};
 use stria::circuit::{BlockGeometry, Builder, Counts, Step};
 use stria::cost::{self, CostTable, OpCosts, Sizes};
-use stria::params::{self, Depth};
+use stria::params::{Depth, Scheme};
 
 /// Every predicted size is the number of bytes that the backend makes.
 fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, sizes: Sizes) {
@@ -15,7 +16,7 @@ fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
         let bytes = keys.evaluation_keys(steps).unwrap();
         assert_eq!(bytes.len() as u64, sizes.key_bytes(steps.len() as u64));
         let evaluator = E::from_keys(params, &bytes).unwrap();
-        let reply = evaluator.store(&evaluator.load(&fresh).unwrap());
+        let reply = evaluator.store(&evaluator.load(&fresh).unwrap()).unwrap();
         assert_eq!(reply.len() as u64, sizes.reply);
     }
     let counts = Counts { ciphertexts_in: 3, ciphertexts_out: 2, ..Counts::default() };
@@ -30,12 +31,21 @@ fn clear_sizes() {
     sizes_are_exact::<_, ClearEvaluator>(&keys, &params, Sizes::clear(&params));
 }
 
+#[test]
+fn bfv_sizes() {
+    for (ring, bits) in [(8192, 17), (8192, 24), (16384, 35)] {
+        let params = chosen(Scheme::Bfv, ring, 1000, Some(bits));
+        let keys = BfvKeys::generate(&params).unwrap();
+        sizes_are_exact::<_, BfvEvaluator>(&keys, &params, Sizes::bfv(&params).unwrap());
+    }
+}
+
 #[cfg(feature = "fhe-rs")]
 #[test]
 fn fhe_rs_sizes() {
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
     for (ring, bits) in [(4096, 17), (8192, 26), (8192, 45)] {
-        let params = params::choose(ring, 1000, Some(bits)).unwrap();
+        let params = chosen(Scheme::FheRs, ring, 1000, Some(bits));
         let keys = FheKeys::generate(&params).unwrap();
         sizes_are_exact::<_, FheEvaluator>(&keys, &params, Sizes::fhe_rs(&params));
     }
@@ -51,8 +61,8 @@ fn a_measurement_is_positive() {
 
 #[test]
 fn estimates_add_up_and_scale() {
-    let table = CostTable::shipped();
-    let params = params::choose(8192, 1 << 24, None).unwrap();
+    let table = CostTable::shipped(Scheme::FheRs);
+    let params = chosen(Scheme::FheRs, 8192, 1 << 24, None);
     let row = table.costs(&params).unwrap();
     assert_eq!(row, *table.rows.iter().find(|row| (row.ring, row.primes) == (8192, 4)).unwrap());
     let counts = Counts { hoisted_groups: 2, key_switches: 5, plain_mults: 7, adds: 6, ..Counts::default() };
@@ -72,7 +82,7 @@ fn estimates_add_up_and_scale() {
 
 #[test]
 fn a_table_survives_yaml() {
-    let table = CostTable::shipped();
+    let table = CostTable::shipped(Scheme::Bfv);
     let text = serde_yaml::to_string(&table).unwrap();
     assert_eq!(serde_yaml::from_str::<CostTable>(&text).unwrap(), table);
 }

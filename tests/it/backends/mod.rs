@@ -5,12 +5,13 @@
 mod bytes;
 mod circuits;
 mod costs;
+mod differential;
 mod operations;
 mod parameters;
 
 use stria::backend::SchemeParams;
 use stria::circuit::{BlockGeometry, Builder, Inst, PlainId, PlainSource, Segment, Step, Value};
-use stria::params;
+use stria::params::{self, Scheme, Workload};
 
 /// The generator `SplitMix64`: the tests' only randomness outside keys, with seeds written in the tests.
 pub(crate) struct Random(pub(crate) u64);
@@ -130,7 +131,7 @@ pub(crate) fn random_segment(random: &mut Random, ring: u32, inputs: u32, size: 
     let mut after = Vec::new();
     for _ in 0..size {
         let value = if after.is_empty() || random.below(2) == 0 {
-            let len = 1 + random.index(5);
+            let len = if random.below(8) == 0 { 1 + random.index(80) } else { 1 + random.index(5) };
             let terms: Vec<_> =
                 (0..len).map(|_| (before[random.index(before.len())], builder.plain())).collect();
             builder.dot(terms)
@@ -174,7 +175,19 @@ pub(crate) fn steps(segment: &Segment) -> Vec<Step> {
     steps
 }
 
+/// Secure parameters for a large dense layer.
+pub(crate) fn chosen(scheme: Scheme, ring: u32, largest: u64, plain_bits: Option<u32>) -> SchemeParams {
+    let t = params::plain_prime(ring, largest, plain_bits).unwrap();
+    params::choose(scheme, ring, t, &Workload::reference()).unwrap()
+}
+
 /// A ring without security that keeps tests short.
+pub(crate) fn small_for(scheme: Scheme, ring: u32, plain_bits: u32) -> SchemeParams {
+    let t = params::plain_prime(ring, 1000, Some(plain_bits)).unwrap();
+    params::choose_insecure(scheme, ring, t, &Workload::reference()).unwrap()
+}
+
+/// The same, for the backends that know no special primes.
 pub(crate) fn small(plain_bits: u32) -> SchemeParams {
-    params::choose_insecure(1024, 1000, Some(plain_bits)).unwrap()
+    small_for(Scheme::FheRs, 1024, plain_bits)
 }

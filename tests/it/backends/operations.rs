@@ -16,7 +16,7 @@ fn every_operation<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
     assert_eq!(evaluator.ring(), params.ring as usize);
     let (a, b) = (random.slots(params), random.slots(params));
     let load = |slots: &[u64]| evaluator.load(&keys.encrypt(slots).unwrap()).unwrap();
-    let open = |ciphertext: &E::Ciphertext| keys.decrypt(&evaluator.store(ciphertext)).unwrap();
+    let open = |ciphertext: &E::Ciphertext| keys.decrypt(&evaluator.store(ciphertext).unwrap()).unwrap();
 
     assert_eq!(keys.decrypt(&keys.encrypt(&a).unwrap()).unwrap(), a, "encrypt, decrypt");
     assert_eq!(open(&load(&a)), a, "load, store");
@@ -103,7 +103,7 @@ fn counting_counts_calls() {
     let b = a.clone();
     counting.add_assign(&mut a, &b);
     counting.add_plain(&mut a, &slots).unwrap();
-    counting.store(&a);
+    counting.store(&a).unwrap();
     let geometry = BlockGeometry { block: 64, reach: 3 };
     let counts = counting.take(geometry);
     assert_eq!((counts.internal, counts.external), (2, 3));
@@ -113,12 +113,96 @@ fn counting_counts_calls() {
     assert_eq!(counting.take(geometry), stria::circuit::Counts::default(), "taken");
 }
 
+mod bfv {
+    use super::super::{chosen, small_for};
+    use super::{every_operation, refusals};
+    use stria::backend::bfv::{BfvEvaluator, BfvKeys};
+    use stria::backend::{BackendError, ClientKeys, Evaluator, SchemeParams};
+    use stria::params::{KeySwitching, Scheme};
+
+    #[test]
+    fn operations() {
+        for bits in [17, 26, 36] {
+            let params = small_for(Scheme::Bfv, 1024, bits);
+            let keys = BfvKeys::generate_insecure(&params).unwrap();
+            every_operation::<_, BfvEvaluator>(&keys, &params, bits.min(8));
+            every_operation::<_, BfvEvaluator>(&keys, &params, bits);
+            refusals::<_, BfvEvaluator>(&keys, &params);
+        }
+    }
+
+    /// The forms of key switching that the choice does not take at this ring.
+    #[test]
+    fn every_key_switch() {
+        let small = small_for(Scheme::Bfv, 1024, 20);
+        for (primes, key_switch) in [
+            (4, KeySwitching::Digits { bits: 25 }),
+            (6, KeySwitching::Special { special: 2, primes_per_digit: 2 }),
+            (5, KeySwitching::Special { special: 1, primes_per_digit: 1 }),
+        ] {
+            let params = SchemeParams { modulus_bits: vec![50; primes], key_switch, ..small.clone() };
+            every_operation::<_, BfvEvaluator>(&BfvKeys::generate_insecure(&params).unwrap(), &params, 8);
+        }
+    }
+
+    #[test]
+    fn secure_parameters() {
+        let params = chosen(Scheme::Bfv, 8192, 1000, Some(20));
+        let keys = BfvKeys::generate(&params).unwrap();
+        every_operation::<_, BfvEvaluator>(&keys, &params, 8);
+        assert_eq!(format!("{keys:?}"), format!("BfvKeys {{ params: {params:?}, .. }}"));
+        assert!(BfvKeys::generate(&small_for(Scheme::Bfv, 1024, 17)).is_err(), "insecure");
+    }
+
+    /// Two replies of one ciphertext share nothing: the second polynomial would show the weights.
+    #[test]
+    fn replies_are_fresh() {
+        let params = small_for(Scheme::Bfv, 1024, 17);
+        let keys = BfvKeys::generate_insecure(&params).unwrap();
+        let evaluator = BfvEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
+        let ciphertext = evaluator.load(&keys.encrypt(&vec![1; 1024]).unwrap()).unwrap();
+        let store = || evaluator.store(&ciphertext).unwrap();
+        let (one, other) = (store(), store());
+        for poly in [45..one.len() / 2, one.len() / 2..one.len() - 16] {
+            let equal = one[poly.clone()].iter().zip(&other[poly.clone()]).filter(|(a, b)| a == b).count();
+            assert!(equal < poly.len() / 50, "{equal} of {} bytes equal", poly.len());
+        }
+        assert_eq!(keys.decrypt(&one).unwrap(), keys.decrypt(&other).unwrap());
+    }
+
+    /// A ciphertext that is noisier than the flooding provides for does not leave the server; until then
+    /// every one decrypts.
+    #[test]
+    fn noise_beyond_the_flooding_is_refused() {
+        let params = small_for(Scheme::Bfv, 1024, 20);
+        let keys = BfvKeys::generate_insecure(&params).unwrap();
+        let evaluator = BfvEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
+        let mut slots = vec![1; 1024];
+        let mut sum = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
+        for _ in 0..200 {
+            match evaluator.store(&sum) {
+                Ok(reply) => assert_eq!(keys.decrypt(&reply).unwrap(), slots),
+                Err(BackendError::Noise { found, provided }) => {
+                    assert!(found > provided && sum.estimated_noise_bits() == found);
+                    return;
+                }
+                Err(other) => panic!("{other}"),
+            }
+            let copy = sum.clone();
+            evaluator.add_assign(&mut sum, &copy);
+            slots.iter_mut().for_each(|slot| *slot = *slot * 2 % params.plain_modulus);
+        }
+        panic!("never refused");
+    }
+}
+
 #[cfg(feature = "fhe-rs")]
 mod fhe_rs {
+    use super::super::chosen;
     use super::{every_operation, refusals, small};
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
     use stria::backend::{ClientKeys, Evaluator, SchemeParams};
-    use stria::params;
+    use stria::params::Scheme;
 
     #[test]
     fn operations() {
@@ -138,7 +222,7 @@ mod fhe_rs {
         let evaluator = FheEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
         let slots = vec![1; params.ring as usize];
         let ciphertext = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
-        let (one, other) = (evaluator.store(&ciphertext), evaluator.store(&ciphertext));
+        let (one, other) = (evaluator.store(&ciphertext).unwrap(), evaluator.store(&ciphertext).unwrap());
         let (first, second) = (14..one.len() / 2, one.len() / 2..one.len() - 16);
         for poly in [first, second] {
             let equal = one[poly.clone()].iter().zip(&other[poly.clone()]).filter(|(a, b)| a == b).count();
@@ -156,7 +240,7 @@ mod fhe_rs {
 
     #[test]
     fn the_secret_is_never_shown() {
-        let params = params::choose(4096, 1000, None).unwrap();
+        let params = chosen(Scheme::FheRs, 4096, 1000, None);
         let keys = FheKeys::generate(&params).unwrap();
         assert_eq!(format!("{keys:?}"), format!("FheKeys {{ params: {params:?}, .. }}"));
     }
@@ -164,7 +248,7 @@ mod fhe_rs {
     #[test]
     fn insecure_parameters_need_the_function_that_says_so() {
         assert!(FheKeys::generate(&small(17)).is_err());
-        let long = SchemeParams { modulus_bits: vec![54; 4], ..params::choose(8192, 1000, None).unwrap() };
+        let long = SchemeParams { modulus_bits: vec![54; 4], ..chosen(Scheme::FheRs, 8192, 1000, None) };
         assert!(FheKeys::generate(&long).is_err(), "216 bits at N = 8192");
     }
 }

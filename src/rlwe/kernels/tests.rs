@@ -1,0 +1,117 @@
+//! Vector kernels against portable ones, bit for bit.
+
+use super::*;
+use crate::rlwe::prime::choose;
+use proptest::prelude::*;
+
+const RING: usize = 64;
+
+fn moduli() -> impl Strategy<Value = Modulus> {
+    let primes = choose(&[50, 50, 49, 36, 25, 20], 2 * RING, &[]);
+    proptest::sample::select(primes.unwrap_or_default()).prop_map(Modulus::new)
+}
+
+/// Residues with both ends of the range over-represented.
+fn residues(m: Modulus, len: usize) -> impl Strategy<Value = Vec<u64>> {
+    let p = m.value;
+    let edge = proptest::sample::select(vec![0, 1, p / 2, p / 2 + 1, p - 2, p - 1]);
+    proptest::collection::vec(prop_oneof![edge, 0..p], len)
+}
+
+fn pair() -> impl Strategy<Value = (Modulus, Vec<u64>, Vec<u64>, Vec<u64>)> {
+    moduli().prop_flat_map(|m| (Just(m), residues(m, RING), residues(m, RING), residues(m, RING)))
+}
+
+type Job = (Modulus, Vec<Vec<u64>>, Vec<u64>, Vec<u64>, usize);
+
+fn products() -> impl Strategy<Value = Job> {
+    (moduli(), 1usize..=9, 0usize..RING).prop_flat_map(|(m, terms, k)| {
+        let digits = proptest::collection::vec(residues(m, RING), terms);
+        (Just(m), digits, residues(m, 2 * RING * terms), residues(m, RING), Just(2 * k + 1))
+    })
+}
+
+proptest! {
+    #[test]
+    fn elementwise((m, a, b, c) in pair()) {
+        let Some(simd) = simd::Avx512::detect() else { return Ok(()) };
+        let w = m.factor(b[0]);
+        macro_rules! same {
+            ($start:expr, $name:ident($($arg:expr),*)) => {{
+                let (mut fast, mut plain): (Vec<u64>, Vec<u64>) = ($start.clone(), $start.clone());
+                simd.$name(m, &mut fast, $($arg),*);
+                portable::$name(m, &mut plain, $($arg),*);
+                prop_assert_eq!(fast, plain);
+            }};
+        }
+        same!(a, add(&b));
+        same!(a, sub(&b));
+        same!(a, scale(w));
+        same!(c, multiply(&a, &b));
+        same!(c, multiply_add(&a, &b));
+        same!(c, multiply_sub(&a, &b));
+        let signed: Vec<i64> = a.iter().map(|&x| m.centre(x)).collect();
+        let (mut fast, mut plain) = (c.clone(), c);
+        simd.lift_signed(m, &signed, &mut fast);
+        portable::lift_signed(m, &signed, &mut plain);
+        prop_assert_eq!(&fast, &a);
+        prop_assert_eq!(&plain, &a);
+    }
+
+    #[test]
+    fn lifts((from, a, _, _) in pair(), to in moduli(), shift in 0u32..30) {
+        let Some(simd) = simd::Avx512::detect() else { return Ok(()) };
+        let (mut fast, mut plain) = (vec![0; RING], vec![0; RING]);
+        simd.lift(from, to, &a, &mut fast);
+        portable::lift(from, to, &a, &mut plain);
+        prop_assert_eq!(&fast, &plain);
+        for (&x, &y) in a.iter().zip(&plain) {
+            prop_assert_eq!(to.residue(from.centre(x)), y);
+        }
+        let w = to.factor(from.value ^ 12345);
+        simd.lift_scaled(from, to, w, &a, &mut fast);
+        portable::lift_scaled(from, to, w, &a, &mut plain);
+        prop_assert_eq!(&fast, &plain);
+        let digit = Digit { offset: 1 << 50, shift, mask: (1 << 17) - 1, half: 1 << 16 };
+        simd.digit(from, to, digit, &a, &mut fast);
+        portable::digit(from, to, digit, &a, &mut plain);
+        prop_assert_eq!(&fast, &plain);
+    }
+
+    #[test]
+    fn sums((m, digits, key, base, g) in products()) {
+        let Some(simd) = simd::Avx512::detect() else { return Ok(()) };
+        let slices: Vec<&[u64]> = digits.iter().map(Vec::as_slice).collect();
+        let permutation = Permutation::new(RING, g);
+        let job = InnerProduct {
+            modulus: m, digits: &slices, key: &key, base: Some(&base), permutation: &permutation, first_block: 0,
+        };
+        let (mut fast, mut plain) = ([vec![0; RING], vec![0; RING]], [vec![0; RING], vec![0; RING]]);
+        let [f0, f1] = &mut fast;
+        simd.inner_product(&job, f0, f1);
+        let [p0, p1] = &mut plain;
+        portable::inner_product(&job, p0, p1);
+        prop_assert_eq!(&fast, &plain);
+
+        let (mut fast, mut plain) = (vec![0; 4 * RING], vec![0; 4 * RING]);
+        for chunk in slices.chunks(TERMS_PER_PASS) {
+            let terms: Vec<TermSlices<'_>> = chunk.iter().map(|&d| (d, &base[..], &key[..RING])).collect();
+            simd.accumulate(&mut fast, &terms);
+            portable::accumulate(&mut plain, &terms);
+        }
+        prop_assert_eq!(&fast, &plain);
+        let (mut f0, mut f1, mut p0, mut p1) =
+            (vec![0; RING], vec![0; RING], vec![0; RING], vec![0; RING]);
+        simd.reduce(m, &fast, &mut f0, &mut f1);
+        portable::reduce(m, &plain, &mut p0, &mut p1);
+        prop_assert_eq!((&f0, &f1), (&p0, &p1));
+        for lane in 0..RING {
+            let sum = digits.iter().map(|d| u128::from(d[lane]) * u128::from(key[lane])).sum::<u128>();
+            prop_assert_eq!(u128::from(p0[lane]), sum % u128::from(m.value));
+        }
+        portable::fold(m, &mut plain);
+        let (mut again0, mut again1) = (vec![0; RING], vec![0; RING]);
+        portable::reduce(m, &plain, &mut again0, &mut again1);
+        prop_assert_eq!((again0, again1), (p0, p1));
+    }
+}

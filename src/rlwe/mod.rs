@@ -1,0 +1,52 @@
+//! The HE engine: BFV over a residue number system, with fast rotations.
+//!
+//! Layers, lowest first: arithmetic modulo one prime (`modulus`, `ntt`), loops over residues (`kernels`
+//! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`), randomness
+//! (`random`), parameters and their constants (`params`, `gadget`), messages (`encode`), keys, encryption
+//! and ciphertexts (`keys`, `cipher`, `sum`), automorphisms (`galois`, `switch`, `rotate`), replies
+//! (`reply`), noise (`noise`), bytes (`bytes`).
+//!
+//! Invariants: residues are canonical between operations, ciphertexts are kept transformed, parameters
+//! are 128-bit secure, secrets are wiped and never shown, nothing from outside is believed before it is
+//! checked. It knows no networks, circuits or tensors.
+
+mod bytes;
+mod cipher;
+mod encode;
+mod error;
+mod gadget;
+mod galois;
+mod kernels;
+mod keys;
+mod modulus;
+#[cfg(test)]
+mod naive;
+mod noise;
+mod ntt;
+mod params;
+mod poly;
+mod pool;
+mod portable;
+mod prime;
+mod random;
+mod reply;
+mod rotate;
+#[cfg(target_arch = "x86_64")]
+mod simd;
+mod sum;
+mod switch;
+
+pub use cipher::Ciphertext;
+pub use encode::{Basis, Packing, Plaintext};
+pub use error::{Flaw, RlweError};
+pub use gadget::KeySwitch;
+pub use galois::Automorphism;
+pub use keys::{PublicKey, SecretKey, SeededCiphertext};
+pub use noise::{FactorNorm, Noise};
+pub use params::{ParameterSpec, Parameters, security_limit};
+pub use prime::plain_prime;
+pub use random::{Randomness, Seed};
+pub use reply::{Hiding, Reply, Sent};
+pub use rotate::{ExtendedSum, GaloisKeys, Hoisted, SeededGaloisKeys};
+pub use sum::DotProduct;
+pub use switch::Extended;

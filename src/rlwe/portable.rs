@@ -1,0 +1,135 @@
+//! The kernels in plain Rust: the meaning that the vector versions are checked against.
+
+use super::galois::LANES;
+use super::kernels::{ACCUMULATOR, Digit, InnerProduct, TermSlices};
+use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, low};
+
+pub(super) fn add(m: Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.add(*a, b);
+    }
+}
+
+pub(super) fn sub(m: Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.sub(*a, b);
+    }
+}
+
+pub(super) fn scale(m: Modulus, a: &mut [u64], w: Factor) {
+    for a in a {
+        *a = m.scale(*a, w);
+    }
+}
+
+pub(super) fn multiply(m: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = m.mul(a, b);
+    }
+}
+
+pub(super) fn multiply_add(m: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = m.add(*out, m.mul(a, b));
+    }
+}
+
+pub(super) fn multiply_sub(m: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = m.sub(*out, m.mul(a, b));
+    }
+}
+
+pub(super) fn lift(from: Modulus, to: Modulus, src: &[u64], out: &mut [u64]) {
+    let (half, wrap) = (from.value / 2, to.reduce(from.value));
+    for (out, &x) in out.iter_mut().zip(src) {
+        *out = to.sub(to.reduce(x), if x > half { wrap } else { 0 });
+    }
+}
+
+pub(super) fn lift_scaled(from: Modulus, to: Modulus, w: Factor, src: &[u64], out: &mut [u64]) {
+    let half = from.value / 2;
+    for (out, &x) in out.iter_mut().zip(src) {
+        *out = to.sub(to.scale(x, w), u64::from(x > half));
+    }
+}
+
+#[inline(always)]
+pub(super) fn lift_signed(m: Modulus, src: &[i64], out: &mut [u64]) {
+    for (out, &x) in out.iter_mut().zip(src) {
+        let x = x.cast_unsigned();
+        *out = x.min(x.wrapping_add(m.value));
+    }
+}
+
+#[inline(always)]
+pub(super) fn digit(from: Modulus, to: Modulus, digit: Digit, src: &[u64], out: &mut [u64]) {
+    let half = from.value / 2;
+    for (out, &x) in out.iter_mut().zip(src) {
+        let centred = if x > half { x.wrapping_sub(from.value) } else { x };
+        let cut = (centred.wrapping_add(digit.offset) >> digit.shift) & digit.mask;
+        let balanced = cut.wrapping_sub(digit.half);
+        *out = balanced.min(balanced.wrapping_add(to.value));
+    }
+}
+
+pub(super) fn accumulate(accumulator: &mut [u64], terms: &[TermSlices<'_>]) {
+    for (block, sums) in accumulator.as_chunks_mut::<ACCUMULATOR>().0.iter_mut().enumerate() {
+        for &(x, y, factor) in terms {
+            let at = block * LANES;
+            for lane in 0..LANES {
+                let factor = u128::from(factor[at + lane]);
+                for (half, operand) in [(0, x), (2, y)] {
+                    let product = factor * u128::from(operand[at + lane]);
+                    sums[half * LANES + lane] += low(product) & MASK;
+                    sums[(half + 1) * LANES + lane] += low(product >> RADIX_BITS);
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn reduce(m: Modulus, accumulator: &[u64], out0: &mut [u64], out1: &mut [u64]) {
+    let blocks = accumulator.as_chunks::<ACCUMULATOR>().0;
+    let outs = out0.as_chunks_mut::<LANES>().0.iter_mut().zip(out1.as_chunks_mut::<LANES>().0);
+    for (sums, (out0, out1)) in blocks.iter().zip(outs) {
+        for lane in 0..LANES {
+            out0[lane] = m.reduce_wide(sums[lane], sums[LANES + lane]);
+            out1[lane] = m.reduce_wide(sums[2 * LANES + lane], sums[3 * LANES + lane]);
+        }
+    }
+}
+
+pub(super) fn fold(m: Modulus, accumulator: &mut [u64]) {
+    for sums in accumulator.as_chunks_mut::<ACCUMULATOR>().0 {
+        for lane in 0..LANES {
+            for half in [0, 2] {
+                let (lo, hi) = (half * LANES + lane, (half + 1) * LANES + lane);
+                (sums[lo], sums[hi]) = (m.reduce_wide(sums[lo], sums[hi]), 0);
+            }
+        }
+    }
+}
+
+pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]) {
+    let (m, terms) = (job.modulus, job.digits.len());
+    let keys = job.key.chunks_exact(2 * LANES * terms);
+    let targets = job.permutation.targets(job.first_block);
+    for (block, (key, target)) in keys.zip(targets).enumerate() {
+        let at = block * LANES;
+        for lane in 0..LANES {
+            let mut sums = [(0, 0); 2];
+            for (digit, key) in job.digits.iter().zip(key.chunks_exact(2 * LANES)) {
+                for (sum, &k) in sums.iter_mut().zip([&key[lane], &key[LANES + lane]]) {
+                    let product = u128::from(digit[at + lane]) * u128::from(k);
+                    sum.0 += low(product) & MASK;
+                    sum.1 += low(product >> RADIX_BITS);
+                }
+            }
+            let [first, second] = sums.map(|(lo, hi)| m.reduce_montgomery(lo, hi, terms));
+            let to = target.block * LANES + target.lane(lane);
+            out0[to] = m.add(first, job.base.map_or(0, |base| base[at + lane]));
+            out1[to] = second;
+        }
+    }
+}

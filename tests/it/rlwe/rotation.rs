@@ -1,0 +1,138 @@
+//! Rotations: what they do to slots, and that all ways of computing them agree.
+
+use super::{key, real, signed, small, values};
+use std::sync::Arc;
+use stria::rlwe::{
+    Automorphism, Basis, Ciphertext, Extended, ExtendedSum, GaloisKeys, Hoisted, Packing, Parameters,
+    RlweError, SecretKey,
+};
+
+/// What an automorphism does to slots.
+fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
+    let row = slots.len() / 2;
+    let from = |i: usize| match by {
+        Automorphism::SwapRows => (i + row) % slots.len(),
+        Automorphism::Rotate(k) => {
+            let position = (i % row) as i64 + i64::from(k);
+            i / row * row + position.rem_euclid(row as i64) as usize
+        }
+    };
+    (0..slots.len()).map(|i| slots[from(i)]).collect()
+}
+
+fn steps(params: &Parameters) -> Vec<Automorphism> {
+    let row = params.ring() as i32 / 2;
+    let mut steps: Vec<_> = [1, -1, 2, 3, -3, row / 2, 1 - row / 2].map(Automorphism::Rotate).to_vec();
+    steps.push(Automorphism::SwapRows);
+    steps
+}
+
+struct Setup {
+    params: Arc<Parameters>,
+    secret: SecretKey,
+    keys: GaloisKeys,
+    message: Vec<u64>,
+    ciphertext: Ciphertext,
+}
+
+fn setup(params: Arc<Parameters>) -> Setup {
+    let (secret, mut randomness) = key(&params, 20);
+    let keys = secret.galois_keys(&steps(&params), &mut randomness).expand();
+    let message = values(&params, 21);
+    let ciphertext = secret.encrypt(&message, Packing::Slots, &mut randomness).unwrap().expand();
+    Setup { params, secret, keys, message, ciphertext }
+}
+
+impl Setup {
+    fn slots(&self, ciphertext: &Ciphertext) -> Vec<u64> {
+        self.secret.decrypt(ciphertext, Packing::Slots).unwrap()
+    }
+}
+
+#[test]
+fn rotations_turn_rows() {
+    for params in small().into_iter().chain(real()) {
+        let s = setup(params);
+        let hoisted = Hoisted::new(&s.ciphertext).unwrap();
+        for by in steps(&s.params) {
+            let rotated = s.keys.rotate(&s.ciphertext, by).unwrap();
+            assert_eq!(s.slots(&rotated), turned(&s.message, by), "{by:?} {:?}", s.params.spec());
+            // Plain and hoisted rotations do the same arithmetic in another order.
+            assert_eq!(s.keys.rotate_hoisted(&hoisted, by).unwrap(), rotated);
+        }
+    }
+}
+
+#[test]
+fn rotations_compose_as_a_group() {
+    for params in small() {
+        let s = setup(params);
+        let rotate = |c: &Ciphertext, by| s.keys.rotate(c, by).unwrap();
+        let [one, two, three] = [1, 2, 3].map(|k| rotate(&s.ciphertext, Automorphism::Rotate(k)));
+        assert_eq!(s.slots(&rotate(&one, Automorphism::Rotate(2))), s.slots(&three));
+        assert_eq!(s.slots(&rotate(&two, Automorphism::Rotate(1))), s.slots(&three));
+        assert_eq!(s.slots(&rotate(&one, Automorphism::Rotate(-1))), s.message);
+        let swapped = rotate(&one, Automorphism::SwapRows);
+        assert_eq!(s.slots(&rotate(&swapped, Automorphism::SwapRows)), s.slots(&one));
+        let other_way = rotate(&rotate(&s.ciphertext, Automorphism::SwapRows), Automorphism::Rotate(1));
+        assert_eq!(s.slots(&swapped), s.slots(&other_way));
+    }
+}
+
+#[test]
+fn steps_count_modulo_the_row_and_no_step_needs_no_key() {
+    let s = setup(small().swap_remove(0));
+    let row = s.params.ring() as i32 / 2;
+    let rotate = |k| s.keys.rotate(&s.ciphertext, Automorphism::Rotate(k)).unwrap();
+    assert_eq!(rotate(1), rotate(1 - row));
+    assert_eq!(rotate(-1), rotate(row - 1));
+    assert_eq!(rotate(0), s.ciphertext);
+    assert_eq!(rotate(row), s.ciphertext);
+    assert_eq!(rotate(i32::MIN), s.ciphertext);
+    let missing = s.keys.rotate(&s.ciphertext, Automorphism::Rotate(5)).unwrap_err();
+    assert_eq!(missing, RlweError::MissingKey(Automorphism::Rotate(5)));
+    let mut lower = s.ciphertext.clone();
+    lower.switch_down().unwrap();
+    assert!(s.keys.rotate(&lower, Automorphism::Rotate(1)).is_err());
+    assert!(Hoisted::new(&lower).is_err());
+}
+
+#[test]
+fn keys_are_made_for_the_steps_asked_and_no_others() {
+    let params = small().swap_remove(0);
+    let (secret, mut randomness) = key(&params, 22);
+    let asked = [3, 0, 3, 3 - 32, 32].map(Automorphism::Rotate);
+    let made = secret.galois_keys(&asked, &mut randomness);
+    assert_eq!(made.automorphisms().collect::<Vec<_>>(), [Automorphism::Rotate(3)]);
+}
+
+#[test]
+fn double_hoisted_sums_are_sums_of_products_of_rotations() {
+    for params in small().into_iter().chain(real().into_iter().take(2)) {
+        let s = setup(params);
+        let t = s.params.plain_modulus();
+        let other = s.keys.rotate(&s.ciphertext, Automorphism::SwapRows).unwrap();
+        let sources = [&s.ciphertext, &other];
+        let hoisted = sources.map(|c| Hoisted::new(c).unwrap());
+        let mut extended = [Extended::zero(&s.params), Extended::zero(&s.params)];
+        let mut sum = ExtendedSum::new(&s.params);
+        let mut expected = vec![0; s.params.ring()];
+        let with_zero = steps(&s.params).into_iter().chain([Automorphism::Rotate(0)]);
+        for (i, by) in with_zero.enumerate() {
+            s.keys.rotate_extended(&[&hoisted[0], &hoisted[1]], by, &mut extended).unwrap();
+            let factors = [30 + i as u64, 60 + i as u64].map(|seed| values(&s.params, seed));
+            let encoded = factors
+                .clone()
+                .map(|f| s.params.encode(&signed(&s.params, &f), Packing::Slots, Basis::Extended).unwrap());
+            let terms: Vec<_> = extended.iter().zip(&encoded).collect();
+            sum.add(&terms).unwrap();
+            for (source, factor) in sources.iter().zip(&factors) {
+                let slots = turned(&s.slots(source), by);
+                for ((e, &x), &f) in expected.iter_mut().zip(&slots).zip(factor) {
+                    *e = (*e + x * f) % t;
+                }
+            }
+        }
+        assert_eq!(s.slots(&sum.finish()), expected, "{:?}", s.params.spec());
+    }
+}
