@@ -1,6 +1,6 @@
 //! The loops over residues, each with one meaning and two implementations.
 //!
-//! [`portable`](super::portable) is correct everywhere; `simd` is its AVX-512 twin, taken where the
+//! `portable` is correct everywhere; `simd` is its AVX-512 twin, taken where the
 //! processor has it. Both give the same bits, which the properties below check. All slices of one call
 //! have the same length, a multiple of 8; residues are canonical on entry and on exit. Nothing here
 //! knows rings, keys or ciphertexts.

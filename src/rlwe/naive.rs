@@ -110,8 +110,7 @@ fn scaling_is_exact_and_decryption_holds_up_to_the_bound() {
     let secret = SecretKey::generate(&params, &mut Randomness::insecure_from_seed(2));
     let own = params.ciphertext_primes();
     let (q, t) = (product(&own), u128::from(params.plain_modulus()));
-    let message: Vec<u64> =
-        [0, 1, 2, (t / 2) as u64, (t / 2 + 1) as u64, (t - 1) as u64].repeat(3)[..RING].to_vec();
+    let message: Vec<u64> = [0, 1, 2, t / 2, t / 2 + 1, t - 1].map(low).repeat(3)[..RING].to_vec();
     let mut trivial = Ciphertext::zero(&params);
     trivial.add_plain(&message, Packing::Coefficients).unwrap();
     let scaled = integers(&coefficients(&params, &trivial.parts[0]), &own);

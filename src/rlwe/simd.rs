@@ -2,7 +2,7 @@
 //!
 //! The only unsafe code of the crate. An [`Avx512`] can be had only where the processor has the
 //! instructions, and the methods that enter them need one. Each does what its namesake in
-//! [`portable`](super::portable) does, bit for bit.
+//! `portable` does, bit for bit.
 #![expect(
     unsafe_code,
     reason = "vector instructions: entered behind detection, loads and stores of whole arrays"

@@ -5,7 +5,6 @@
 //! as `x * P^-1` modulo a ciphertext prime and `x * N^-1 * (P/p)^-1` modulo a special prime p, so that an
 //! inverse transform of the special residues and one transform a ciphertext prime divide it by P.
 
-use super::cipher::Ciphertext;
 use super::gadget::{Decomposition, Group};
 use super::kernels;
 use super::modulus::{Factor, Modulus};
@@ -113,33 +112,5 @@ pub(super) fn divide(params: &Parameters, own: &mut Poly<Ntt>, special: &mut [u6
         }
         prime.forward(&mut lifted);
         kernels::sub(prime.modulus, limb, &lifted);
-    }
-}
-
-/// A ciphertext in extended form, before the division by P: what double-hoisted sums are made of.
-#[derive(Clone, Debug)]
-pub struct Extended {
-    pub(super) parts: [Poly<Ntt>; 2],
-}
-
-impl Extended {
-    /// Zero, to be written over.
-    #[must_use]
-    pub fn zero(params: &Parameters) -> Self {
-        let part = || Poly::zero(params.ring(), params.primes.len());
-        Self { parts: [part(), part()] }
-    }
-
-    /// A ciphertext with all its primes as it is, for the terms of a sum that are not rotated.
-    pub(super) fn set(&mut self, source: &Ciphertext) {
-        for (part, from) in self.parts.iter_mut().zip(&source.parts) {
-            let mut limbs = from.limbs();
-            for limb in part.limbs_mut() {
-                match limbs.next() {
-                    Some(residues) => limb.copy_from_slice(residues),
-                    None => limb.fill(0),
-                }
-            }
-        }
     }
 }

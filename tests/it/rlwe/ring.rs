@@ -7,7 +7,7 @@ use stria::rlwe::{
 
 /// The product of messages: slot by slot, or a negacyclic convolution.
 fn product(t: u64, packing: Packing, a: &[u64], b: &[u64]) -> Vec<u64> {
-    let mul = |x: u64, y: u64| (u128::from(x) * u128::from(y) % u128::from(t)) as u64;
+    let mul = |x: u64, y: u64| x * y % t;
     if packing == Packing::Slots {
         return a.iter().zip(b).map(|(&x, &y)| mul(x, y)).collect();
     }

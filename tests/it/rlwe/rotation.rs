@@ -13,15 +13,19 @@ fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
     let from = |i: usize| match by {
         Automorphism::SwapRows => (i + row) % slots.len(),
         Automorphism::Rotate(k) => {
-            let position = (i % row) as i64 + i64::from(k);
-            i / row * row + position.rem_euclid(row as i64) as usize
+            let left = k.unsigned_abs() as usize % row;
+            i / row * row + (i + if k < 0 { row - left } else { left }) % row
         }
     };
     (0..slots.len()).map(|i| slots[from(i)]).collect()
 }
 
+fn row(params: &Parameters) -> i32 {
+    i32::try_from(params.ring() / 2).unwrap()
+}
+
 fn steps(params: &Parameters) -> Vec<Automorphism> {
-    let row = params.ring() as i32 / 2;
+    let row = row(params);
     let mut steps: Vec<_> = [1, -1, 2, 3, -3, row / 2, 1 - row / 2].map(Automorphism::Rotate).to_vec();
     steps.push(Automorphism::SwapRows);
     steps
@@ -82,7 +86,7 @@ fn rotations_compose_as_a_group() {
 #[test]
 fn steps_count_modulo_the_row_and_no_step_needs_no_key() {
     let s = setup(small().swap_remove(0));
-    let row = s.params.ring() as i32 / 2;
+    let row = row(&s.params);
     let rotate = |k| s.keys.rotate(&s.ciphertext, Automorphism::Rotate(k)).unwrap();
     assert_eq!(rotate(1), rotate(1 - row));
     assert_eq!(rotate(-1), rotate(row - 1));
