@@ -9,12 +9,12 @@ use super::error::RlweError;
 use super::gadget::MOST_DIGITS;
 use super::galois::{Automorphism, LANES};
 use super::galois_keys::GaloisKeys;
-use super::kernels::TERMS_PER_PASS;
+use super::kernels::{self, Addends, TERMS_PER_PASS};
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
 use super::rotate::Hoisted;
 use super::sum::WideSums;
-use super::switch::divide;
+use super::switch::{lifted, special_coefficients};
 use std::sync::Arc;
 
 /// Blocks of 8 coefficients of a key that several ciphertexts use while the cache holds them.
@@ -84,9 +84,10 @@ impl GaloisKeys {
                     source.slices(r, first, tile, &mut slices);
                     let range = first * LANES..(first + tile) * LANES;
                     let base = (r < params.top()).then(|| &source.source.parts[0].limb(r)[range]);
+                    let addends = Addends { base, minus: None };
                     let [out0, out1] = &mut out.parts;
                     let halves = [out0.limb_mut(r), out1.limb_mut(r)];
-                    key.apply(params, r, first, &slices[..count], base, halves);
+                    key.apply(params, r, first, &slices[..count], addends, halves);
                 }
             }
         }
@@ -143,7 +144,14 @@ impl ExtendedSum {
                 limb.copy_from_slice(part.limb(r));
             }
             part.truncate(params.top());
-            divide(params, part, &mut special);
+            special_coefficients(params, &mut special);
+            if !special.is_empty() {
+                let mut fraction = params.scratch.take(params.ring());
+                for (r, limb) in part.limbs_mut().enumerate() {
+                    lifted(params, r, &special, &mut fraction);
+                    kernels::sub(params.primes[r].modulus, limb, &fraction);
+                }
+            }
         }
         Ciphertext { params: self.params.clone(), parts }
     }

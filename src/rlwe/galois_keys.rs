@@ -8,7 +8,7 @@
 use super::cipher::same;
 use super::error::RlweError;
 use super::galois::{Automorphism, LANES, Permutation};
-use super::kernels::{self, InnerProduct};
+use super::kernels::{self, Addends, InnerProduct};
 use super::keys::{SecretKey, error};
 use super::params::Parameters;
 use super::poly::{Ntt, Poly, Words, words};
@@ -136,7 +136,7 @@ impl GaloisKey {
         Self { permutation: Permutation::new(ring, g), prepared }
     }
 
-    /// The inner product with digits modulo prime `r`, plus `base`, permuted; from block `first` of the
+    /// The inner product with digits modulo prime `r`, with the addends, permuted; from block `first` of the
     /// ring on, as many blocks as the digits have.
     pub(super) fn apply(
         &self,
@@ -144,7 +144,7 @@ impl GaloisKey {
         r: usize,
         first: usize,
         digits: &[&[u64]],
-        base: Option<&[u64]>,
+        addends: Addends<'_>,
         out: [&mut [u64]; 2],
     ) {
         let per_block = digits.len() * 2 * LANES;
@@ -154,7 +154,7 @@ impl GaloisKey {
             modulus: params.primes[r].modulus,
             digits,
             key: &self.prepared[start..start + len],
-            base,
+            addends,
             permutation: &self.permutation,
             first_block: first,
         };

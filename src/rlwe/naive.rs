@@ -9,7 +9,7 @@ use super::params::{ParameterSpec, Parameters};
 use super::poly::{Coefficients, Ntt, Poly};
 use super::prime::plain_prime;
 use super::random::{Randomness, expand};
-use super::switch::{Undigested, divide};
+use super::switch::{Undigested, lifted, special_coefficients};
 use std::sync::Arc;
 
 const RING: usize = 16;
@@ -227,7 +227,13 @@ fn division_by_special_primes_rounds_every_coefficient() {
         }
         let mut special: Vec<u64> = (2..all.len()).flat_map(|r| extended.limb(r).to_vec()).collect();
         extended.truncate(2);
-        divide(&params, &mut extended, &mut special);
+        special_coefficients(&params, &mut special);
+        for (r, limb) in extended.limbs_mut().enumerate() {
+            let mut fraction = vec![0; RING];
+            lifted(&params, r, &special, &mut fraction);
+            let m = params.primes[r].modulus;
+            limb.iter_mut().zip(&fraction).for_each(|(x, &f)| *x = m.sub(*x, f));
+        }
         let after = integers(&coefficients(&params, &extended), own);
         let (q, p) = (product(own), product(specials));
         for (&x, &y) in before.iter().zip(&after) {

@@ -9,8 +9,9 @@ use super::error::RlweError;
 use super::gadget::MOST_DIGITS;
 use super::galois::{Automorphism, LANES};
 use super::galois_keys::GaloisKeys;
+use super::kernels::Addends;
 use super::pool::Buffer;
-use super::switch::{Undigested, divide};
+use super::switch::{Undigested, lifted, special_coefficients};
 
 /// Extra words between digits, so that equal coefficients of all digits do not share a cache set.
 const STAGGER: usize = LANES;
@@ -104,7 +105,7 @@ impl GaloisKeys {
         let stride = ring + STAGGER;
         let undigested = Undigested::new(params, &source.parts[1]);
         let mut digits = params.scratch.take(count * stride);
-        self.switched(source, out, |r, base, halves| {
+        self.switched(source, out, |r, addends, halves| {
             for (j, digit) in digits.chunks_exact_mut(stride).enumerate() {
                 if !params.gadget.reuses(r, j) {
                     undigested.digit(r, j, &mut digit[..ring]);
@@ -115,7 +116,7 @@ impl GaloisKeys {
                 let reused = params.gadget.reuses(r, j);
                 *slice = if reused { source.parts[1].limb(r) } else { &digit[..ring] };
             }
-            key.apply(params, r, 0, &slices[..count], base, halves);
+            key.apply(params, r, 0, &slices[..count], addends, halves);
         });
         Ok(())
     }
@@ -147,36 +148,43 @@ impl GaloisKeys {
             return Ok(());
         };
         let params = &*self.params;
-        self.switched(hoisted.source, out, |r, base, halves| {
+        self.switched(hoisted.source, out, |r, addends, halves| {
             let mut slices: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
             hoisted.slices(r, 0, params.ring() / LANES, &mut slices);
-            key.apply(params, r, 0, &slices[..params.gadget.digits()], base, halves);
+            key.apply(params, r, 0, &slices[..params.gadget.digits()], addends, halves);
         });
         Ok(())
     }
 
-    /// Fills an extended ciphertext prime by prime and divides it by P.
+    /// Switches prime by prime: `apply` is given a prime, what to add, and where the result goes. The
+    /// special primes come first, so that the division by them is done as the others are written.
     fn switched(
         &self,
         source: &Ciphertext,
         out: &mut Ciphertext,
-        mut apply: impl FnMut(usize, Option<&[u64]>, [&mut [u64]; 2]),
+        mut apply: impl FnMut(usize, Addends<'_>, [&mut [u64]; 2]),
     ) {
         let params = &*self.params;
         let (ring, top) = (params.ring(), params.top());
-        let specials = params.primes.len() - top;
-        let mut special = [params.scratch.take(ring * specials), params.scratch.take(ring * specials)];
-        let [out0, out1] = &mut out.parts;
-        for r in 0..top {
-            apply(r, Some(source.parts[0].limb(r)), [out0.limb_mut(r), out1.limb_mut(r)]);
-        }
+        let specials = ring * (params.primes.len() - top);
+        let mut special = [params.scratch.take(specials), params.scratch.take(specials)];
         let [special0, special1] = &mut special;
         let halves = special0.chunks_exact_mut(ring).zip(special1.chunks_exact_mut(ring));
         for (r, (half0, half1)) in (top..).zip(halves) {
-            apply(r, None, [half0, half1]);
+            apply(r, Addends::default(), [half0, half1]);
         }
-        for (part, special) in out.parts.iter_mut().zip(&mut special) {
-            divide(params, part, special);
+        special.iter_mut().for_each(|half| special_coefficients(params, half));
+        let mut fractions = [params.scratch.take(ring), params.scratch.take(ring)];
+        let [out0, out1] = &mut out.parts;
+        for r in 0..top {
+            let base = Some(source.parts[0].limb(r));
+            let minus = (specials > 0).then(|| {
+                for (fraction, special) in fractions.iter_mut().zip(&special) {
+                    lifted(params, r, special, fraction);
+                }
+                fractions.each_ref().map(|fraction| &fraction[..])
+            });
+            apply(r, Addends { base, minus }, [out0.limb_mut(r), out1.limb_mut(r)]);
         }
     }
 
