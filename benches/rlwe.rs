@@ -77,7 +77,7 @@ fn rotations(c: &mut Criterion) {
         let hoisted: Vec<_> = hoisted.iter().collect();
         let mut extended = vec![Extended::zero(&s.params); BATCH];
         let mut sum = ExtendedSum::new(&s.params);
-        c.bench_function(&format!("rotate/double-hoisted-terms8x4/{id}"), |b| {
+        c.bench_function(&format!("rotate/double-hoisted/terms=32/{id}"), |b| {
             b.iter(|| {
                 for &by in &steps {
                     keys.rotate_extended(&hoisted, by, &mut extended).unwrap();
@@ -86,7 +86,7 @@ fn rotations(c: &mut Criterion) {
                 }
             });
         });
-        c.bench_function(&format!("rotate/double-hoisted-finish/{id}"), |b| b.iter(|| sum.finish()));
+        c.bench_function(&format!("rotate/double-hoisted/finish/{id}"), |b| b.iter(|| sum.finish()));
         ntt_floor(c, &spec, &s.params, &id);
     }
 }
@@ -135,7 +135,7 @@ fn others(c: &mut Criterion) {
             b.iter(|| s.secret.decrypt(&s.ciphertexts[0], Packing::Slots).unwrap());
         });
         let terms: Vec<_> = (0..2 * BATCH).map(|i| (&s.ciphertexts[i % BATCH], &s.factors[i])).collect();
-        c.bench_function(&format!("mul-acc/terms8/{id}"), |b| {
+        c.bench_function(&format!("mul-acc/terms=8/{id}"), |b| {
             let mut dot = DotProduct::new(&s.params);
             b.iter(|| dot.add(black_box(&terms)).unwrap());
         });
@@ -190,7 +190,7 @@ fn oracle(c: &mut Criterion) {
             b.iter(|| secret.try_decrypt(&ciphertext).unwrap());
         });
         let (ciphertexts, plains) = (vec![ciphertext.clone(); 8], vec![plain.clone(); 8]);
-        c.bench_function(&format!("fhe-rs/mul-acc/terms8/{id}"), |b| {
+        c.bench_function(&format!("fhe-rs/mul-acc/terms=8/{id}"), |b| {
             b.iter(|| bfv::dot_product_scalar(ciphertexts.iter(), plains.iter()).unwrap());
         });
     }

@@ -13,6 +13,7 @@ use super::keys::{SecretKey, error};
 use super::params::Parameters;
 use super::poly::{Ntt, Poly, Words, words};
 use super::random::{Randomness, Seed, expand};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -100,11 +101,11 @@ impl SeededGaloisKeys {
         self.keys.iter().map(|k| k.automorphism)
     }
 
-    /// The keys, expanded and prepared for use.
+    /// The keys, expanded and prepared for use, on all cores.
     #[must_use]
     pub fn expand(&self) -> GaloisKeys {
         let ring = self.params.ring();
-        let keys = self.keys.iter().map(|key| {
+        let keys = self.keys.par_iter().map(|key| {
             let g = key.automorphism.exponent(ring);
             (g, GaloisKey::prepare(&self.params, key, g))
         });

@@ -272,7 +272,7 @@ impl Reply {
         let mut reader = kind.open(params, bytes)?;
         let field = "the number of bits";
         let bits = u32::from(kind.byte(&mut reader, field)?);
-        if !(1..=params.primes[0].modulus.bits()).contains(&bits) || sent.len(ring) > ring {
+        if !(1..=params.primes[0].modulus.bits()).contains(&bits) {
             return Err(kind.malformed(Flaw::Field { field }));
         }
         let lengths = [sent.len(ring), ring];
