@@ -1,3 +1,5 @@
 //! The `stria` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    stria::cli::main()
+}

@@ -2,11 +2,28 @@
 //!
 //! The client's side ([`ClientKeys`]) holds the secret key; the server's ([`Evaluator`]) cannot:
 //! it is made from the bytes of the evaluation keys alone. Ciphertexts cross as bytes. Implementations:
-//! [`clear`] (plain slots, the counting model), `fhe_rs` (BFV of the crate `fhe`). No backend knows
+//! [`clear`] (plain slots, the definition of every operation), `fhe_rs` (BFV of the crate `fhe`, behind the
+//! feature of that name); [`Counting`] wraps either. No backend knows
 //! circuits or tensors.
+
+pub mod clear;
+mod counting;
+#[cfg(feature = "fhe-rs")]
+pub mod fhe_rs;
+mod wire;
+
+pub use crate::params::SchemeParams;
+pub use counting::Counting;
 
 use crate::circuit::Step;
 use std::sync::Arc;
+
+/// Bytes that the envelope of a ciphertext or of keys adds.
+pub(crate) const ENVELOPE: usize = wire::OVERHEAD;
+/// Bytes of a slot of the clear backend.
+pub(crate) const CLEAR_SLOT: usize = 8;
+/// Bytes of the seed that stands for a uniform polynomial.
+pub(crate) const SEED: usize = 32;
 
 /// An error of a backend; carries the numbers that matter.
 #[derive(Debug, thiserror::Error)]
@@ -40,19 +57,8 @@ pub enum BackendError {
     },
 }
 
-/// Parameters of a scheme, public to both parties.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SchemeParams {
-    /// Ring degree N, a power of two.
-    pub ring: u32,
-    /// Plaintext prime t, 1 mod 2N.
-    pub plain_modulus: u64,
-    /// Bits of each ciphertext prime, special primes last.
-    pub modulus_bits: Vec<u32>,
-}
-
 /// The client's side: keys, encryption, decryption. Plaintexts are N slots in `0..t`, row by row.
-pub trait ClientKeys: Send + Sized {
+pub trait ClientKeys: Send + Sync + Sized {
     /// Fresh keys from the operating system's randomness.
     ///
     /// # Errors
@@ -93,6 +99,9 @@ pub trait Evaluator: Send + Sync + Sized {
     /// # Errors
     /// If the bytes are no keys of these parameters.
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError>;
+
+    /// The ring degree N: how many slots a ciphertext has.
+    fn ring(&self) -> usize;
 
     /// Reads a ciphertext sent by the client.
     ///

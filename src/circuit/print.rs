@@ -1,1 +1,72 @@
-//! placeholder
+//! The text form of circuits: one line an instruction, nothing left out.
+
+use super::{BlockGeometry, Circuit, Inst, RotationKind, Segment, Step, Value};
+use std::fmt;
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl fmt::Display for RotationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Internal => "internal",
+            Self::External => "external",
+        })
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BlockGeometry { block, reach } = self.geometry;
+        let Self { layer, inputs, plains, .. } = self;
+        writeln!(f, "segment {layer}: inputs {inputs}, plaintexts {plains}, block {block}, reach {reach}")?;
+        for (index, inst) in (0..).zip(&self.insts) {
+            write!(f, "  v{} = ", u64::from(self.inputs) + index)?;
+            self.write_inst(f, inst)?;
+        }
+        write!(f, "  return ")?;
+        write_list(f, self.outputs.iter())?;
+        writeln!(f)
+    }
+}
+
+impl Segment {
+    fn write_inst(&self, f: &mut fmt::Formatter<'_>, inst: &Inst) -> fmt::Result {
+        match *inst {
+            Inst::Automorphism { src, step } => {
+                let kind = self.geometry.kind(step);
+                match step {
+                    Step::Rotate(k) => writeln!(f, "rotate {src}, {k} ({kind})"),
+                    Step::SwapRows => writeln!(f, "swap_rows {src} ({kind})"),
+                }
+            }
+            Inst::Dot { first, len } => {
+                let terms = self.terms.iter().skip(first as usize).take(len as usize);
+                f.write_str("dot [")?;
+                write_list(f, terms.map(|(value, plain)| format!("{value}*p{}", plain.0)))?;
+                writeln!(f, "]")
+            }
+            Inst::Add(a, b) => writeln!(f, "add {a}, {b}"),
+        }
+    }
+}
+
+impl fmt::Display for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "circuit: ring {}", self.ring)?;
+        for segment in &self.segments {
+            write!(f, "\n{segment}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_list(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    for (index, item) in items.enumerate() {
+        write!(f, "{}{item}", if index == 0 { "" } else { ", " })?;
+    }
+    Ok(())
+}

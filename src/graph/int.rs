@@ -21,6 +21,14 @@ pub struct Interval {
     pub hi: i64,
 }
 
+impl Interval {
+    /// The largest magnitude in it.
+    #[must_use]
+    pub fn magnitude(&self) -> u64 {
+        self.lo.unsigned_abs().max(self.hi.unsigned_abs())
+    }
+}
+
 /// `clamp((acc + 2^(shift-1)) >> shift, lo, hi)`; without the rounding term for shift 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requant {
@@ -121,9 +129,19 @@ pub struct IntNetwork {
 
 impl IntNetwork {
     /// The largest magnitude of any value that is held as shares, which the plaintext prime must
-    /// exceed twice. The rounding term of the following activation is included.
+    /// exceed twice. The rounding term of the following activation is included, and so are polynomials
+    /// before their shift.
     #[must_use]
     pub fn largest_accumulator(&self) -> u64 {
-        self.intervals.iter().map(|i| i.lo.unsigned_abs().max(i.hi.unsigned_abs())).max().unwrap_or(0)
+        let values = self.intervals.iter().map(|i| i.magnitude());
+        let polynomials = self.graph.ids().filter_map(|id| {
+            let IntLayer::Poly { a, b, c, requant } = self.graph.node(id).layer else { return None };
+            let x = self.intervals.get(self.graph.inputs(id).first()?.0 as usize)?.magnitude();
+            let terms =
+                [a.unsigned_abs().saturating_mul(x).saturating_mul(x), b.unsigned_abs().saturating_mul(x)];
+            let rounding = (1_u64 << requant.shift.min(62)) >> 1;
+            Some(terms.into_iter().fold(c.unsigned_abs().saturating_add(rounding), u64::saturating_add))
+        });
+        values.chain(polynomials).max().unwrap_or(0)
     }
 }

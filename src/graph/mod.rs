@@ -11,8 +11,9 @@ mod reference;
 mod verify;
 
 pub use int::{IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, Requant};
-pub use reference::{ReferenceError, evaluate};
-pub use verify::{GraphError, verify};
+pub(crate) use reference::walk;
+pub use reference::{MAX_VALUE, ReferenceError, evaluate, evaluate_all, quantise_input};
+pub use verify::{GraphError, verify, verify_model};
 
 use crate::diag::Span;
 use crate::layers::Layer;

@@ -1,1 +1,185 @@
-//! To be written.
+//! Packed algorithms: each knows its layouts, emits its instructions, and makes its plaintexts.
+//!
+//! A kernel is computed from shapes alone and is public; weights enter only where plaintexts are made.
+//! Only zeros that the shape declares (groups, cross, strips, padding) are left out, never zeros found
+//! in weights, so a circuit tells nothing of the weights. Kernels know no layers and no graph.
+
+mod chain;
+mod conv;
+mod linear;
+mod taps;
+
+pub use conv::Conv;
+pub use linear::Linear;
+
+use crate::circuit::{PlainId, PlainSource, Segment};
+use crate::layout::Packing;
+use crate::tensor::{ConvGeometry, Shape, Tensor};
+
+/// Ring degrees that kernels accept.
+const RINGS: std::ops::RangeInclusive<usize> = 1 << 6..=1 << 16;
+/// The most products of one layer.
+const MAX_TERMS: usize = 1 << 24;
+
+/// Why a layer has no kernel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KernelError {
+    /// An impossible ring degree.
+    #[error("ring degree {0} is no power of two between 2^6 and 2^16; use one between 2^12 and 2^15")]
+    Ring(usize),
+    /// Sizes that make no convolution or linear layer.
+    #[error("{what} = {found}, expected {expected}")]
+    Size {
+        /// Which size.
+        what: &'static str,
+        /// What it is.
+        found: usize,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A tile of a large map does not fit a row of slots.
+    #[error(
+        "{rows} image rows of {width} pixels, the least that a tile needs, exceed the {half} slots of a \
+         row; use a larger ring, at least {}",
+        2 * (rows * width).next_power_of_two()
+    )]
+    TileTooLarge {
+        /// Pixel rows, halo included.
+        rows: usize,
+        /// Pixels of a row.
+        width: usize,
+        /// N/2.
+        half: usize,
+    },
+    /// An output that no input reaches.
+    #[error(
+        "output ciphertext {0} depends on no input: all its taps fall into the padding; use less padding"
+    )]
+    NoTerm(usize),
+    /// More products than any run could make.
+    #[error("more than {limit} plaintext multiplications in one layer; use a larger ring or a smaller layer")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// Weights of another shape.
+    #[error("weights of shape {found}, expected {expected}")]
+    Weights {
+        /// Their shape.
+        found: Shape,
+        /// The layer's.
+        expected: Shape,
+    },
+}
+
+/// A linear layer's packed algorithm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one kernel a layer")]
+pub enum Kernel {
+    /// A convolution.
+    Conv(Conv),
+    /// A fully connected layer.
+    Linear(Linear),
+}
+
+impl Kernel {
+    /// The output-rotation kernel of a convolution.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused, or a pixel row exceeds a row of slots.
+    pub fn conv(geometry: &ConvGeometry, ring: usize) -> Result<Self, KernelError> {
+        Conv::new(geometry, ring).map(Self::Conv)
+    }
+
+    /// The hybrid kernel of a linear layer of `inputs` features to `outputs`.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused.
+    pub fn linear(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
+        Linear::new(inputs, outputs, ring).map(Self::Linear)
+    }
+
+    /// Where the input stands.
+    #[must_use]
+    pub fn input(&self) -> &Packing {
+        match self {
+            Self::Conv(k) => k.input(),
+            Self::Linear(k) => k.input(),
+        }
+    }
+
+    /// Where the output stands. Slots without an element hold partial sums: they are to be masked like
+    /// all others before they leave the server.
+    #[must_use]
+    pub fn output(&self) -> &Packing {
+        match self {
+            Self::Conv(k) => k.output(),
+            Self::Linear(k) => k.output(),
+        }
+    }
+
+    /// Its instructions.
+    #[must_use]
+    pub fn emit(&self, layer: &str) -> Segment {
+        match self {
+            Self::Conv(k) => k.emit(layer),
+            Self::Linear(k) => k.emit(layer),
+        }
+    }
+
+    /// Its plaintexts under `weights`: `[out, in / g, kh, kw]` or `[out, in]`, row `o` being output `o`.
+    ///
+    /// # Errors
+    /// If the weights have another shape.
+    pub fn plains<'a>(&'a self, weights: &'a Tensor<i8>) -> Result<Plains<'a>, KernelError> {
+        let expected = match self {
+            Self::Conv(k) => k.weight_shape(),
+            Self::Linear(k) => k.weight_shape(),
+        };
+        if weights.shape != expected || weights.data.len() != expected.elements() {
+            return Err(KernelError::Weights { found: weights.shape.clone(), expected });
+        }
+        Ok(Plains { kernel: self, weights: &weights.data })
+    }
+
+    /// What the reports call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Conv(_) => "output-rotation",
+            Self::Linear(_) => "hybrid-diagonals",
+        }
+    }
+
+    /// Channel capacity of the input's layout.
+    #[must_use]
+    pub fn channel_capacity(&self) -> usize {
+        self.input().capacity()
+    }
+}
+
+/// A layer's plaintexts, made when they are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Plains<'a> {
+    kernel: &'a Kernel,
+    weights: &'a [i8],
+}
+
+impl PlainSource for Plains<'_> {
+    fn fill(&self, id: PlainId, slots: &mut [i64]) {
+        slots.fill(0);
+        match self.kernel {
+            Kernel::Conv(k) => k.fill(self.weights, id, slots),
+            Kernel::Linear(k) => k.fill(self.weights, id, slots),
+        }
+    }
+}
+
+fn check_ring(ring: usize) -> Result<(), KernelError> {
+    if ring.is_power_of_two() && RINGS.contains(&ring) { Ok(()) } else { Err(KernelError::Ring(ring)) }
+}
+
+/// A size as an id of the circuit. Sizes are far below 2^32: see [`MAX_TERMS`] and the tensor limits.
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,7 +1,8 @@
 //! Layers that only re-index: channel shuffle, subsampling, zero channels.
 
 use super::ShapeError;
-use crate::tensor::Shape;
+use super::number::Number;
+use crate::tensor::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Channel shuffle: channels as a `groups x C/groups` matrix, transposed. Output channel
@@ -22,6 +23,14 @@ impl Shuffle {
             ));
         }
         Ok(x.clone())
+    }
+
+    /// The plain meaning.
+    pub(crate) fn apply<T: Number>(self, x: &Tensor<T>) -> Tensor<T> {
+        let c = x.shape.channels();
+        let plane = x.data.len() / c.max(1);
+        let data = (0..c).flat_map(|o| &x.data[self.source(o, c) * plane..][..plane]).copied().collect();
+        Tensor { shape: x.shape.clone(), data }
     }
 
     /// The input channel that output channel `o` of `channels` comes from.
@@ -50,6 +59,16 @@ impl Subsample {
         }
         Ok(Shape::image(c, h.div_ceil(self.stride.0), w.div_ceil(self.stride.1)))
     }
+
+    /// The plain meaning.
+    pub(crate) fn apply<T: Number>(self, x: &Tensor<T>) -> Tensor<T> {
+        let (c, h, w) = x.shape.chw();
+        let ((sh, sw), mut data) = (self.stride, Vec::new());
+        for y in (0..c).flat_map(|c| (0..h).step_by(sh).map(move |y| c * h + y)) {
+            data.extend(x.data[y * w..][..w].iter().step_by(sw));
+        }
+        Tensor { shape: Shape::image(c, h.div_ceil(sh), w.div_ceil(sw)), data }
+    }
 }
 
 /// Zero channels before and after those of the input.
@@ -70,5 +89,15 @@ impl PadChannels {
             return Err(ShapeError::new("limit", "more than 2^31 elements", "pad with fewer channels"));
         }
         Ok(out)
+    }
+
+    /// The plain meaning.
+    pub(crate) fn apply<T: Number>(self, x: &Tensor<T>) -> Tensor<T> {
+        let (c, h, w) = x.shape.chw();
+        let out = c + self.before + self.after;
+        let shape = if x.shape.is_image() { Shape::image(out, h, w) } else { Shape::flat(out) };
+        let mut padded = Tensor::zeros(shape);
+        padded.data[self.before * h * w..][..x.data.len()].copy_from_slice(&x.data);
+        padded
     }
 }

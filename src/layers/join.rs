@@ -1,7 +1,8 @@
 //! Layers of several operands: sum and concatenation.
 
 use super::ShapeError;
-use crate::tensor::Shape;
+use super::number::Number;
+use crate::tensor::{Shape, Tensor};
 
 pub(super) fn infer_add(inputs: &[&Shape]) -> Result<Shape, ShapeError> {
     let [first, rest @ ..] = inputs else {
@@ -45,4 +46,23 @@ pub(super) fn infer_concat(inputs: &[&Shape]) -> Result<Shape, ShapeError> {
     }
     let c = inputs.iter().map(|s| s.channels()).sum();
     Ok(if first.is_image() { Shape::image(c, h, w) } else { Shape::flat(c) })
+}
+
+/// The sum, from the first operand on.
+pub(super) fn add<T: Number>(inputs: &[&Tensor<T>]) -> Option<Tensor<T>> {
+    let (first, rest) = inputs.split_first()?;
+    let mut sum = (*first).clone();
+    for other in rest {
+        sum.data.iter_mut().zip(&other.data).for_each(|(s, &v)| *s = s.plus(v));
+    }
+    Some(sum)
+}
+
+/// All channels, one operand after the other.
+pub(crate) fn concat<T: Number>(inputs: &[&Tensor<T>]) -> Option<Tensor<T>> {
+    let (_, h, w) = inputs.first()?.shape.chw();
+    let c = inputs.iter().map(|x| x.shape.channels()).sum();
+    let shape = if inputs[0].shape.is_image() { Shape::image(c, h, w) } else { Shape::flat(c) };
+    let data = inputs.iter().flat_map(|x| &x.data).copied().collect();
+    Some(Tensor { shape, data })
 }

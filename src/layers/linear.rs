@@ -1,7 +1,9 @@
 //! Fully connected layer.
 
+use super::number::{Number, dot};
 use super::{ShapeError, WantedWeight};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// `y = W x + b` on features, `W` of shape `[out, in]`. An image of one pixel counts as features.
@@ -31,6 +33,21 @@ impl Linear {
             ));
         }
         Ok(Shape::flat(self.out))
+    }
+
+    /// The plain meaning; `weight` is `[out, in]`.
+    pub(crate) fn apply<T: Number, W: Copy + Sync + Into<T>>(
+        self,
+        x: &Tensor<T>,
+        weight: &[W],
+        bias: Option<&[T]>,
+    ) -> Tensor<T> {
+        let mut out = Tensor::zeros(Shape::flat(self.out));
+        let n = x.data.len().max(1);
+        out.data.par_iter_mut().zip(weight.par_chunks(n)).enumerate().for_each(|(o, (y, row))| {
+            *y = dot(row, &x.data).plus(bias.map_or(T::default(), |b| b[o]));
+        });
+        out
     }
 
     pub(super) fn weights(self, x: &Shape) -> Vec<WantedWeight> {

@@ -8,15 +8,18 @@ mod channels;
 mod conv;
 mod join;
 mod linear;
+mod number;
 mod pool;
+mod scaling;
 
 pub use activation::Activation;
 pub use channels::{PadChannels, Shuffle, Subsample};
 pub use conv::{BatchNorm, Conv};
+pub(crate) use join::concat;
 pub use linear::Linear;
-pub use pool::{Pool, PoolKind};
+pub use pool::{Pool, PoolKind, Windows};
 
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// A layer of the language, before quantisation.
@@ -137,6 +140,53 @@ impl Layer {
             | Self::Activation(_)
             | Self::Flatten => Vec::new(),
         }
+    }
+}
+
+/// The float weights of one layer, in memory order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FloatLayer {
+    /// Of a convolution or a fully connected layer.
+    Linear {
+        /// `[out, in / g, kh, kw]` or `[out, in]`, row `o` is output channel `o`.
+        weight: Tensor<f32>,
+        /// One an output channel.
+        bias: Option<Vec<f32>>,
+    },
+    /// Of a batch normalisation: `y = x * scale + shift` per channel.
+    Norm {
+        /// One a channel.
+        scale: Vec<f32>,
+        /// One a channel.
+        shift: Vec<f32>,
+    },
+}
+
+impl Layer {
+    /// The plain meaning on floats; none if the operands or weights are not those of the layer. Their
+    /// shapes must fit [`Layer::infer`] and [`Layer::weights`].
+    pub(crate) fn apply(&self, inputs: &[&Tensor<f32>], weights: Option<&FloatLayer>) -> Option<Tensor<f32>> {
+        let x = *inputs.first()?;
+        Some(match (self, weights) {
+            (Self::Conv(l), Some(FloatLayer::Linear { weight, bias })) => {
+                l.apply(x, &weight.data, bias.as_deref())
+            }
+            (Self::Linear(l), Some(FloatLayer::Linear { weight, bias })) => {
+                l.apply(x, &weight.data, bias.as_deref())
+            }
+            (Self::BatchNorm(_), Some(FloatLayer::Norm { scale, shift })) => {
+                BatchNorm::apply(x, scale, shift)
+            }
+            (Self::Input | Self::Conv(_) | Self::Linear(_) | Self::BatchNorm(_), _) => return None,
+            (Self::Add, _) => join::add(inputs)?,
+            (Self::Concat, _) => concat(inputs)?,
+            (Self::Shuffle(l), _) => l.apply(x),
+            (Self::Subsample(l), _) => l.apply(x),
+            (Self::PadChannels(l), _) => l.apply(x),
+            (Self::Pool(l), _) => l.apply(x),
+            (Self::Activation(l), _) => l.apply(x),
+            (Self::Flatten, _) => Tensor { shape: Shape::flat(x.data.len()), data: x.data.clone() },
+        })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Average, global average and max pooling.
 
 use super::ShapeError;
-use crate::tensor::{Pad, Shape};
+use super::number::Number;
+use crate::tensor::{Pad, Shape, Tensor};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What a pool takes of its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +43,54 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// What an average divides its sum by, given the input's shape.
+    #[must_use]
+    pub fn divisor(&self, x: &Shape) -> usize {
+        let (_, h, w) = x.chw();
+        let (kh, kw) = self.windows((h, w)).kernel;
+        kh * kw
+    }
+
+    /// The plain meaning.
+    pub(crate) fn apply(&self, x: &Tensor<f32>) -> Tensor<f32> {
+        match self.kind {
+            PoolKind::Max => self.max(x),
+            PoolKind::Average | PoolKind::GlobalAverage => {
+                #[expect(clippy::cast_precision_loss, reason = "windows are far below 2^24 pixels")]
+                let n = self.divisor(&x.shape) as f32;
+                self.sum(x).map(|v| v / n)
+            }
+        }
+    }
+
+    /// The sum over each window; padding counts as zeros.
+    pub(crate) fn sum<T: Number>(&self, x: &Tensor<T>) -> Tensor<T> {
+        self.reduce(x, |sum, v| sum.plus(v))
+    }
+
+    /// The maximum over each window; padding never wins.
+    pub(crate) fn max<T: Number>(&self, x: &Tensor<T>) -> Tensor<T> {
+        self.reduce(x, |max, v| if v > max { v } else { max })
+    }
+
+    fn reduce<T: Number>(&self, x: &Tensor<T>, join: impl Fn(T, T) -> T) -> Tensor<T> {
+        let (c, h, w) = x.shape.chw();
+        let windows = self.windows((h, w));
+        let (rows, columns) = windows.count();
+        let mut data = Vec::with_capacity(c * rows * columns);
+        for plane in x.data.chunks((h * w).max(1)) {
+            data.extend(windows.positions().map(|(ys, xs)| {
+                let values = ys.flat_map(|y| &plane[y * w + xs.start..y * w + xs.end]).copied();
+                values.reduce(&join).unwrap_or_default()
+            }));
+        }
+        let shape = match self.kind {
+            PoolKind::GlobalAverage => Shape::flat(c),
+            PoolKind::Average | PoolKind::Max => Shape::image(c, rows, columns),
+        };
+        Tensor { shape, data }
+    }
+
     pub(super) fn infer(&self, x: &Shape) -> Result<Shape, ShapeError> {
         if !x.is_image() {
             return Err(ShapeError::new(
@@ -70,5 +120,55 @@ impl Pool {
             ));
         }
         Ok(Shape::image(c, (ph - kh) / sh + 1, (pw - kw) / sw + 1))
+    }
+}
+
+/// A pool's windows over a map of known size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    map: (usize, usize),
+    kernel: (usize, usize),
+    stride: (usize, usize),
+    pad: Pad,
+}
+
+impl Pool {
+    /// The windows over a map of `h x w` pixels.
+    #[must_use]
+    pub fn windows(&self, map: (usize, usize)) -> Windows {
+        match self.kind {
+            PoolKind::GlobalAverage => Windows { map, kernel: map, stride: (1, 1), pad: Pad { h: 0, w: 0 } },
+            PoolKind::Average | PoolKind::Max => {
+                Windows { map, kernel: self.kernel, stride: self.stride, pad: self.pad }
+            }
+        }
+    }
+}
+
+impl Windows {
+    /// Rows and columns of windows.
+    #[must_use]
+    pub fn count(self) -> (usize, usize) {
+        let along = |size: usize, kernel: usize, stride: usize, pad: usize| {
+            (size + 2 * pad).checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
+        };
+        (
+            along(self.map.0, self.kernel.0, self.stride.0, self.pad.h),
+            along(self.map.1, self.kernel.1, self.stride.1, self.pad.w),
+        )
+    }
+
+    /// Rows and columns of each window inside the map, windows in row-major order.
+    pub fn positions(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let span = |i: usize, size: usize, kernel: usize, stride: usize, pad: usize| {
+            let start = i * stride;
+            start.saturating_sub(pad).min(size)..(start + kernel).saturating_sub(pad).min(size)
+        };
+        let (rows, columns) = self.count();
+        (0..rows).flat_map(move |i| {
+            let ys = span(i, self.map.0, self.kernel.0, self.stride.0, self.pad.h);
+            let xs = move |j| span(j, self.map.1, self.kernel.1, self.stride.1, self.pad.w);
+            (0..columns).map(move |j| (ys.clone(), xs(j)))
+        })
     }
 }

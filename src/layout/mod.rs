@@ -1,1 +1,146 @@
-//! To be written.
+//! Packed layouts: which element of a tensor stands in which slot of which ciphertext.
+//!
+//! A ciphertext has N slots in two rows of N/2; slot `u` is position `u mod N/2` of row `u / (N/2)`.
+//! An element may stand in several slots (replicas, halos), a slot holds at most one element, and a slot
+//! without an element is packed as 0. A [`Packing`] is a value computed from shapes alone, so both
+//! parties derive the same one. Nothing here knows layers, weights or circuits.
+
+mod features;
+mod grid;
+mod image;
+
+pub use features::Features;
+pub use grid::{Grid, Tiles, Window};
+pub use image::{Halo, Image, Phase, Spread};
+
+use std::fmt;
+
+/// A layout of one tensor in ciphertexts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Channels of an image, each in a block of slots.
+    Image(Image),
+    /// Features, one a slot.
+    Features(Features),
+}
+
+/// Elements `element, element + stride, ..` stand in slots `slot, slot + 1, ..`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    slot: usize,
+    element: usize,
+    stride: usize,
+    len: usize,
+}
+
+impl Packing {
+    /// Slots of a ciphertext: the ring degree N.
+    #[must_use]
+    pub fn ring(&self) -> usize {
+        match self {
+            Self::Image(l) => l.grid.ring,
+            Self::Features(l) => l.ring,
+        }
+    }
+
+    /// How many ciphertexts hold the tensor.
+    #[must_use]
+    pub fn ciphertexts(&self) -> usize {
+        match self {
+            Self::Image(l) => l.ciphertexts(),
+            Self::Features(l) => l.ciphertexts(),
+        }
+    }
+
+    /// How many elements the tensor has.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        match self {
+            Self::Image(l) => l.elements(),
+            Self::Features(l) => l.len,
+        }
+    }
+
+    /// Channel capacity: how many channels fit a ciphertext; 0 if a channel needs several. For features:
+    /// how many segments.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        match self {
+            Self::Image(l) => l.capacity(),
+            Self::Features(l) => l.segments(),
+        }
+    }
+
+    /// The element in `slot` of ciphertext `ct`, if any.
+    #[must_use]
+    pub fn element(&self, ct: usize, slot: usize) -> Option<usize> {
+        if ct >= self.ciphertexts() || slot >= self.ring() {
+            return None;
+        }
+        match self {
+            Self::Image(l) => l.element(ct, slot),
+            Self::Features(l) => l.element(ct, slot),
+        }
+    }
+
+    /// The slots of every ciphertext.
+    ///
+    /// # Panics
+    /// If `values` has fewer than [`Packing::elements`] elements.
+    #[must_use]
+    pub fn pack(&self, values: &[u64]) -> Vec<Vec<u64>> {
+        (0..self.ciphertexts()).map(|ct| self.pack_one(values, ct)).collect()
+    }
+
+    /// The slots of ciphertext `ct` alone.
+    ///
+    /// # Panics
+    /// If `values` has fewer than [`Packing::elements`] elements.
+    #[must_use]
+    pub fn pack_one(&self, values: &[u64], ct: usize) -> Vec<u64> {
+        let mut slots = vec![0; self.ring()];
+        self.runs(ct, |run| {
+            let target = &mut slots[run.slot..run.slot + run.len];
+            for (slot, value) in target.iter_mut().zip(values[run.element..].iter().step_by(run.stride)) {
+                *slot = *value;
+            }
+        });
+        slots
+    }
+
+    /// The tensor from the slots of every ciphertext; elements that are in no slot are 0.
+    ///
+    /// # Panics
+    /// If there are fewer than [`Packing::ciphertexts`] ciphertexts, or one is shorter than N.
+    #[must_use]
+    pub fn unpack(&self, ciphertexts: &[Vec<u64>]) -> Vec<u64> {
+        let mut values = vec![0; self.elements()];
+        for (ct, slots) in ciphertexts.iter().enumerate().take(self.ciphertexts()) {
+            self.runs(ct, |run| {
+                let target = values[run.element..].iter_mut().step_by(run.stride);
+                for (value, slot) in target.zip(&slots[run.slot..run.slot + run.len]) {
+                    *value = *slot;
+                }
+            });
+        }
+        values
+    }
+
+    fn runs(&self, ct: usize, visit: impl FnMut(Run)) {
+        match self {
+            Self::Image(l) => l.runs(ct, visit),
+            Self::Features(l) => l.runs(ct, visit),
+        }
+    }
+}
+
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(l) => l.fmt(f),
+            Self::Features(l) => l.fmt(f),
+        }?;
+        let n = self.ciphertexts();
+        write!(f, ", {n} ciphertext{}", if n == 1 { "" } else { "s" })
+    }
+}

@@ -1,1 +1,258 @@
-//! To be written.
+//! The cost report: what a compiled network costs, per layer and in total, before anything runs.
+//!
+//! Counts are folds over the circuit's instructions; predicted seconds and bytes come from the cost
+//! table. The keys of the JSON form are pinned. No wall-clock time is read here.
+
+mod text;
+
+use crate::backend::SchemeParams;
+use crate::circuit::{Counts, count};
+use crate::compiled::Compiled;
+use crate::cost::{CostTable, Sizes};
+use crate::graph::{IntLayer, NodeId};
+use crate::lower::galois_steps;
+use crate::params::security_bits;
+use crate::select::PlannedLayer;
+use serde::Serialize;
+
+/// Rotations by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rotations {
+    /// Align a kernel tap.
+    pub internal: u64,
+    /// Align channels.
+    pub external: u64,
+    /// Both.
+    pub total: u64,
+}
+
+/// The counters of a layer or of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Counters {
+    /// Rotations by kind.
+    pub rotations: Rotations,
+    /// Key switches.
+    pub key_switches: u64,
+    /// Groups of rotations of one ciphertext.
+    pub hoisted_groups: u64,
+    /// Ciphertext times plaintext.
+    pub plain_mults: u64,
+    /// Ciphertext plus ciphertext.
+    pub adds: u64,
+    /// Ciphertext plus plaintext.
+    pub plain_adds: u64,
+    /// Ciphertexts that the client sends.
+    pub ciphertexts_in: u64,
+    /// Ciphertexts that the server returns.
+    pub ciphertexts_out: u64,
+    /// Distinct Galois keys.
+    pub galois_keys: u64,
+    /// Bytes of ciphertexts from the client, keys apart.
+    pub bytes_up: u64,
+    /// Bytes of ciphertexts from the server.
+    pub bytes_down: u64,
+    /// Elements that pass a ReLU (also ReLU6).
+    pub relu: u64,
+    /// Elements that pass another shift and clamp, or a polynomial.
+    pub requant: u64,
+    /// Comparisons of max pools.
+    pub comparisons: u64,
+    /// Predicted seconds of the server's linear part on one core.
+    pub estimated_seconds: f64,
+}
+
+/// One layer of the report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// Its name.
+    pub name: String,
+    /// The block it came from.
+    pub block: Option<String>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Shape of its first operand.
+    pub shape_in: Vec<usize>,
+    /// Shape of its result.
+    pub shape_out: Vec<usize>,
+    /// Channels a ciphertext holds in the layout chosen; 0 where a channel spans several.
+    pub channel_capacity: Option<u64>,
+    /// Layout of the input.
+    pub layout_in: Option<String>,
+    /// Layout of the output.
+    pub layout_out: Option<String>,
+    /// Kernel chosen.
+    pub kernel: Option<&'static str>,
+    /// What it costs.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// The report of one network.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The model's name.
+    pub model: String,
+    /// Ring degree N.
+    pub ring: u32,
+    /// Plaintext prime t.
+    pub plain_modulus: u64,
+    /// Bits of each ciphertext prime.
+    pub modulus_bits: Vec<u32>,
+    /// Security in bits, classical.
+    pub security_bits: u32,
+    /// Whether the bounds behind t were assumed for want of weights.
+    pub assumed_bounds: bool,
+    /// Bytes of all Galois keys, sent once.
+    pub galois_key_bytes: u64,
+    /// Sums over the layers; Galois keys are counted once.
+    pub totals: Counters,
+    /// Layers that cost something, in order.
+    pub layers: Vec<LayerReport>,
+}
+
+impl Counters {
+    /// Counters from counts of operations; bytes and seconds as the cost table has them.
+    #[must_use]
+    pub fn from_counts(counts: &Counts, params: &SchemeParams, table: &CostTable) -> Self {
+        let sizes = Sizes::fhe_rs(params);
+        Self {
+            rotations: Rotations {
+                internal: counts.internal,
+                external: counts.external,
+                total: counts.rotations(),
+            },
+            key_switches: counts.key_switches,
+            hoisted_groups: counts.hoisted_groups,
+            plain_mults: counts.plain_mults,
+            adds: counts.adds,
+            plain_adds: counts.plain_adds,
+            ciphertexts_in: counts.ciphertexts_in,
+            ciphertexts_out: counts.ciphertexts_out,
+            bytes_up: sizes.bytes_up(counts),
+            bytes_down: sizes.bytes_down(counts),
+            estimated_seconds: to_microseconds(table.estimate(counts, params)),
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, o: &Self) {
+        self.rotations.internal += o.rotations.internal;
+        self.rotations.external += o.rotations.external;
+        self.rotations.total += o.rotations.total;
+        self.key_switches += o.key_switches;
+        self.hoisted_groups += o.hoisted_groups;
+        self.plain_mults += o.plain_mults;
+        self.adds += o.adds;
+        self.plain_adds += o.plain_adds;
+        self.ciphertexts_in += o.ciphertexts_in;
+        self.ciphertexts_out += o.ciphertexts_out;
+        self.bytes_up += o.bytes_up;
+        self.bytes_down += o.bytes_down;
+        self.relu += o.relu;
+        self.requant += o.requant;
+        self.comparisons += o.comparisons;
+        self.estimated_seconds = to_microseconds(self.estimated_seconds + o.estimated_seconds);
+    }
+}
+
+/// Seconds to six places: a prediction is never that good, and short figures read the same in every format.
+fn to_microseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+/// The report of `compiled`, predicted with `table`.
+#[must_use]
+pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
+    let graph = &compiled.network.graph;
+    let mut totals = Counters::default();
+    let mut layers = Vec::new();
+    let mut planned = compiled.plan.layers.iter().zip(&compiled.circuit.segments).peekable();
+    for id in graph.ids() {
+        let segment = planned.next_if(|(layer, _)| layer.node == id);
+        let (counters, place) = match segment {
+            Some((layer, segment)) => {
+                let mut counts = count(segment);
+                counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
+                let mut counters = Counters::from_counts(&counts, &compiled.params, table);
+                counters.galois_keys = galois_steps(std::slice::from_ref(segment)).len() as u64;
+                (counters, Some(layer))
+            }
+            None => match nonlinear_counters(compiled, id) {
+                Some(counters) => (counters, None),
+                None => continue,
+            },
+        };
+        totals.add(&counters);
+        layers.push(layer_report(compiled, id, place, counters));
+    }
+    totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
+    Report {
+        model: compiled.network.header.name.clone(),
+        ring: compiled.params.ring,
+        plain_modulus: compiled.params.plain_modulus,
+        modulus_bits: compiled.params.modulus_bits.clone(),
+        security_bits: security_bits(&compiled.params),
+        assumed_bounds: compiled.network.assumed,
+        galois_key_bytes: Sizes::fhe_rs(&compiled.params).key_bytes(totals.galois_keys),
+        totals,
+        layers,
+    }
+}
+
+fn layer_report(
+    compiled: &Compiled,
+    id: NodeId,
+    place: Option<&PlannedLayer>,
+    counters: Counters,
+) -> LayerReport {
+    let graph = &compiled.network.graph;
+    let node = graph.node(id);
+    LayerReport {
+        name: node.name.clone(),
+        block: node.block.clone(),
+        kind: if is_relu(compiled, id) { "relu" } else { node.layer.kind() },
+        shape_in: graph.input_shapes(id).first().map(|s| s.dims().to_vec()).unwrap_or_default(),
+        shape_out: node.shape.dims().to_vec(),
+        channel_capacity: place.map(|p| p.kernel.channel_capacity() as u64),
+        layout_in: place.map(|p| p.kernel.input().to_string()),
+        layout_out: place.map(|p| p.kernel.output().to_string()),
+        kernel: place.map(|p| p.kernel.name()),
+        counters,
+    }
+}
+
+/// Whether a shift and clamp cuts off negative values: its lower bound is 0, and its operand may be below.
+fn is_relu(compiled: &Compiled, id: NodeId) -> bool {
+    let network = &compiled.network;
+    let operand = network.graph.inputs(id).first().and_then(|i| network.intervals.get(i.0 as usize));
+    matches!(&network.graph.node(id).layer, IntLayer::Requant(requant) if requant.lo == 0)
+        && operand.is_some_and(|interval| interval.lo < 0)
+}
+
+/// What a non-linear node costs; none for nodes that cost nothing.
+fn nonlinear_counters(compiled: &Compiled, id: NodeId) -> Option<Counters> {
+    let graph = &compiled.network.graph;
+    let node = graph.node(id);
+    let elements = node.shape.elements() as u64;
+    let none = Counters::default();
+    match &node.layer {
+        IntLayer::Requant(_) if is_relu(compiled, id) => Some(Counters { relu: elements, ..none }),
+        IntLayer::Requant(_) | IntLayer::Poly { .. } => Some(Counters { requant: elements, ..none }),
+        IntLayer::MaxPool(pool) => {
+            let (c, h, w) = graph.input_shapes(id).first()?.chw();
+            let windows = pool.windows((h, w)).positions();
+            let a_channel: usize = windows.map(|(y, x)| (y.len() * x.len()).saturating_sub(1)).sum();
+            Some(Counters { comparisons: (c * a_channel) as u64, ..none })
+        }
+        IntLayer::Input(_)
+        | IntLayer::Conv(_)
+        | IntLayer::Linear(_)
+        | IntLayer::Add { .. }
+        | IntLayer::Concat { .. }
+        | IntLayer::Shuffle(_)
+        | IntLayer::Subsample(_)
+        | IntLayer::PadChannels(_)
+        | IntLayer::SumPool(_)
+        | IntLayer::Flatten => None,
+    }
+}

@@ -1,1 +1,307 @@
-//! To be written.
+//! The program as a user meets it: pinned options, JSON keys, exit codes, what goes to stdout.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const IMAGE: &str = "examples/fashion_mnist/images/9_ankle-boot_00000.png";
+
+fn stria(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stria"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(args)
+        .output()
+        .expect("the program starts")
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("stdout holds one JSON value and nothing else")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn write(folder: &Path, name: &str, text: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("a file is written");
+    path
+}
+
+const COUNTERS: [&str; 12] = [
+    "key_switches",
+    "hoisted_groups",
+    "plain_mults",
+    "adds",
+    "ciphertexts_in",
+    "ciphertexts_out",
+    "galois_keys",
+    "bytes_up",
+    "bytes_down",
+    "relu",
+    "estimated_seconds",
+    "rotations",
+];
+
+fn assert_counters(counters: &Value) {
+    for key in COUNTERS {
+        assert!(!counters[key].is_null(), "no `{key}` in {counters}");
+    }
+    for key in ["internal", "external", "total"] {
+        assert!(counters["rotations"][key].is_u64(), "no rotations.{key} in {counters}");
+    }
+}
+
+#[test]
+fn report_has_the_pinned_keys_and_its_totals_are_sums() {
+    let report = json(&stria(&["report", "examples/fashion_mnist/dense.stria", "--format", "json"]));
+    for key in ["model", "ring", "plain_modulus", "modulus_bits", "security_bits", "totals", "layers"] {
+        assert!(!report[key].is_null(), "no `{key}`");
+    }
+    assert_eq!(report["security_bits"], 128);
+    assert_counters(&report["totals"]);
+    let layers = report["layers"].as_array().expect("layers is an array");
+    for layer in layers {
+        assert_counters(layer);
+        for key in ["name", "kind", "shape_in", "shape_out"] {
+            assert!(!layer[key].is_null(), "no `{key}` in {layer}");
+        }
+    }
+    for key in ["plain_mults", "adds", "ciphertexts_in", "ciphertexts_out", "relu", "bytes_up"] {
+        let sum: u64 = layers.iter().filter_map(|l| l[key].as_u64()).sum();
+        assert_eq!(report["totals"][key].as_u64(), Some(sum), "{key}");
+        assert!(sum > 0, "{key}");
+    }
+    let linear = layers.iter().filter(|l| l["kernel"].is_string());
+    for layer in linear {
+        for key in ["channel_capacity", "layout_in", "layout_out"] {
+            assert!(!layer[key].is_null(), "no `{key}` in {layer}");
+        }
+    }
+}
+
+#[test]
+fn report_of_several_models_is_an_array_and_yaml_says_the_same() {
+    let models = ["examples/shapes/resnet20.stria", "examples/fashion_mnist/stria.stria"];
+    let reports = json(&stria(&["report", models[0], models[1], "--format", "json"]));
+    assert_eq!(reports.as_array().map(Vec::len), Some(2));
+    let yaml = stria(&["report", models[0], "--format", "yaml"]);
+    let yaml: Value = serde_yaml::from_slice(&yaml.stdout).expect("YAML");
+    assert_eq!(yaml, reports[0]);
+    let folder = scratch();
+    let file = folder.path().join("report.json");
+    let written = stria(&["report", models[0], "--format", "json", "-o", &file.display().to_string()]);
+    assert!(written.status.success() && written.stdout.is_empty());
+    let written: Value =
+        serde_json::from_slice(&std::fs::read(&file).expect("the file is there")).expect("JSON");
+    assert_eq!(written, reports[0]);
+}
+
+#[test]
+fn run_on_the_clear_backend_counts_what_was_planned() {
+    let args = [
+        "run",
+        "examples/fashion_mnist/dense.stria",
+        "--input",
+        IMAGE,
+        "--backend",
+        "clear",
+        "--format",
+        "json",
+    ];
+    let output = stria(&args);
+    let run = json(&output);
+    assert_counters(&run["executed"]);
+    for key in [
+        "rotations",
+        "key_switches",
+        "hoisted_groups",
+        "plain_mults",
+        "adds",
+        "plain_adds",
+        "ciphertexts_in",
+        "ciphertexts_out",
+        "galois_keys",
+    ] {
+        assert_eq!(run["executed"][key], run["totals"][key], "{key}");
+    }
+    assert_eq!(run["output"]["logits"].as_array().map(Vec::len), Some(10));
+    assert_eq!(run["output"]["argmax"], 9);
+    assert!(run["output"]["scale"].as_f64().is_some_and(|s| s > 0.0));
+    assert_eq!(run["nonlinear"], "reveal");
+    assert!(run["rounds"].as_u64().is_some_and(|r| r > 0));
+    for key in ["keygen", "encrypt", "linear", "nonlinear", "total"] {
+        assert!(run["timing"][key].is_f64(), "no timing.{key}");
+    }
+    let reference = json(&stria(&[
+        "run",
+        "examples/fashion_mnist/dense.stria",
+        "--input",
+        IMAGE,
+        "--backend",
+        "reference",
+        "--format",
+        "json",
+    ]));
+    assert_eq!(reference["output"], run["output"]);
+}
+
+#[cfg(feature = "fhe-rs")]
+#[test]
+fn the_default_run_encrypts_and_says_what_it_leaks() {
+    let args = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--format", "json"];
+    let output = stria(&args);
+    let run = json(&output);
+    assert_eq!(run["backend"], "fhe-rs");
+    assert_eq!(run["output"]["argmax"], 9);
+    assert_eq!(run["executed"]["rotations"], run["totals"]["rotations"]);
+    assert_eq!(run["executed"]["plain_mults"], run["totals"]["plain_mults"]);
+    assert!(stderr(&output).contains("REVEALED to the client"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
+    for extra in [
+        ["--backend", "bfv"],
+        ["--mode", "tfhe"],
+        ["--mode", "leveled"],
+        ["--nonlinear", "two-party"],
+        ["--encoding", "coefficients"],
+    ] {
+        let output = stria(&[run.as_slice(), &extra].concat());
+        assert_eq!(output.status.code(), Some(1), "{extra:?}");
+        assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn exit_codes() {
+    let folder = scratch();
+    let broken =
+        write(folder.path(), "broken.stria", b"model m { input x: tensor[1, 4, 4] let y = cnv(x) output y }");
+    let checked = stria(&["check", &broken.display().to_string()]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(stderr(&checked).contains("conv"), "the near name is suggested: {}", stderr(&checked));
+    assert_eq!(stria(&["check", "examples/fashion_mnist/dense.stria"]).status.code(), Some(0));
+    assert_eq!(stria(&["check", "no/such/file.stria"]).status.code(), Some(1));
+    assert_eq!(stria(&["frobnicate"]).status.code(), Some(2));
+    assert_eq!(stria(&["report"]).status.code(), Some(2));
+    let latin1 = write(folder.path(), "latin1.stria", b"model m { // caf\xe9\n }");
+    let refused = stria(&["check", &latin1.display().to_string()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("UTF-8"));
+    let shapes = ["run", "examples/shapes/resnet20.stria", "--input", IMAGE];
+    let no_weights = stria(&shapes);
+    assert_eq!(no_weights.status.code(), Some(1));
+    assert!(stderr(&no_weights).contains("no weights"), "{}", stderr(&no_weights));
+}
+
+#[test]
+fn check_in_json_has_line_and_column() {
+    let folder = scratch();
+    let model = write(
+        folder.path(),
+        "m.stria",
+        b"model m {\n  input x: tensor[1, 4, 4]\n  let y = conv(x, out: 2, kernell: 3)\n  output y\n}\n",
+    );
+    let output = stria(&["check", &model.display().to_string(), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let checked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let errors = checked["diagnostics"].as_array().expect("an array");
+    assert!(errors.iter().any(|d| d["line"] == 3 && d["severity"] == "error"), "{checked}");
+    assert!(checked.to_string().contains("kernel"));
+}
+
+#[test]
+fn a_compiled_file_runs_like_its_source_and_damage_is_refused() {
+    let folder = scratch();
+    let file = folder.path().join("dense.striac").display().to_string();
+    let compiled = stria(&["compile", "examples/fashion_mnist/dense.stria", "-o", &file]);
+    assert!(compiled.status.success(), "{}", stderr(&compiled));
+    let run = |model: &str| {
+        json(&stria(&["run", model, "--input", IMAGE, "--backend", "clear", "--format", "json"]))["output"]["logits"].clone()
+    };
+    assert_eq!(run(&file), run("examples/fashion_mnist/dense.stria"));
+
+    let bytes = std::fs::read(&file).expect("the file is there");
+    let refused = |name: &str, bytes: &[u8], word: &str| {
+        let path = write(folder.path(), name, bytes).display().to_string();
+        let output = stria(&["report", &path]);
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", stderr(&output));
+        assert!(stderr(&output).contains(word), "{name}: {}", stderr(&output));
+    };
+    refused("short.striac", &bytes[..bytes.len() - 1], "truncated");
+    refused("stub.striac", &bytes[..20], "truncated");
+    refused("empty.striac", b"", "not a compiled network");
+    refused("foreign.striac", b"PK\x03\x04 something else entirely", "not a compiled network");
+    let mut altered = bytes.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    refused("altered.striac", &altered, "altered");
+    let mut version = bytes.clone();
+    version[8] = 99;
+    refused("version.striac", &version, "version");
+}
+
+#[test]
+fn emitted_stages_are_text() {
+    let args = ["compile", "examples/fashion_mnist/stria.stria", "--emit", "ast,graph,plan,circuit,report"];
+    let output = stria(&args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for heading in ["// ast", "// graph", "// quantised graph", "// plan", "// circuit", "// report"] {
+        assert!(text.contains(heading), "no {heading}");
+    }
+}
+
+#[test]
+fn another_ring_changes_cost_and_not_the_logits() {
+    let run = |ring: &str| {
+        let model = "examples/fashion_mnist/stria.stria";
+        json(&stria(&[
+            "run",
+            model,
+            "--input",
+            IMAGE,
+            "--backend",
+            "clear",
+            "--ring",
+            ring,
+            "--format",
+            "json",
+        ]))
+    };
+    let (a, b) = (run("8192"), run("16384"));
+    assert_eq!(a["output"]["logits"], b["output"]["logits"]);
+    assert_eq!((&a["ring"], &b["ring"]), (&Value::from(8192), &Value::from(16384)));
+    let capacity = |run: &Value| run["layers"][0]["channel_capacity"].as_u64();
+    assert_eq!(capacity(&b), capacity(&a).map(|c| 2 * c));
+}
+
+#[test]
+fn eval_measures_accuracy_and_agreement() {
+    let args = [
+        "eval",
+        "examples/fashion_mnist/stria.stria",
+        "--data",
+        "examples/fashion_mnist/test200.safetensors",
+        "--limit",
+        "20",
+        "--backend",
+        "clear",
+        "--format",
+        "json",
+    ];
+    let eval = json(&stria(&args));
+    assert_eq!(eval["n"], 20);
+    assert_eq!(eval["agreement_reference"], 1.0);
+    assert!(eval["accuracy"].as_f64().is_some_and(|a| a >= 0.8), "{eval}");
+    assert!(eval["agreement_float"].as_f64().is_some_and(|a| a >= 0.9), "{eval}");
+}

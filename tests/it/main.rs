@@ -1,7 +1,10 @@
 //! The one test binary.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
+
 mod backends;
 mod cli;
+mod compiled;
 mod counts;
 mod diagnostics;
 mod examples;
@@ -11,4 +14,6 @@ mod kernels;
 mod language;
 mod protocol;
 mod quantise;
+mod random;
+mod readme;
 mod rlwe;

@@ -1,0 +1,62 @@
+//! Benchmarks of the backends, one thread, with ids that state backend, ring and modulus.
+
+use criterion::Criterion;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+use stria::circuit::Step;
+use stria::params;
+
+const TERMS: usize = 64;
+
+fn operations<K: ClientKeys, E: Evaluator>(criterion: &mut Criterion, name: &str, params: &SchemeParams) {
+    let steps: Vec<Step> = (1..=8).map(Step::Rotate).collect();
+    let keys = K::generate(params).expect("secure parameters");
+    let bytes = keys.evaluation_keys(&steps).expect("keys");
+    let evaluator = E::from_keys(params, &bytes).expect("evaluator");
+    let slots: Vec<u64> = (0..u64::from(params.ring)).collect();
+    let weights: Vec<i64> = (-128..128).cycle().take(params.ring as usize).collect();
+    let fresh = keys.encrypt(&slots).expect("ciphertext");
+    let ciphertext = evaluator.load(&fresh).expect("ciphertext");
+    let plaintext = Arc::new(evaluator.encode(&weights).expect("plaintext"));
+    let reply = evaluator.store(&ciphertext);
+
+    let bits: u32 = params.modulus_bits.iter().sum();
+    let scheme = format!("{name}/N={}/logq={bits}", params.ring);
+    let mut bench = |operation: &str, run: &mut dyn FnMut()| {
+        criterion.bench_function(&format!("{operation}/{scheme}"), |bencher| bencher.iter(&mut *run));
+    };
+    bench("rotate", &mut || drop(black_box(evaluator.automorphisms(&ciphertext, &steps[..1]))));
+    bench("rotate/hoisted8", &mut || drop(black_box(evaluator.automorphisms(&ciphertext, &steps))));
+    bench("dot64", &mut || {
+        let mut terms = (0..TERMS).map(|_| Ok((&ciphertext, Arc::clone(&plaintext))));
+        drop(black_box(evaluator.dot(&mut terms)));
+    });
+    bench("encode", &mut || drop(black_box(evaluator.encode(&weights))));
+    bench("add", &mut || evaluator.add_assign(black_box(&mut ciphertext.clone()), &ciphertext));
+    bench("encrypt", &mut || drop(black_box(keys.encrypt(&slots))));
+    bench("decrypt", &mut || drop(black_box(keys.decrypt(&reply))));
+    bench("load", &mut || drop(black_box(evaluator.load(&fresh))));
+    bench("store", &mut || drop(black_box(evaluator.store(&ciphertext))));
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
+        .configure_from_args();
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the pool is not yet made");
+    for ring in [4096, 8192, 16384] {
+        let params = params::choose(ring, 1 << 24, None).expect("parameters of the table");
+        operations::<ClearKeys, ClearEvaluator>(&mut criterion, "clear", &params);
+        #[cfg(feature = "fhe-rs")]
+        {
+            use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
+            operations::<FheKeys, FheEvaluator>(&mut criterion, "fhe-rs", &params);
+        }
+    }
+    criterion.final_summary();
+}

@@ -1,0 +1,262 @@
+//! The clear backend: plain slots modulo t, no secret at all. It defines what every operation means.
+//!
+//! Slots lie in two rows of N/2; a rotation turns both rows left. The set of Galois keys is kept as on a
+//! real scheme, so that a circuit which lacks one fails here too. Nothing is protected.
+
+use super::wire::{self, Envelope, Kind, Reader};
+use super::{BackendError, CLEAR_SLOT as SLOT, ClientKeys, Evaluator, SchemeParams, Term};
+use crate::circuit::Step;
+use std::collections::BTreeSet;
+
+const NAME: &str = "clear";
+
+/// The client's side: knows the parameters, has no key.
+#[derive(Debug)]
+pub struct ClearKeys {
+    space: Space,
+}
+
+/// The server's side: the steps it may use.
+#[derive(Debug)]
+pub struct ClearEvaluator {
+    space: Space,
+    columns: BTreeSet<u32>,
+}
+
+/// N slots in `0..t`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClearCiphertext {
+    slots: Vec<u64>,
+}
+
+/// N slots in `-t/2..=t/2`, and the largest magnitude among them.
+#[derive(Clone, Debug)]
+pub struct ClearPlaintext {
+    slots: Vec<i64>,
+    bound: u64,
+}
+
+/// Ring degree, plaintext modulus, wire format.
+#[derive(Clone, Debug)]
+struct Space {
+    ring: usize,
+    modulus: u64,
+    envelope: Envelope,
+}
+
+impl Space {
+    fn new(params: &SchemeParams) -> Result<Self, BackendError> {
+        let refused = |reason| BackendError::Parameters { backend: NAME, reason };
+        if !params.ring.is_power_of_two() || !(4..=1 << 17).contains(&params.ring) {
+            return Err(refused(format!("ring degree {} is no power of two in 4..=2^17", params.ring)));
+        }
+        if !(2..1 << 60).contains(&params.plain_modulus) {
+            return Err(refused(format!(
+                "plaintext modulus {} is not between 2 and 2^60",
+                params.plain_modulus
+            )));
+        }
+        Ok(Self {
+            ring: params.ring as usize,
+            modulus: params.plain_modulus,
+            envelope: Envelope::new(NAME, params),
+        })
+    }
+
+    fn write(&self, kind: Kind, slots: &[u64]) -> Vec<u8> {
+        let body: Vec<u8> = slots.iter().flat_map(|slot| slot.to_le_bytes()).collect();
+        self.envelope.seal(kind, &body)
+    }
+
+    fn read(&self, kind: Kind, bytes: &[u8]) -> Result<Vec<u64>, BackendError> {
+        let mut reader = Reader::new(kind, self.envelope.open(kind, bytes)?);
+        let slots = reader
+            .take(self.ring * SLOT)?
+            .chunks_exact(SLOT)
+            .map(|chunk| {
+                let mut slot = [0; SLOT];
+                slot.copy_from_slice(chunk);
+                u64::from_le_bytes(slot)
+            })
+            .collect::<Vec<_>>();
+        reader.finish()?;
+        wire::check_slots(&slots, self.ring, self.modulus)?;
+        Ok(slots)
+    }
+}
+
+impl ClientKeys for ClearKeys {
+    fn generate(params: &SchemeParams) -> Result<Self, BackendError> {
+        Ok(Self { space: Space::new(params)? })
+    }
+
+    fn evaluation_keys(&self, steps: &[Step]) -> Result<Vec<u8>, BackendError> {
+        let columns = wire::columns(self.space.ring, steps)?;
+        let body: Vec<u8> = columns.iter().flat_map(|column| column.to_le_bytes()).collect();
+        Ok(self.space.envelope.seal(Kind::Keys, &body))
+    }
+
+    fn encrypt(&self, slots: &[u64]) -> Result<Vec<u8>, BackendError> {
+        wire::check_slots(slots, self.space.ring, self.space.modulus)?;
+        Ok(self.space.write(Kind::Fresh, slots))
+    }
+
+    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError> {
+        let kind = self.space.envelope.kind(ciphertext, &[Kind::Reply, Kind::Fresh])?;
+        self.space.read(kind, ciphertext)
+    }
+}
+
+impl Evaluator for ClearEvaluator {
+    type Ciphertext = ClearCiphertext;
+    type Plaintext = ClearPlaintext;
+
+    fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
+        let space = Space::new(params)?;
+        let mut reader = Reader::new(Kind::Keys, space.envelope.open(Kind::Keys, keys)?);
+        let mut columns = BTreeSet::new();
+        while reader.left() > 0 {
+            let column = reader.u32()?;
+            if column as usize >= space.ring / 2 || columns.last().is_some_and(|&last| last >= column) {
+                return Err(Kind::Keys.malformed(format!("step {column} out of range or order")));
+            }
+            columns.insert(column);
+        }
+        Ok(Self { space, columns })
+    }
+
+    fn ring(&self) -> usize {
+        self.space.ring
+    }
+
+    fn load(&self, bytes: &[u8]) -> Result<ClearCiphertext, BackendError> {
+        Ok(ClearCiphertext { slots: self.space.read(Kind::Fresh, bytes)? })
+    }
+
+    fn store(&self, ciphertext: &ClearCiphertext) -> Vec<u8> {
+        self.space.write(Kind::Reply, &ciphertext.slots)
+    }
+
+    fn encode(&self, slots: &[i64]) -> Result<ClearPlaintext, BackendError> {
+        if slots.len() != self.space.ring {
+            return Err(BackendError::Malformed {
+                what: "slots",
+                reason: format!("{} slots, the ring has {}", slots.len(), self.space.ring),
+            });
+        }
+        let modulus = self.space.modulus.cast_signed();
+        let slots: Vec<i64> = slots.iter().map(|&slot| centred(slot, modulus)).collect();
+        let bound = slots.iter().map(|slot| slot.unsigned_abs()).max().unwrap_or(0);
+        Ok(ClearPlaintext { slots, bound })
+    }
+
+    fn automorphisms(
+        &self,
+        src: &ClearCiphertext,
+        steps: &[Step],
+    ) -> Result<Vec<ClearCiphertext>, BackendError> {
+        steps
+            .iter()
+            .map(|&step| {
+                let column = wire::column(self.space.ring, step)?;
+                if !self.columns.contains(&column) {
+                    return Err(BackendError::MissingKey(step));
+                }
+                let (top, bottom) = src.slots.split_at(self.space.ring / 2);
+                let slots = match step {
+                    Step::SwapRows => [bottom, top].concat(),
+                    Step::Rotate(_) => {
+                        let (top, bottom) = (top.split_at(column as usize), bottom.split_at(column as usize));
+                        [top.1, top.0, bottom.1, bottom.0].concat()
+                    }
+                };
+                Ok(ClearCiphertext { slots })
+            })
+            .collect()
+    }
+
+    fn dot<'a>(
+        &self,
+        terms: &mut dyn Iterator<Item = Term<'a, ClearCiphertext, ClearPlaintext>>,
+    ) -> Result<ClearCiphertext, BackendError>
+    where
+        Self: 'a,
+    {
+        let mut sum = Sum::new(self.space.ring, self.space.modulus);
+        for term in terms {
+            let (ciphertext, plaintext) = term?;
+            sum.accumulate(&ciphertext.slots, &plaintext);
+        }
+        Ok(ClearCiphertext { slots: sum.finish() })
+    }
+
+    fn add_assign(&self, a: &mut ClearCiphertext, b: &ClearCiphertext) {
+        add_slots(&mut a.slots, &b.slots, self.space.modulus);
+    }
+
+    fn add_plain(&self, a: &mut ClearCiphertext, slots: &[u64]) -> Result<(), BackendError> {
+        wire::check_slots(slots, self.space.ring, self.space.modulus)?;
+        add_slots(&mut a.slots, slots, self.space.modulus);
+        Ok(())
+    }
+}
+
+fn add_slots(a: &mut [u64], b: &[u64], modulus: u64) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        let sum = *a + b;
+        *a = if sum >= modulus { sum - modulus } else { sum };
+    }
+}
+
+/// `value` modulo `modulus`, of least magnitude.
+fn centred(value: i64, modulus: i64) -> i64 {
+    if value.unsigned_abs() <= modulus.unsigned_abs() / 2 {
+        return value;
+    }
+    let rest = value.rem_euclid(modulus);
+    if rest > modulus / 2 { rest - modulus } else { rest }
+}
+
+/// A sum of products that is reduced only when the next term could overflow.
+struct Sum {
+    slots: Vec<i64>,
+    modulus: u64,
+    /// No slot exceeds this in magnitude.
+    bound: u64,
+}
+
+impl Sum {
+    /// A sum never goes beyond this; a term of more is reduced before it is added.
+    const LIMIT: u64 = 1 << 62;
+
+    fn new(ring: usize, modulus: u64) -> Self {
+        Self { slots: vec![0; ring], modulus, bound: 0 }
+    }
+
+    fn accumulate(&mut self, ciphertext: &[u64], plaintext: &ClearPlaintext) {
+        let modulus = self.modulus.cast_signed();
+        let product = plaintext.bound.checked_mul(self.modulus).filter(|&p| p <= Self::LIMIT);
+        let term = product.unwrap_or(self.modulus);
+        if self.bound.saturating_add(term) > Self::LIMIT {
+            self.slots.iter_mut().for_each(|slot| *slot %= modulus);
+            self.bound = self.modulus;
+        }
+        self.bound = self.bound.saturating_add(term);
+        let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(&plaintext.slots));
+        if product.is_some() {
+            pairs.for_each(|(sum, (c, p))| *sum += c.cast_signed() * p);
+        } else {
+            pairs.for_each(|(sum, (c, p))| *sum += wide_product(*c, *p, modulus));
+        }
+    }
+
+    fn finish(self) -> Vec<u64> {
+        let modulus = self.modulus.cast_signed();
+        self.slots.into_iter().map(|slot| slot.rem_euclid(modulus).cast_unsigned()).collect()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the remainder is below the modulus, which is an i64")]
+fn wide_product(c: u64, p: i64, modulus: i64) -> i64 {
+    (i128::from(c) * i128::from(p) % i128::from(modulus)) as i64
+}

@@ -1,0 +1,111 @@
+//! Counts what an evaluator is really asked to do.
+//!
+//! The counts come from the calls, never from a circuit: comparing them with a circuit's own counts shows
+//! that what ran is what was announced. A call that fails is not counted.
+
+use super::{BackendError, Evaluator, SchemeParams, Term};
+use crate::circuit::{BlockGeometry, Counts, Step};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An evaluator that counts its calls.
+#[derive(Debug)]
+pub struct Counting<E> {
+    inner: E,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    /// All but the rotations, whose kinds need a geometry.
+    counts: Counts,
+    steps: BTreeMap<Step, u64>,
+}
+
+impl<E> Counting<E> {
+    /// Counts the calls of `inner`.
+    pub fn new(inner: E) -> Self {
+        Self { inner, tally: Mutex::default() }
+    }
+
+    /// What was called since the last `take`; `geometry` is that of the segment which ran since then,
+    /// from which the kinds of its rotations follow.
+    pub fn take(&self, geometry: BlockGeometry) -> Counts {
+        let tally = std::mem::take(&mut *self.tally());
+        let mut counts = tally.counts;
+        for (step, times) in tally.steps {
+            for _ in 0..times {
+                counts.rotation(geometry, step);
+            }
+        }
+        counts
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Evaluator> Evaluator for Counting<E> {
+    type Ciphertext = E::Ciphertext;
+    type Plaintext = E::Plaintext;
+
+    fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
+        E::from_keys(params, keys).map(Self::new)
+    }
+
+    fn ring(&self) -> usize {
+        self.inner.ring()
+    }
+
+    fn load(&self, bytes: &[u8]) -> Result<E::Ciphertext, BackendError> {
+        let loaded = self.inner.load(bytes)?;
+        self.tally().counts.ciphertexts_in += 1;
+        Ok(loaded)
+    }
+
+    fn store(&self, ciphertext: &E::Ciphertext) -> Vec<u8> {
+        self.tally().counts.ciphertexts_out += 1;
+        self.inner.store(ciphertext)
+    }
+
+    fn encode(&self, slots: &[i64]) -> Result<E::Plaintext, BackendError> {
+        self.inner.encode(slots)
+    }
+
+    fn automorphisms(&self, src: &E::Ciphertext, steps: &[Step]) -> Result<Vec<E::Ciphertext>, BackendError> {
+        let turned = self.inner.automorphisms(src, steps)?;
+        let mut tally = self.tally();
+        tally.counts.hoisted_groups += 1;
+        for &step in steps {
+            *tally.steps.entry(step).or_default() += 1;
+        }
+        Ok(turned)
+    }
+
+    fn dot<'a>(
+        &self,
+        terms: &mut dyn Iterator<Item = Term<'a, E::Ciphertext, E::Plaintext>>,
+    ) -> Result<E::Ciphertext, BackendError>
+    where
+        Self: 'a,
+    {
+        let mut mults = 0_u64;
+        let sum = self.inner.dot(&mut terms.inspect(|_| mults += 1))?;
+        let mut tally = self.tally();
+        tally.counts.plain_mults += mults;
+        tally.counts.adds += mults.saturating_sub(1);
+        Ok(sum)
+    }
+
+    fn add_assign(&self, a: &mut E::Ciphertext, b: &E::Ciphertext) {
+        self.inner.add_assign(a, b);
+        self.tally().counts.adds += 1;
+    }
+
+    fn add_plain(&self, a: &mut E::Ciphertext, slots: &[u64]) -> Result<(), BackendError> {
+        self.inner.add_plain(a, slots)?;
+        self.tally().counts.plain_adds += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! `stria check`: diagnostics of a model and of the files that it names.
+
+use super::failure::Failure;
+use super::{Format, ModelPath, load, output};
+use crate::diag::{Diagnostic, Severity, SourceFile};
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The model, a .stria file.
+    model: ModelPath,
+    /// How diagnostics are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    model: String,
+    errors: usize,
+    warnings: usize,
+    layers: Option<usize>,
+    diagnostics: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    severity: Severity,
+    code: &'static str,
+    message: String,
+    line: usize,
+    column: usize,
+    label: String,
+    hints: Vec<String>,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layers {
+            Some(layers) if self.errors == 0 => {
+                write!(f, "{}: fine, {layers} layers", self.model)?;
+                if self.warnings > 0 {
+                    write!(f, ", {} warnings", self.warnings)?;
+                }
+                Ok(())
+            }
+            _ => write!(f, "{}: {} errors, {} warnings", self.model, self.errors, self.warnings),
+        }
+    }
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let front = load::front(&args.model)?;
+    let count = |severity| front.diagnostics.0.iter().filter(|d| d.severity == severity).count();
+    let checked = Checked {
+        model: front.source.name.clone(),
+        errors: count(Severity::Error),
+        warnings: count(Severity::Warning),
+        layers: front.model.as_ref().map(|m| m.graph.len()),
+        diagnostics: front.diagnostics.0.iter().map(|d| shown(d, &front.source)).collect(),
+    };
+    if args.format == Format::Text {
+        eprint!("{}", front.diagnostics.render(&front.source));
+    }
+    output::write(&output::render(&checked, args.format)?, None)?;
+    if checked.errors > 0 { Err(Failure::User(String::new())) } else { Ok(()) }
+}
+
+fn shown(d: &Diagnostic, source: &SourceFile) -> Shown {
+    let start = (d.primary.0.start as usize).min(source.text.len());
+    let before = source.text.get(..start).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    Shown {
+        severity: d.severity,
+        code: d.code,
+        message: d.message.clone(),
+        line: before.matches('\n').count() + 1,
+        column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        label: d.primary.1.clone(),
+        hints: d.hints.clone(),
+    }
+}

@@ -1,0 +1,123 @@
+//! `stria compile`: prints stages of the pipeline, writes a `.striac` file.
+
+use super::failure::Failure;
+use super::{CompileOptions, Format, ModelPath, load, output};
+use crate::cost::CostTable;
+use crate::input::write_atomically;
+use crate::passes::FLOAT_PASSES;
+use crate::report::report;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct CompileArgs {
+    /// The model, a .stria file.
+    model: ModelPath,
+    /// The compiled network to write, a .striac file.
+    #[arg(short, long, value_name = "OUT.striac")]
+    output: Option<PathBuf>,
+    /// Stages to print.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STAGE,...")]
+    emit: Vec<Stage>,
+    /// Print the graph after this pass.
+    #[arg(long, value_name = "PASS", value_parser = clap::builder::PossibleValuesParser::new(FLOAT_PASSES.iter().map(|pass| pass.name)))]
+    print_after: Option<String>,
+    /// How convolutions are rewritten; `stria` is not built yet.
+    #[arg(long, value_enum, default_value_t = Rewrite::Exact)]
+    rewrite: Rewrite,
+    /// How the stages are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    compile: CompileOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// The parsed text.
+    Ast,
+    /// The layers as written, then the quantised network.
+    Graph,
+    /// Kernels and layouts.
+    Plan,
+    /// Instructions.
+    Circuit,
+    /// The cost report.
+    Report,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Rewrite {
+    /// Only what keeps the function.
+    Exact,
+    /// Into `ExRot-Free` and Cross Kernel form, for retraining.
+    Stria,
+}
+
+#[derive(Serialize)]
+struct Emitted {
+    model: String,
+    written: Option<PathBuf>,
+    stages: Vec<(String, String)>,
+}
+
+impl fmt::Display for Emitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (stage, text)) in self.stages.iter().enumerate() {
+            if self.stages.len() > 1 {
+                writeln!(f, "{}// {stage}", if i > 0 { "\n" } else { "" })?;
+            }
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        if self.stages.is_empty() {
+            match &self.written {
+                Some(path) => writeln!(f, "{} compiled to {}", self.model, path.display())?,
+                None => {
+                    writeln!(f, "{} compiles; -o writes a .striac file, --emit prints stages", self.model)?
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
+    if args.rewrite == Rewrite::Stria {
+        return Err(Failure::not_built("--rewrite stria", "exact"));
+    }
+    let options = args.compile.driver()?;
+    let (model, front) = load::front(&args.model)?.checked()?;
+    let mut stages = Vec::new();
+    if args.emit.contains(&Stage::Ast)
+        && let Some(ast) = &front.ast
+    {
+        stages.push(("ast".into(), ast.to_string()));
+    }
+    if args.emit.contains(&Stage::Graph) {
+        stages.push(("graph".into(), model.to_string()));
+    }
+    let compiled = front.compile(&model, options)?;
+    for (pass, text) in compiled.after_passes {
+        if args.print_after.as_deref() == Some(pass) {
+            stages.push((format!("graph after {pass}"), text));
+        }
+    }
+    let compiled = compiled.compiled;
+    for stage in &args.emit {
+        let (name, text) = match stage {
+            Stage::Ast => continue,
+            Stage::Graph => ("quantised graph", compiled.network.to_string()),
+            Stage::Plan => ("plan", compiled.plan.to_string()),
+            Stage::Circuit => ("circuit", compiled.circuit.to_string()),
+            Stage::Report => ("report", report(&compiled, &CostTable::shipped()).to_string()),
+        };
+        stages.push((name.into(), text));
+    }
+    if let Some(path) = &args.output {
+        write_atomically(path, &compiled.to_bytes()?).map_err(Failure::user)?;
+    }
+    let emitted = Emitted { model: model.header.name.clone(), written: args.output.clone(), stages };
+    output::write(&output::render(&emitted, args.format)?, None)
+}

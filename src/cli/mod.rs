@@ -1,0 +1,150 @@
+//! The command line: files, progress bars, exit codes. Nothing below this module prints.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 the user's error, 2 usage,
+//! 3 an error of ours.
+
+mod check;
+mod compile;
+mod eval;
+mod execute;
+mod failure;
+mod load;
+mod output;
+mod report;
+mod run;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Compiles neural networks to homomorphic-encryption circuits, reports their rotations, runs them on
+/// encrypted input.
+#[derive(Debug, Parser)]
+#[command(name = "stria", version, about, max_term_width = 100)]
+struct Cli {
+    /// Threads to use; 0 takes every core.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=256))]
+    threads: u16,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a model and print its diagnostics.
+    Check(check::CheckArgs),
+    /// Compile a model; print stages of the pipeline or write a .striac file.
+    Compile(compile::CompileArgs),
+    /// Report what models cost, above all in rotations, without running them.
+    Report(report::ReportArgs),
+    /// Run a model on encrypted input.
+    Run(run::RunArgs),
+    /// Measure accuracy and agreement with the reference on labelled data.
+    Eval(eval::EvalArgs),
+}
+
+/// Options of every command that compiles.
+#[derive(Clone, Copy, Debug, Args)]
+struct CompileOptions {
+    /// Ring degree N instead of the model's: changes cost, never the function.
+    #[arg(long, value_name = "N")]
+    ring: Option<u32>,
+    /// Bits of the plaintext prime instead of the smallest that fits.
+    #[arg(long, value_name = "N")]
+    plain_bits: Option<u32>,
+    /// Encoding of linear layers; `coefficients` is not built yet.
+    #[arg(long, value_enum, default_value_t = Encoding::Auto)]
+    encoding: Encoding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Encoding {
+    /// What the planner chooses: slots, as long as there is nothing else.
+    Auto,
+    /// Batched slots.
+    Slots,
+    /// Polynomial coefficients.
+    Coefficients,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For programs that people configure.
+    Yaml,
+}
+
+/// What a network runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Backend {
+    /// Stria's own engine; not built yet.
+    Bfv,
+    /// Plain slots: no encryption, counts everything.
+    Clear,
+    /// BFV of the crate `fhe`: real keys, real rotations.
+    FheRs,
+    /// The integer reference itself; no circuit.
+    Reference,
+}
+
+impl Backend {
+    /// Its word on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bfv => "bfv",
+            Self::Clear => "clear",
+            Self::FheRs => "fhe-rs",
+            Self::Reference => "reference",
+        }
+    }
+}
+
+/// How non-linear steps are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Nonlinear {
+    /// On shares, by both parties; not built yet.
+    TwoParty,
+    /// Debugging: the client sees the activations.
+    Reveal,
+}
+
+/// How a network runs on encrypted input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Linear layers under BFV, the rest on shares.
+    Hybrid,
+    /// Non-interactive, by programmable bootstrapping; not built yet.
+    Tfhe,
+    /// Non-interactive, one leveled circuit; not built yet.
+    Leveled,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = std::panic::catch_unwind(|| {
+        if let Err(e) = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.into()).build_global() {
+            return Err(failure::Failure::Internal(e.to_string()));
+        }
+        match &cli.command {
+            Command::Check(args) => check::run(args),
+            Command::Compile(args) => compile::run(args),
+            Command::Report(args) => report::run(args),
+            Command::Run(args) => run::run(args),
+            Command::Eval(args) => eval::run(args),
+        }
+    });
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.tell(),
+        Err(_) => failure::Failure::Internal("the program panicked; this is a bug".into()).tell(),
+    }
+}
+
+/// The path of a model, `.stria` or `.striac`.
+type ModelPath = PathBuf;

@@ -1,0 +1,39 @@
+//! Results on stdout or into a file, whole or not at all.
+
+use super::Format;
+use super::failure::Failure;
+use crate::input::write_atomically;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+
+/// Renders `value` in `format`.
+pub(super) fn render<T: Serialize + Display>(value: &T, format: Format) -> Result<String, Failure> {
+    let internal = |e: &dyn Display| Failure::Internal(format!("cannot write the result: {e}"));
+    let mut text = match format {
+        Format::Text => value.to_string(),
+        Format::Json => serde_json::to_string_pretty(value).map_err(|e| internal(&e))?,
+        Format::Yaml => serde_yaml::to_string(value).map_err(|e| internal(&e))?,
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Writes `text` to `file`, or to stdout.
+pub(super) fn write(text: &str, file: Option<&Path>) -> Result<(), Failure> {
+    match file {
+        Some(path) => write_atomically(path, text.as_bytes()).map_err(Failure::user),
+        None => {
+            let mut out = std::io::stdout().lock();
+            match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                // Whoever reads us may stop early, as `head` does.
+                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                Err(e) => Err(Failure::user(e)),
+                Ok(()) => Ok(()),
+            }
+        }
+    }
+}

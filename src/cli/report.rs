@@ -1,0 +1,103 @@
+//! `stria report`: what models cost.
+
+use super::failure::Failure;
+use super::{CompileOptions, Format, ModelPath, load, output};
+use crate::cost::CostTable;
+use crate::report::{Report, report};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// The models, .stria or .striac.
+    #[arg(required = true)]
+    models: Vec<ModelPath>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// File to write instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How rotations are counted; `cryptflow2` is not built yet.
+    #[arg(long, value_enum, default_value_t = Accounting::Stria)]
+    accounting: Accounting,
+    #[command(flatten)]
+    compile: CompileOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Accounting {
+    /// What this program executes.
+    Stria,
+    /// What `CrypTFlow2` would execute.
+    Cryptflow2,
+}
+
+/// One report as an object, several as an array.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Reports {
+    One(Box<Report>),
+    Several(Vec<Report>),
+}
+
+impl fmt::Display for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(report) => write!(f, "{report}"),
+            Self::Several(reports) => {
+                for report in reports {
+                    writeln!(f, "{report}\n")?;
+                }
+                side_by_side(f, reports)
+            }
+        }
+    }
+}
+
+fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
+    let widest = reports.iter().map(|r| r.model.len()).max().unwrap_or(0).max(5);
+    writeln!(
+        f,
+        "{:widest$} {:>6} {:>10} {:>10} {:>10} {:>11} {:>8} {:>9} {:>9}",
+        "model", "ring", "internal", "external", "rotations", "plain mults", "cts", "ReLUs", "est. s"
+    )?;
+    for r in reports {
+        let t = &r.totals;
+        writeln!(
+            f,
+            "{:widest$} {:>6} {:>10} {:>10} {:>10} {:>11} {:>8} {:>9} {:>9.2}",
+            r.model,
+            r.ring,
+            t.rotations.internal,
+            t.rotations.external,
+            t.rotations.total,
+            t.plain_mults,
+            t.ciphertexts_in + t.ciphertexts_out,
+            t.relu,
+            t.estimated_seconds
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
+    if args.accounting == Accounting::Cryptflow2 {
+        return Err(Failure::not_built("--accounting cryptflow2", "stria"));
+    }
+    let table = CostTable::shipped();
+    let mut reports = Vec::with_capacity(args.models.len());
+    for path in &args.models {
+        reports.push(report(&load::load(path, args.compile)?.compiled, &table));
+    }
+    let reports = match (reports.pop(), reports.is_empty()) {
+        (Some(only), true) => Reports::One(Box::new(only)),
+        (last, _) => {
+            reports.extend(last);
+            Reports::Several(reports)
+        }
+    };
+    output::write(&output::render(&reports, args.format)?, args.output.as_deref())
+}

@@ -1,0 +1,251 @@
+//! `stria run`: one image through a network, encrypted, with what it cost.
+
+use super::execute::{Outcome, RunOptions, execute, weights};
+use super::failure::Failure;
+use super::{Backend, CompileOptions, Format, ModelPath, load, output};
+use crate::circuit::Counts;
+use crate::cost::CostTable;
+use crate::graph::quantise_input;
+use crate::input;
+use crate::protocol::Inference;
+use crate::report::{Counters, Report, report};
+use crate::tensor::Tensor;
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The model, .stria or .striac.
+    model: ModelPath,
+    /// The image: .png, .npy or .safetensors.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Which image of a file with several, from 0.
+    #[arg(long, default_value_t = 0, value_name = "I")]
+    index: usize,
+    /// What the network runs on.
+    #[arg(long, value_enum, default_value_t = Backend::FheRs)]
+    backend: Backend,
+    /// How the result is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    #[command(flatten)]
+    options: RunOptions,
+    #[command(flatten)]
+    compile: CompileOptions,
+}
+
+/// The network's answer.
+#[derive(Serialize)]
+struct Output {
+    logits: Vec<i64>,
+    scale: f64,
+    argmax: usize,
+    /// Name of the class, if `labels.txt` beside the model tells it.
+    class: Option<String>,
+    /// The class that the file's name or its labels tell.
+    expected: Option<usize>,
+}
+
+/// Wall seconds.
+#[derive(Default, Serialize)]
+struct Timing {
+    keygen: f64,
+    encrypt: f64,
+    linear: f64,
+    decrypt: f64,
+    nonlinear: f64,
+    total: f64,
+}
+
+#[derive(Serialize)]
+struct RunResult {
+    #[serde(flatten)]
+    report: Report,
+    backend: &'static str,
+    executed: Option<Counters>,
+    output: Output,
+    nonlinear: &'static str,
+    rounds: u64,
+    timing: Timing,
+    peak_memory: Option<u64>,
+    #[serde(skip)]
+    image: String,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    args.options.check(args.backend)?;
+    let compiled = load::load(&args.model, args.compile)?.compiled;
+    weights(&compiled)?;
+    let network = &compiled.network;
+    let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
+    let data = input::load(&args.input, &network.header.input, &shape)?;
+    let image = data.images.get(args.index).ok_or_else(|| {
+        Failure::User(format!(
+            "{}: no image {}, the file has {}",
+            args.input.display(),
+            args.index,
+            data.images.len()
+        ))
+    })?;
+    let quantised = quantise_input(network, image).map_err(Failure::user)?;
+    let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend)?;
+    let logits = outcome
+        .logits()
+        .first()
+        .map(|l| (*l).clone())
+        .ok_or_else(|| Failure::Internal("no output".into()))?;
+
+    let table = CostTable::shipped();
+    let report = report(&compiled, &table);
+    let expected = data
+        .labels
+        .as_ref()
+        .and_then(|l| l.get(args.index).copied())
+        .or_else(|| input::class_of_name(&args.input));
+    let argmax = argmax(&logits);
+    let (executed, timing, rounds) = match &outcome {
+        Outcome::Protocol(session) => match session.inferences.first() {
+            Some(inference) => {
+                let executed = executed(inference, &compiled.params, &table, &report);
+                (Some(executed), timing(inference, session.keygen.as_secs_f64()), inference.traffic.rounds)
+            }
+            None => (None, Timing::default(), 0),
+        },
+        Outcome::Reference(_) => (None, Timing::default(), 0),
+    };
+    let result = RunResult {
+        backend: args.backend.name(),
+        executed,
+        output: Output {
+            argmax,
+            class: class_name(&args.model, argmax),
+            expected,
+            scale: network.output_scale,
+            logits: logits.data,
+        },
+        nonlinear: "reveal",
+        rounds,
+        timing,
+        peak_memory: peak_memory(),
+        image: args.input.display().to_string(),
+        report,
+    };
+    output::write(&output::render(&result, args.format)?, None)
+}
+
+/// What the backend counted, in the report's form.
+fn executed(
+    inference: &Inference,
+    params: &crate::backend::SchemeParams,
+    table: &CostTable,
+    predicted: &Report,
+) -> Counters {
+    let mut counts = Counts::default();
+    for layer in &inference.layers {
+        counts += layer.counts;
+    }
+    Counters {
+        bytes_up: inference.layers.iter().map(|l| l.bytes_in).sum(),
+        bytes_down: inference.layers.iter().map(|l| l.bytes_out).sum(),
+        galois_keys: inference.galois_keys,
+        relu: predicted.totals.relu,
+        requant: predicted.totals.requant,
+        comparisons: predicted.totals.comparisons,
+        ..Counters::from_counts(&counts, params, table)
+    }
+}
+
+fn timing(inference: &Inference, keygen: f64) -> Timing {
+    Timing {
+        keygen,
+        encrypt: inference.client.encrypt.as_secs_f64(),
+        linear: inference.layers.iter().map(|l| l.time.as_secs_f64()).sum(),
+        decrypt: inference.client.decrypt.as_secs_f64(),
+        nonlinear: inference.client.nonlinear.as_secs_f64(),
+        total: keygen + inference.total.as_secs_f64(),
+    }
+}
+
+/// The first index of the greatest value.
+pub(super) fn argmax(logits: &Tensor<i64>) -> usize {
+    let best = logits.data.iter().max();
+    logits.data.iter().position(|v| Some(v) == best).unwrap_or(0)
+}
+
+/// Line `class` of `labels.txt` beside the model.
+fn class_name(model: &Path, class: usize) -> Option<String> {
+    let text = std::fs::read_to_string(model.with_file_name("labels.txt")).ok()?;
+    text.lines().nth(class).map(|line| line.trim().to_owned())
+}
+
+/// The most memory that the process has held, in bytes, where the system tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
+impl fmt::Display for RunResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named =
+            |n: usize, name: Option<&str>| name.map_or(format!("{n}"), |name| format!("{n} ({name})"));
+        write!(f, "{}: class {}", self.image, named(self.output.argmax, self.output.class.as_deref()))?;
+        match self.output.expected {
+            Some(label) if label == self.output.argmax => writeln!(f, ", label {label}: right")?,
+            Some(label) => writeln!(f, ", label {label}: wrong")?,
+            None => writeln!(f)?,
+        }
+        writeln!(f, "logits        {:?} x {:.3e}", self.output.logits, self.output.scale)?;
+        writeln!(
+            f,
+            "model         {}, ring {}, t of {} bits, {}-bit security, backend {}",
+            self.report.model,
+            self.report.ring,
+            u64::BITS - self.report.plain_modulus.leading_zeros(),
+            self.report.security_bits,
+            self.backend
+        )?;
+        if let Some(e) = &self.executed {
+            let same = e.rotations == self.report.totals.rotations
+                && e.plain_mults == self.report.totals.plain_mults;
+            writeln!(
+                f,
+                "executed      {} rotations ({} internal, {} external), {} plaintext products, {} additions{}",
+                e.rotations.total,
+                e.rotations.internal,
+                e.rotations.external,
+                e.plain_mults,
+                e.adds,
+                if same { ": as planned" } else { ": NOT as planned" }
+            )?;
+            writeln!(
+                f,
+                "sent          {} ciphertexts up, {} down, {:.1} MB, {} rounds; {} Galois keys once, {:.1} MB",
+                e.ciphertexts_in,
+                e.ciphertexts_out,
+                megabytes(e.bytes_up + e.bytes_down),
+                self.rounds,
+                e.galois_keys,
+                megabytes(self.report.galois_key_bytes)
+            )?;
+            let t = &self.timing;
+            writeln!(
+                f,
+                "seconds       {:.2} = keys {:.2} + encrypt {:.2} + linear {:.2} + decrypt {:.2} + activations {:.2}",
+                t.total, t.keygen, t.encrypt, t.linear, t.decrypt, t.nonlinear
+            )?;
+        }
+        if let Some(bytes) = self.peak_memory {
+            write!(f, "memory        {:.0} MB at most", megabytes(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people, rounded anyway")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

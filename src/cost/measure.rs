@@ -1,0 +1,116 @@
+//! Measures the operations of a backend.
+
+use super::OpCosts;
+use crate::backend::{BackendError, ClientKeys, Evaluator, SchemeParams};
+use crate::circuit::Step;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Rotations of the group that measures hoisting.
+const GROUP: u32 = 8;
+/// Terms of the dot products that measure a multiplication.
+const TERMS: u32 = 64;
+/// The clock time of a batch of runs: many ticks of the scheduler, which counts a thread's time in them.
+const BATCH: Duration = Duration::from_millis(120);
+
+impl OpCosts {
+    /// Measures each operation on one thread: the mean of the fastest of `batches` batches of runs,
+    /// on Linux by the thread's own time on a processor, elsewhere by the clock. Takes about two seconds a
+    /// batch.
+    ///
+    /// # Errors
+    /// If the backend fails, or no thread can be started.
+    pub fn measure<K: ClientKeys, E: Evaluator>(
+        params: &SchemeParams,
+        batches: u32,
+    ) -> Result<Self, BackendError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .map_err(|error| BackendError::Scheme { backend: "threads", reason: error.to_string() })?;
+        pool.install(|| Self::measure_here::<K, E>(params, batches))
+    }
+
+    fn measure_here<K: ClientKeys, E: Evaluator>(
+        params: &SchemeParams,
+        batches: u32,
+    ) -> Result<Self, BackendError> {
+        let best = |run: &mut dyn FnMut() -> Result<(), BackendError>| least(batches, run);
+        let keys = K::generate(params)?;
+        let steps: Vec<Step> = (1..).take(GROUP as usize).map(Step::Rotate).collect();
+        let no_keys = best(&mut || keys.evaluation_keys(&[]).map(drop_black_box))?;
+        let all_keys = best(&mut || keys.evaluation_keys(&steps).map(drop_black_box))?;
+        let evaluator = E::from_keys(params, &keys.evaluation_keys(&steps)?)?;
+        let half = params.plain_modulus / 2;
+        let slots: Vec<u64> = (0..u64::from(params.ring)).map(|i| i % half).collect();
+        let weights: Vec<i64> = (-128..128).cycle().take(params.ring as usize).collect();
+        let bytes = keys.encrypt(&slots)?;
+        let ciphertext = evaluator.load(&bytes)?;
+        let plaintext = Arc::new(evaluator.encode(&weights)?);
+        let reply = evaluator.store(&ciphertext);
+        let dot = |terms: u32| {
+            best(&mut || {
+                let mut terms = (0..terms).map(|_| Ok((&ciphertext, Arc::clone(&plaintext))));
+                evaluator.dot(&mut terms).map(drop_black_box)
+            })
+        };
+        let add = best(&mut || {
+            let mut sum = ciphertext.clone();
+            (0..TERMS).for_each(|_| evaluator.add_assign(&mut sum, &ciphertext));
+            drop_black_box(sum);
+            Ok(())
+        })? / f64::from(TERMS);
+        let rotate = best(&mut || evaluator.automorphisms(&ciphertext, &steps[..1]).map(drop_black_box))?;
+        let group = best(&mut || evaluator.automorphisms(&ciphertext, &steps).map(drop_black_box))?;
+        // Reducing the sum at its end is part of a term's price.
+        let term = dot(TERMS)? / f64::from(TERMS);
+        Ok(Self {
+            ring: params.ring,
+            primes: u32::try_from(params.modulus_bits.len()).unwrap_or(u32::MAX),
+            rotate,
+            hoisted: (group - rotate).max(0.0) / f64::from(GROUP - 1),
+            mult: (term - add).max(0.0),
+            encode: best(&mut || evaluator.encode(&weights).map(drop_black_box))?,
+            add,
+            add_plain: best(&mut || evaluator.add_plain(&mut ciphertext.clone(), &slots))?,
+            load: best(&mut || evaluator.load(&bytes).map(drop_black_box))?,
+            store: best(&mut || {
+                drop_black_box(evaluator.store(&ciphertext));
+                Ok(())
+            })?,
+            encrypt: best(&mut || keys.encrypt(&slots).map(drop_black_box))?,
+            decrypt: best(&mut || keys.decrypt(&reply).map(drop_black_box))?,
+            keygen: (all_keys - no_keys).max(0.0) / f64::from(GROUP),
+        })
+    }
+}
+
+fn drop_black_box<T>(value: T) {
+    drop(black_box(value));
+}
+
+/// Seconds of a run in the fastest of `batches` batches, at least one.
+fn least(batches: u32, run: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<f64, BackendError> {
+    let mut least = f64::INFINITY;
+    for _ in 0..batches.max(1) {
+        let (wall, thread) = (Instant::now(), thread_nanoseconds());
+        let mut runs = 0_u32;
+        while wall.elapsed() < BATCH {
+            run()?;
+            runs += 1;
+        }
+        let spent = match (thread, thread_nanoseconds()) {
+            (Some(start), Some(end)) => Duration::from_nanos(end.saturating_sub(start)),
+            (None, _) | (_, None) => wall.elapsed(),
+        };
+        least = least.min(spent.as_secs_f64() / f64::from(runs.max(1)));
+    }
+    Ok(least)
+}
+
+/// The first number of Linux' scheduler statistics of the calling thread.
+fn thread_nanoseconds() -> Option<u64> {
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    statistics.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,184 @@
+//! What a circuit costs: seconds from a table of measured operations, bytes from the parameters.
+//!
+//! Counts are given, times are looked up, nothing is run here except by [`OpCosts::measure`]. Seconds are
+//! those of one thread. Does not know layers.
+
+mod depth;
+mod measure;
+mod shipped;
+
+pub use depth::depth;
+
+use crate::backend::{self, SchemeParams};
+use crate::circuit::Counts;
+use crate::params;
+use serde::{Deserialize, Serialize};
+
+/// Seconds of each operation on one thread, at one ring and number of ciphertext primes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpCosts {
+    /// Ring degree N.
+    pub ring: u32,
+    /// Ciphertext primes.
+    pub primes: u32,
+    /// A rotation, the first of a hoisted group.
+    pub rotate: f64,
+    /// A further rotation of the same ciphertext.
+    pub hoisted: f64,
+    /// A ciphertext times an encoded plaintext.
+    pub mult: f64,
+    /// Encoding a plaintext for multiplication.
+    pub encode: f64,
+    /// Adding two ciphertexts.
+    pub add: f64,
+    /// Adding a plaintext, its encoding included.
+    pub add_plain: f64,
+    /// Reading a ciphertext from the client.
+    pub load: f64,
+    /// Writing a ciphertext for the client.
+    pub store: f64,
+    /// Encrypting, bytes included.
+    pub encrypt: f64,
+    /// Decrypting, bytes included.
+    pub decrypt: f64,
+    /// Making one Galois key.
+    pub keygen: f64,
+}
+
+impl OpCosts {
+    /// These costs carried over to another ring and number of primes: key switching grows with N log N
+    /// and the square of the number of primes, everything else with N log N and their number.
+    #[must_use]
+    pub fn scaled(&self, ring: u32, primes: u32) -> Self {
+        let work = |ring: u32| f64::from(ring) * f64::from(ring).log2();
+        let linear = work(ring) / work(self.ring) * f64::from(primes) / f64::from(self.primes);
+        let square = linear * f64::from(primes) / f64::from(self.primes);
+        Self {
+            ring,
+            primes,
+            rotate: self.rotate * square,
+            hoisted: self.hoisted * square,
+            mult: self.mult * linear,
+            encode: self.encode * linear,
+            add: self.add * linear,
+            add_plain: self.add_plain * linear,
+            load: self.load * linear,
+            store: self.store * linear,
+            encrypt: self.encrypt * linear,
+            decrypt: self.decrypt * linear,
+            keygen: self.keygen * square,
+        }
+    }
+
+    /// Seconds of the server: reading, rotations, products with plaintexts encoded on the way, additions,
+    /// writing. A group's first rotation is plain, the others hoisted.
+    #[must_use]
+    pub fn server_seconds(&self, counts: &Counts) -> f64 {
+        let further = counts.key_switches.saturating_sub(counts.hoisted_groups);
+        float(counts.ciphertexts_in) * self.load
+            + float(counts.hoisted_groups) * self.rotate
+            + float(further) * self.hoisted
+            + float(counts.plain_mults) * (self.mult + self.encode)
+            + float(counts.adds) * self.add
+            + float(counts.plain_adds) * self.add_plain
+            + float(counts.ciphertexts_out) * self.store
+    }
+
+    /// Seconds of the client: encryption and decryption.
+    #[must_use]
+    pub fn client_seconds(&self, counts: &Counts) -> f64 {
+        float(counts.ciphertexts_in) * self.encrypt + float(counts.ciphertexts_out) * self.decrypt
+    }
+}
+
+/// Measured costs at several rings and numbers of primes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CostTable {
+    /// One row a ring and number of primes; at least one.
+    pub rows: Vec<OpCosts>,
+}
+
+impl CostTable {
+    /// The costs under `params`: a row of the same ring and primes, else the nearest one scaled, by ring
+    /// before primes. `None` for an empty table.
+    #[must_use]
+    pub fn costs(&self, params: &SchemeParams) -> Option<OpCosts> {
+        let ring = params.ring;
+        let primes = u32::try_from(params.modulus_bits.len()).unwrap_or(u32::MAX);
+        let distance = |row: &&OpCosts| {
+            (row.ring.max(1).ilog2().abs_diff(ring.max(1).ilog2()), row.primes.abs_diff(primes))
+        };
+        self.rows.iter().min_by_key(distance).map(|row| row.scaled(ring, primes))
+    }
+
+    /// Seconds of the server on one thread for `counts` under `params`; see
+    /// [`server_seconds`](OpCosts::server_seconds). 0 for an empty table.
+    #[must_use]
+    pub fn estimate(&self, counts: &Counts, params: &SchemeParams) -> f64 {
+        self.costs(params).map_or(0.0, |costs| costs.server_seconds(counts))
+    }
+}
+
+const ENVELOPE: u64 = backend::ENVELOPE as u64;
+const CLEAR_SLOT: u64 = backend::CLEAR_SLOT as u64;
+const SEED: u64 = backend::SEED as u64;
+
+/// Bytes of what crosses between client and server; exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// A ciphertext from the client.
+    pub fresh: u64,
+    /// A ciphertext for the client.
+    pub reply: u64,
+    /// Each Galois key.
+    pub galois_key: u64,
+    /// The evaluation keys but for the Galois keys.
+    pub keys: u64,
+}
+
+impl Sizes {
+    /// Sizes of the clear backend.
+    #[must_use]
+    pub fn clear(params: &SchemeParams) -> Self {
+        let ciphertext = u64::from(params.ring) * CLEAR_SLOT + ENVELOPE;
+        Self { fresh: ciphertext, reply: ciphertext, galois_key: 4, keys: ENVELOPE }
+    }
+
+    /// Sizes of the fhe-rs backend: packed residues, the second polynomial of what is fresh as a seed.
+    #[must_use]
+    pub fn fhe_rs(params: &SchemeParams) -> Self {
+        let poly =
+            |bits: &[u32]| bits.iter().map(|&b| u64::from(params.ring) / 8 * u64::from(b)).sum::<u64>();
+        let full = poly(&params.modulus_bits);
+        let kept = params::reply_primes(params);
+        Self {
+            fresh: full + SEED + ENVELOPE,
+            reply: 2 * poly(&params.modulus_bits[..kept]) + ENVELOPE,
+            galois_key: 4 + SEED + params.modulus_bits.len() as u64 * full,
+            keys: full + SEED + 4 + ENVELOPE,
+        }
+    }
+
+    /// Bytes that the client sends for `counts`, keys apart.
+    #[must_use]
+    pub fn bytes_up(&self, counts: &Counts) -> u64 {
+        counts.ciphertexts_in * self.fresh
+    }
+
+    /// Bytes that the server returns for `counts`.
+    #[must_use]
+    pub fn bytes_down(&self, counts: &Counts) -> u64 {
+        counts.ciphertexts_out * self.reply
+    }
+
+    /// Bytes of evaluation keys for `galois_keys` distinct steps.
+    #[must_use]
+    pub fn key_bytes(&self, galois_keys: u64) -> u64 {
+        self.keys + galois_keys * self.galois_key
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

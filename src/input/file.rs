@@ -1,0 +1,72 @@
+//! Whole files: read up to a limit, written so that no one ever sees a half.
+
+use super::InputError;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The bytes of a file of at most `limit` bytes.
+///
+/// The length is asked first, and then not trusted: pipes have none.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
+    let io = |source| InputError::Io { path: path.to_owned(), source };
+    let too_large = || InputError::TooLarge { path: path.to_owned(), limit };
+    let file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    if length > limit {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    let capacity = usize::try_from(length).map_err(|_| too_large())?;
+    bytes.try_reserve_exact(capacity).map_err(|_| too_large())?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}
+
+/// Writes `bytes` under a temporary name in the same folder, then renames: `path` holds its old content or
+/// all of the new, and keeps its permissions. A link is followed; a device or pipe is written directly.
+///
+/// # Errors
+/// If the operating system refuses; `path` is then as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
+    let io = |source| InputError::Io { path: path.to_owned(), source };
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let permissions = match fs::metadata(&target) {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(_) => {
+            let mut special = File::options().write(true).open(&target).map_err(io)?;
+            return special.write_all(bytes).map_err(io);
+        }
+        Err(_) => None,
+    };
+    let mut temporary = named_in(&folder_of(&target)).map_err(io)?;
+    temporary.write_all(bytes).map_err(io)?;
+    if let Some(permissions) = permissions {
+        temporary.as_file().set_permissions(permissions).map_err(io)?;
+    }
+    temporary.as_file().sync_all().map_err(io)?;
+    temporary.persist(&target).map_err(|e| io(e.error))?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// A temporary file that is as readable as files usually are: others than its owner may read results.
+fn named_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".stria-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
+}

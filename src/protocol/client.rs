@@ -1,0 +1,110 @@
+//! The client's role: image and secret key. It never holds weights.
+
+use super::channel::{Channel, Tag};
+use super::nonlinear::{NonLinear, receive_share};
+use super::share::{Share, add_mod, residue, signed};
+use super::walk::{Linear, walk};
+use super::{PartyError, SegmentId, ciphertext_limit};
+use crate::backend::{ClientKeys, SchemeParams};
+use crate::circuit::Step;
+use crate::graph::IntNetwork;
+use crate::select::Plan;
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+use std::time::{Duration, Instant};
+
+/// The client: keys, the public network and plan.
+pub struct Client<'a, K> {
+    network: &'a IntNetwork,
+    plan: &'a Plan,
+    params: &'a SchemeParams,
+    keys: K,
+}
+
+/// Where the client's time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientTimes {
+    /// Packing, encryption and its half of sending.
+    pub encrypt: Duration,
+    /// Decryption and unpacking.
+    pub decrypt: Duration,
+    /// Non-linear steps, both parties, as the client saw them.
+    pub nonlinear: Duration,
+}
+
+impl<'a, K: ClientKeys> Client<'a, K> {
+    /// Generates keys and sends the evaluation keys for `steps`.
+    ///
+    /// # Errors
+    /// If the parameters are refused or the server is gone.
+    pub fn connect(
+        network: &'a IntNetwork,
+        plan: &'a Plan,
+        params: &'a SchemeParams,
+        steps: &[Step],
+        channel: &mut dyn Channel,
+    ) -> Result<Self, PartyError> {
+        let keys = K::generate(params)?;
+        channel.send(0, Tag::EvaluationKeys, &keys.evaluation_keys(steps)?)?;
+        Ok(Self { network, plan, params, keys })
+    }
+
+    /// The network's output for a quantised `image`, with the server's help.
+    ///
+    /// # Errors
+    /// If the server does not keep to the protocol.
+    pub fn infer(
+        &self,
+        image: &Tensor<i64>,
+        channel: &mut dyn Channel,
+        nonlinear: &mut dyn NonLinear,
+    ) -> Result<(Tensor<i64>, ClientTimes), PartyError> {
+        let t = self.params.plain_modulus;
+        let input = image.map(|&x| residue(x, t));
+        let mut turn = Turn { client: self, times: ClientTimes::default() };
+        let (mine, time) = walk(self.network, t, input, channel, nonlinear, &mut turn)?;
+        turn.times.nonlinear = time;
+        let output = self.network.graph.output();
+        let theirs = receive_share(channel, output.0, Tag::Output, &mine.shape, t)?;
+        let logits = mine.data.iter().zip(&theirs.data).map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();
+        Ok((Tensor { shape: mine.shape, data: logits }, turn.times))
+    }
+}
+
+struct Turn<'c, 'a, K> {
+    client: &'c Client<'a, K>,
+    times: ClientTimes,
+}
+
+impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
+    fn linear(
+        &mut self,
+        channel: &mut dyn Channel,
+        segment: SegmentId,
+        share: &Share,
+    ) -> Result<Share, PartyError> {
+        let Client { plan, params, keys, .. } = self.client;
+        let planned = plan.layers.get(segment.index).ok_or(PartyError::Graph(segment.node))?;
+        let step = segment.node.0;
+
+        let started = Instant::now();
+        let packed = planned.kernel.input().pack(&share.data);
+        let inputs: Vec<_> = packed.par_iter().map(|slots| keys.encrypt(slots)).collect::<Result<_, _>>()?;
+        for input in &inputs {
+            channel.send(step, Tag::Input, input)?;
+        }
+        drop(inputs);
+        self.times.encrypt += started.elapsed();
+
+        let output = planned.kernel.output();
+        let replies: Vec<_> = (0..output.ciphertexts())
+            .map(|_| channel.receive(step, Tag::Reply, ciphertext_limit(params)))
+            .collect::<Result<_, _>>()?;
+        let started = Instant::now();
+        let slots: Vec<_> = replies.par_iter().map(|reply| keys.decrypt(reply)).collect::<Result<_, _>>()?;
+        let data = output.unpack(&slots);
+        self.times.decrypt += started.elapsed();
+        let shape = self.client.network.graph.node(segment.node).shape.clone();
+        Tensor::new(shape, data).ok_or(PartyError::Graph(segment.node))
+    }
+}

@@ -1,0 +1,155 @@
+//! A linear layer as the solver sees it: the largest weight between each input and output channel, and
+//! how large its inputs are on average.
+
+use super::QuantError;
+use super::calibrate::Spread;
+use super::float::fits;
+use super::rescale::Fitted;
+use super::solve::fan_in;
+use crate::graph::NodeId;
+use crate::layers::{Conv, FloatLayer, Layer};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// The part of full scale that integer inputs have as root mean square where nothing was measured.
+const ASSUMED_RMS: f64 = 0.25;
+
+/// A linear layer with weights.
+pub(super) struct Site {
+    pub(super) id: NodeId,
+    /// The node that it reads.
+    pub(super) operand: NodeId,
+    /// The largest shift that is of use.
+    pub(super) cap: u32,
+    /// `2^(bits - 1) - 1`.
+    pub(super) largest_weight: f64,
+    conv: Option<Conv>,
+    channels: usize,
+    columns: usize,
+    taps: f64,
+    /// `[out, columns]`, over taps.
+    maxima: Vec<f32>,
+    /// Per input channel in real units, or one number in integer units.
+    squares: Squares,
+    /// Means of the inputs per channel in real units, if they were measured.
+    pub(super) means: Option<Vec<f64>>,
+}
+
+enum Squares {
+    Measured(Vec<f64>),
+    Assumed(f64),
+}
+
+/// What a site asks of one output channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// `log2 a`: the least logarithm of the step at shift 0; minus infinity if all weights are zero.
+    pub(super) step: f64,
+    /// The sum of the mean squares of the integer inputs.
+    pub(super) power: f64,
+}
+
+impl Site {
+    /// All linear layers in topological order.
+    pub(super) fn all(
+        fitted: &Fitted,
+        spreads: Option<&BTreeMap<NodeId, Spread>>,
+    ) -> Result<Vec<Self>, QuantError> {
+        let mut sites = Vec::new();
+        for id in fitted.skeleton.graph.ids() {
+            if let Some((fan_in, bits)) = fan_in(fitted, id)? {
+                sites.push(Self::new(fitted, id, spreads, fan_in, bits)?);
+            }
+        }
+        Ok(sites)
+    }
+
+    fn new(
+        fitted: &Fitted,
+        id: NodeId,
+        spreads: Option<&BTreeMap<NodeId, Spread>>,
+        fan_in: usize,
+        bits: u32,
+    ) -> Result<Self, QuantError> {
+        let graph = &fitted.skeleton.graph;
+        let (weight, _) = weights_of(fitted, id)?;
+        let source = fitted.skeleton.notes[id.0 as usize].source;
+        let operand = graph.inputs(id)[0];
+        let note = &fitted.skeleton.notes[operand.0 as usize];
+        let (channels, out) = (graph.node(operand).shape.channels(), graph.node(id).shape.channels());
+        let conv =
+            if let Layer::Conv(conv) = fitted.model.graph.node(source).layer { Some(conv) } else { None };
+        let columns = conv.map_or(channels, |c| channels / c.groups.count().max(1));
+        let taps = (weight.len() / (out * columns).max(1)).max(1);
+        let maxima = weight.chunks(taps).map(|w| w.iter().fold(0.0, |m: f32, w| m.max(w.abs()))).collect();
+        let spread = spreads.and_then(|s| s.get(&note.source));
+        let measured = spread.map(|s| s.mean_square.clone());
+        let assumed = ASSUMED_RMS * f64::from(1_u32 << note.magnitude.unwrap_or(8));
+        #[expect(clippy::cast_precision_loss, reason = "a kernel has few taps")]
+        let taps = (fan_in / columns.max(1)) as f64;
+        Ok(Self {
+            id,
+            operand,
+            cap: bits - 1 + super::classes::ceil_log2(fan_in) + 1,
+            largest_weight: f64::from((1_u32 << (bits - 1)) - 1),
+            conv,
+            channels,
+            columns,
+            taps,
+            maxima,
+            means: spread.map(|s| s.mean.clone()),
+            squares: measured.map_or(Squares::Assumed(assumed * assumed), Squares::Measured),
+        })
+    }
+
+    /// The input channel of column `j` for output channel `o`.
+    pub(super) fn input(&self, o: usize, j: usize) -> usize {
+        self.conv.map_or(j, |c| c.input_channel(o, j, self.channels))
+    }
+
+    /// Channels of the input.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Columns of the weight: input channels that meet one output channel.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// What each output channel asks, given the logarithms of the input's steps.
+    pub(super) fn needs(&self, steps: &[f64]) -> Vec<Need> {
+        let scales: Vec<f64> = steps.iter().map(|s| s.exp2()).collect();
+        let power = |i: usize| match &self.squares {
+            _ if scales[i] == 0.0 => 0.0,
+            Squares::Measured(squares) => self.taps * squares[i] / (scales[i] * scales[i]),
+            Squares::Assumed(square) => self.taps * square,
+        };
+        let powers: Vec<f64> = (0..scales.len()).map(power).collect();
+        let row = |(o, row): (usize, &[f32])| {
+            let (mut largest, mut power) = (0.0_f64, 0.0);
+            for (j, w) in row.iter().enumerate() {
+                let i = self.input(o, j);
+                largest = largest.max(f64::from(*w) * scales[i]);
+                power += powers[i];
+            }
+            Need { step: (largest / self.largest_weight).log2(), power }
+        };
+        self.maxima.par_chunks(self.columns.max(1)).enumerate().map(row).collect()
+    }
+}
+
+/// Weight and bias of a linear node.
+pub(super) fn weights_of(fitted: &Fitted, id: NodeId) -> Result<(&[f32], Option<&[f32]>), QuantError> {
+    let source = fitted.skeleton.notes[id.0 as usize].source;
+    let node = fitted.model.graph.node(source);
+    let missing = || QuantError::Weights { node: node.name.clone() };
+    let layer = fitted.weights.as_ref().and_then(|w| w.0.get(&source));
+    let shapes = fitted.model.graph.input_shapes(source);
+    match layer {
+        Some(FloatLayer::Linear { weight, bias }) if fits(&node.layer, shapes[0], layer) => {
+            Ok((&weight.data, bias.as_deref()))
+        }
+        _ => Err(missing()),
+    }
+}

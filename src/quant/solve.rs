@@ -1,0 +1,253 @@
+//! Chooses scales and shifts.
+//!
+//! Notation, for a linear layer with shift `k`, per output channel `o`: `S_y` the step of its result,
+//! `S_w = S_y / 2^k` the step of its accumulator, `W' = W * S_x` its weights on integer inputs,
+//! `W_q = round(W' / S_w)`, so `S_y >= a 2^k` with `a = max|W'| / wmax`. A larger `k` refines the weights,
+//! but may coarsen the result. The error of a result is about
+//! `S_y^2 / 12 * (1 + Q / 4^k)`, with `Q` the sum of the mean squares of the integer inputs; `k` minimises
+//! its sum over the channels, with `S_y = max(floor, a 2^k)` and `floor` from the ranges.
+//!
+//! Channels that no clamp and no weight reaches (zero padding) are always 0: their step is 0, and weights
+//! that read them count for nothing. Scales of a residual stream depend on each other in a circle, so that rounds over all layers run until
+//! nothing moves; then the scales are kept and every layer gets the largest shift that fits them.
+
+use super::QuantError;
+use super::classes::{Term, ceil_log2};
+use super::emit::settle;
+use super::rescale::Fitted;
+use super::site::{Need, Site};
+use crate::graph::{IntLayer, NodeId};
+use crate::tensor::Support;
+use std::collections::BTreeMap;
+
+const ROUNDS: usize = 24;
+const TOLERANCE: f64 = 1e-9;
+
+/// Scales and shifts.
+pub(super) struct Solution {
+    /// The unknowns of `Classes`; minus infinity for channels that are always 0.
+    pub(super) x: Vec<f64>,
+    /// Shift of each linear layer.
+    pub(super) shifts: BTreeMap<NodeId, u32>,
+    /// Clamps whose step is a power of two finer than their class's.
+    pub(super) finer: BTreeMap<NodeId, i32>,
+}
+
+/// Shifts without weights: the accumulator of a layer with fan-in `n` and `b`-bit weights is taken to grow
+/// by `b - 2 + log2(n) / 2` bits.
+pub(super) fn assume(fitted: &Fitted) -> Result<Solution, QuantError> {
+    let mut shifts = BTreeMap::new();
+    for id in fitted.skeleton.graph.ids() {
+        if let Some((fan_in, bits)) = fan_in(fitted, id)? {
+            shifts.insert(id, ceil_log2(fan_in).div_ceil(2) + bits - 2);
+        }
+    }
+    Ok(Solution { x: vec![0.0; fitted.classes.vars], shifts, finer: BTreeMap::new() })
+}
+
+/// Fan-in and weight bits of a linear layer; none for other nodes.
+pub(super) fn fan_in(fitted: &Fitted, id: NodeId) -> Result<Option<(usize, u32)>, QuantError> {
+    let graph = &fitted.skeleton.graph;
+    let node = graph.node(id);
+    let channels = graph.input_shapes(id).first().map_or(1, |s| s.channels());
+    let fan_in = match &node.layer {
+        IntLayer::Conv(conv) => {
+            let (kh, kw) = conv.kernel;
+            let taps = match conv.support {
+                Support::Full => kh * kw,
+                Support::Cross => kh + kw - 1,
+                Support::Strips => kh.max(kw),
+            };
+            channels / conv.groups.count().max(1) * taps
+        }
+        IntLayer::Linear(_) => graph.input_shapes(id).first().map_or(1, |s| s.elements()),
+        IntLayer::Input(_)
+        | IntLayer::Add { .. }
+        | IntLayer::Concat { .. }
+        | IntLayer::Shuffle(_)
+        | IntLayer::Subsample(_)
+        | IntLayer::PadChannels(_)
+        | IntLayer::SumPool(_)
+        | IntLayer::MaxPool(_)
+        | IntLayer::Requant(_)
+        | IntLayer::Poly { .. }
+        | IntLayer::Flatten => return Ok(None),
+    };
+    let bits = node.quant.weight_bits.unwrap_or(fitted.model.header.weight_bits);
+    if !(2..=8).contains(&bits) {
+        return Err(QuantError::Bits { node: node.name.clone(), bits });
+    }
+    Ok(Some((fan_in, bits)))
+}
+
+/// Scales and shifts for known weights and ranges.
+pub(super) fn solve(
+    fitted: &Fitted,
+    sites: &[Site],
+    ranges: &BTreeMap<NodeId, Vec<f64>>,
+) -> Result<Solution, QuantError> {
+    let classes = &fitted.classes;
+    let floor = floors(fitted, ranges);
+    let mut x: Vec<f64> = floor.clone();
+    for _ in 0..ROUNDS {
+        let mut next = floor.clone();
+        for site in sites {
+            let terms = &classes.terms[site.id.0 as usize];
+            let needs = shared(terms, site.needs(&steps(fitted, site.operand, &x, 0)));
+            let shift = f64::from(best_shift(site, terms, &needs, &floor));
+            for (term, need) in terms.iter().zip(&needs) {
+                let wanted = term.solve(need.step + shift);
+                next[term.var] = next[term.var].max(wanted);
+                x[term.var] = x[term.var].max(wanted);
+            }
+        }
+        let moved = x.iter().zip(&next).filter(|(a, b)| a != b).map(|(a, b)| (a - b).abs());
+        let moved = moved.fold(0.0, f64::max);
+        x = next;
+        if moved < TOLERANCE {
+            break;
+        }
+    }
+    let mut finer = finer(fitted, ranges, &x);
+    loop {
+        let shifts = largest_shifts(fitted, sites, &floor, &finer, &mut x)?;
+        if !limit(fitted, &shifts, &mut finer) {
+            return Ok(Solution { x, shifts, finer });
+        }
+    }
+}
+
+/// Takes back finer steps that would need a left shift; whether there were any.
+fn limit(fitted: &Fitted, shifts: &BTreeMap<NodeId, u32>, finer: &mut BTreeMap<NodeId, i32>) -> bool {
+    let rho = settle(fitted, shifts, finer);
+    let mut limited = false;
+    for (id, own) in finer {
+        limited |= *own < rho[id.0 as usize];
+        *own = rho[id.0 as usize];
+    }
+    limited
+}
+
+/// The least unknowns at which every clamp holds its range; minus infinity where nothing is clamped.
+fn floors(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>) -> Vec<f64> {
+    let mut floor = vec![f64::NEG_INFINITY; fitted.classes.vars];
+    for (id, range) in ranges {
+        let Some(top) = top(fitted, *id) else { continue };
+        for (term, r) in fitted.classes.terms[id.0 as usize].iter().zip(range) {
+            floor[term.var] = floor[term.var].max(term.solve((r / top).log2()));
+        }
+    }
+    floor
+}
+
+/// The greatest integer of a clamp.
+fn top(fitted: &Fitted, id: NodeId) -> Option<f64> {
+    let clamp = fitted.skeleton.notes[id.0 as usize].clamp?;
+    Some(f64::from(u32::try_from(clamp.top()).ok()?))
+}
+
+/// The logarithms of the steps of a node's channels, `rho` powers of two above its class.
+fn steps(fitted: &Fitted, id: NodeId, x: &[f64], rho: i32) -> Vec<f64> {
+    fitted.classes.terms[id.0 as usize].iter().map(|t| t.at(x) + f64::from(rho)).collect()
+}
+
+/// Raises the needs of channels that share a scale to their largest.
+fn shared(terms: &[Term], mut needs: Vec<Need>) -> Vec<Need> {
+    let mut largest: BTreeMap<usize, f64> = BTreeMap::new();
+    for (term, need) in terms.iter().zip(&needs) {
+        let x = largest.entry(term.var).or_insert(f64::NEG_INFINITY);
+        *x = x.max(term.solve(need.step));
+    }
+    for (term, need) in terms.iter().zip(&mut needs) {
+        need.step = term.mul * largest[&term.var] + term.off;
+    }
+    needs
+}
+
+/// The shift of least estimated error; 0 where no activation's range sets a floor.
+fn best_shift(site: &Site, terms: &[Term], needs: &[Need], floor: &[f64]) -> u32 {
+    if terms.iter().all(|t| floor[t.var] == f64::NEG_INFINITY) {
+        return 0;
+    }
+    let error = |shift: u32| -> f64 {
+        let channel = |(term, need): (&Term, &Need)| {
+            let step = term.at(floor).max(need.step + f64::from(shift)).exp2();
+            step * step * (1.0 + need.power * (-2.0 * f64::from(shift)).exp2())
+        };
+        terms.iter().zip(needs).map(channel).sum()
+    };
+    let errors = (0..=useful(site, needs)).map(|shift| (shift, error(shift)));
+    errors.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(shift, _)| shift)
+}
+
+/// The shift beyond which finer weights change nothing that the result can show.
+fn useful(site: &Site, needs: &[Need]) -> u32 {
+    let power = needs.iter().map(|n| n.power).fold(1.0, f64::max);
+    let enough = (0..site.cap).find(|k| power * (-2.0 * f64::from(*k)).exp2() < 1.0 / 64.0);
+    enough.unwrap_or(site.cap)
+}
+
+/// Clamps that leave a whole power of two unused in every channel get a finer step, where only linear
+/// layers and sums read them.
+fn finer(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>, x: &[f64]) -> BTreeMap<NodeId, i32> {
+    let mut finer = BTreeMap::new();
+    for (id, range) in ranges {
+        let Some(top) = top(fitted, *id).filter(|_| only_linear_users(fitted, *id)) else { continue };
+        let steps = steps(fitted, *id, x, 0);
+        let slack = steps.iter().zip(range).map(|(s, r)| s - (r / top).log2()).fold(f64::MAX, f64::min);
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=16")]
+        let bits = (slack + TOLERANCE).floor().clamp(0.0, 16.0) as i32;
+        if bits > 0 && slack < f64::MAX {
+            finer.insert(*id, -bits);
+        }
+    }
+    finer
+}
+
+fn only_linear_users(fitted: &Fitted, id: NodeId) -> bool {
+    let graph = &fitted.skeleton.graph;
+    let users = graph.users(id);
+    let requantised = matches!(graph.node(id).layer, IntLayer::Requant(_));
+    requantised
+        && !users.is_empty()
+        && users.iter().all(|u| matches!(graph.node(*u).layer, IntLayer::Conv(_) | IntLayer::Linear(_)))
+}
+
+/// Keeps the scales and gives every layer the largest useful shift; scales that do not even allow a shift
+/// of 0 are raised.
+fn largest_shifts(
+    fitted: &Fitted,
+    sites: &[Site],
+    floor: &[f64],
+    finer: &BTreeMap<NodeId, i32>,
+    x: &mut [f64],
+) -> Result<BTreeMap<NodeId, u32>, QuantError> {
+    let mut raised = None;
+    for _ in 0..ROUNDS {
+        raised = None;
+        let mut shifts = BTreeMap::new();
+        for site in sites {
+            let terms = &fitted.classes.terms[site.id.0 as usize];
+            let rho = finer.get(&site.operand).copied().unwrap_or(0);
+            let needs = shared(terms, site.needs(&steps(fitted, site.operand, x, rho)));
+            let room = terms.iter().zip(&needs).map(|(t, n)| t.at(x) - n.step).fold(f64::MAX, f64::min);
+            if room < -TOLERANCE {
+                raised = Some(site.id);
+                for (term, need) in terms.iter().zip(&needs) {
+                    x[term.var] = x[term.var].max(term.solve(need.step));
+                }
+                continue;
+            }
+            let clamped = terms.iter().any(|t| floor[t.var] > f64::NEG_INFINITY);
+            let cap = if clamped { useful(site, &needs) } else { site.cap };
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..=cap")]
+            let shift = (room + TOLERANCE).floor().clamp(0.0, f64::from(cap)) as u32;
+            shifts.insert(site.id, shift);
+        }
+        if raised.is_none() {
+            return Ok(shifts);
+        }
+    }
+    let node = raised.unwrap_or(NodeId(0));
+    Err(QuantError::Unsolvable { node: fitted.skeleton.graph.node(node).name.clone() })
+}

@@ -1,0 +1,80 @@
+//! The report as text for a terminal: one line a layer that costs something, then totals.
+
+use super::Report;
+use std::fmt;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits: Vec<String> = self.modulus_bits.iter().map(u32::to_string).collect();
+        writeln!(
+            f,
+            "{}: ring {}, t = {} ({} bits{}), q = {} bits ({}), {}-bit security",
+            self.model,
+            self.ring,
+            self.plain_modulus,
+            u64::BITS - self.plain_modulus.leading_zeros(),
+            if self.assumed_bounds { ", from assumed bounds: no weights" } else { "" },
+            self.modulus_bits.iter().sum::<u32>(),
+            bits.join("+"),
+            self.security_bits
+        )?;
+        let widest = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).clamp(5, 40);
+        writeln!(
+            f,
+            "\n{:widest$}  {:15} {:>14} {:>14} {:>6} {:>5} {:>7} {:>7} {:>9} {:>8} {:>9} {:>8}",
+            "layer", "kind", "in", "out", "c_n", "cts", "int", "ext", "mults", "cts out", "ReLU", "est. s"
+        )?;
+        for layer in &self.layers {
+            let c = &layer.counters;
+            let shape = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+            let nonzero = |n: u64| if n == 0 { String::new() } else { n.to_string() };
+            let linear = |n: u64| if layer.kernel.is_some() { n.to_string() } else { String::new() };
+            let line = format!(
+                "{:widest$}  {:15} {:>14} {:>14} {:>6} {:>5} {:>7} {:>7} {:>9} {:>8} {:>9} {:>8}",
+                layer.name,
+                layer.kind,
+                shape(&layer.shape_in),
+                shape(&layer.shape_out),
+                layer.channel_capacity.map_or(String::new(), |n| n.to_string()),
+                nonzero(c.ciphertexts_in),
+                linear(c.rotations.internal),
+                linear(c.rotations.external),
+                nonzero(c.plain_mults),
+                nonzero(c.ciphertexts_out),
+                nonzero(c.relu + c.requant + c.comparisons),
+                if layer.kernel.is_some() { format!("{:.3}", c.estimated_seconds) } else { String::new() },
+            );
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        self.totals_text(f)
+    }
+}
+
+impl Report {
+    fn totals_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.totals;
+        let megabytes = |bytes: u64| format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000);
+        writeln!(
+            f,
+            "\nrotations     {} = {} internal + {} external, in {} hoisted groups",
+            t.rotations.total, t.rotations.internal, t.rotations.external, t.hoisted_groups
+        )?;
+        writeln!(f, "key switches  {}", t.key_switches)?;
+        writeln!(f, "plain mults   {}, additions {}", t.plain_mults, t.adds)?;
+        writeln!(
+            f,
+            "ciphertexts   {} up ({}), {} down ({})",
+            t.ciphertexts_in,
+            megabytes(t.bytes_up),
+            t.ciphertexts_out,
+            megabytes(t.bytes_down)
+        )?;
+        writeln!(f, "Galois keys   {} ({}, sent once)", t.galois_keys, megabytes(self.galois_key_bytes))?;
+        writeln!(
+            f,
+            "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",
+            t.relu, t.requant, t.comparisons
+        )?;
+        write!(f, "linear part   {:.2} s predicted on one core", t.estimated_seconds)
+    }
+}

@@ -1,0 +1,176 @@
+//! Whole circuits: every backend against the plain interpretation, counts and memory of execution.
+
+use super::{Random, Weights, interpret, random_segment, small, steps};
+use std::sync::atomic::{AtomicU64, Ordering};
+use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams};
+use stria::circuit::{self, BlockGeometry, Builder, Counts, Inst, PlainId, Segment, Step, Value};
+use stria::exec::{self, ExecError};
+
+/// Runs `segment` as client and server would; outputs and executed counts.
+fn execute<K: ClientKeys, E: Evaluator>(
+    keys: &K,
+    segment: &Segment,
+    inputs: &[Vec<u64>],
+    weights: &Weights,
+) -> (Vec<Vec<u64>>, Counts) {
+    let evaluation_keys = keys.evaluation_keys(&steps(segment)).unwrap();
+    let evaluator = Counting::<E>::from_keys(&weights.params, &evaluation_keys).unwrap();
+    let loaded = inputs.iter().map(|slots| evaluator.load(&keys.encrypt(slots).unwrap()).unwrap()).collect();
+    let progress = AtomicU64::new(0);
+    let outputs = exec::run(&evaluator, segment, weights, loaded, &|n| {
+        progress.fetch_add(n, Ordering::Relaxed);
+    })
+    .unwrap();
+    assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
+    let opened = outputs.iter().map(|output| keys.decrypt(&evaluator.store(output)).unwrap()).collect();
+    (opened, evaluator.take(segment.geometry))
+}
+
+fn agrees<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, seed: u64, size: usize) {
+    let random = &mut Random(seed);
+    let segment = random_segment(random, params.ring, 3, size);
+    let inputs: Vec<_> = (0..3).map(|_| random.slots(params)).collect();
+    let weights = Weights { params: params.clone(), seed, bits: 8 };
+    let (outputs, counts) = execute::<K, E>(keys, &segment, &inputs, &weights);
+    assert_eq!(outputs, interpret(&segment, &inputs, &weights), "seed {seed}");
+    assert_eq!(counts, circuit::count(&segment), "seed {seed}");
+}
+
+#[test]
+fn clear_runs_random_circuits() {
+    let params = small(45);
+    let keys = ClearKeys::generate(&params).unwrap();
+    for seed in 0..30 {
+        agrees::<_, ClearEvaluator>(&keys, &params, seed, 12);
+    }
+}
+
+#[cfg(feature = "fhe-rs")]
+mod fhe_rs {
+    use super::agrees;
+    use stria::backend::ClientKeys;
+    use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
+    use stria::params;
+
+    #[test]
+    fn runs_random_circuits_4096() {
+        let params = params::choose(4096, 1000, None).unwrap();
+        let keys = FheKeys::generate(&params).unwrap();
+        for seed in 100..106 {
+            agrees::<_, FheEvaluator>(&keys, &params, seed, 6);
+        }
+    }
+
+    #[test]
+    fn runs_random_circuits_8192() {
+        for (seed, bits) in [(200, 26), (201, 45)] {
+            let params = params::choose(8192, 1000, Some(bits)).unwrap();
+            let keys = FheKeys::generate(&params).unwrap();
+            agrees::<_, FheEvaluator>(&keys, &params, seed, 5);
+        }
+    }
+}
+
+fn geometry() -> BlockGeometry {
+    BlockGeometry { block: 64, reach: 9 }
+}
+
+/// A dot product longer than one piece, whose sums must not depend on the cut.
+#[test]
+fn long_dot_products_are_cut() {
+    let params = small(30);
+    let keys = ClearKeys::generate(&params).unwrap();
+    let mut builder = Builder::new("long", params.ring, geometry(), 2);
+    let terms: Vec<_> = (0..333).map(|i| (builder.input(i % 2), builder.plain())).collect();
+    let sum = builder.dot(terms);
+    builder.output(sum);
+    let segment = builder.finish();
+    let random = &mut Random(3);
+    let inputs = vec![random.slots(&params), random.slots(&params)];
+    let weights = Weights { params: params.clone(), seed: 3, bits: 8 };
+    let (outputs, counts) = execute::<_, ClearEvaluator>(&keys, &segment, &inputs, &weights);
+    assert_eq!(outputs, interpret(&segment, &inputs, &weights));
+    assert_eq!((counts.plain_mults, counts.adds), (333, 332));
+}
+
+/// 40 groups of a dot product, its rotation and its addition to the total: held one after the other.
+#[test]
+fn ciphertexts_are_freed_after_their_last_use() {
+    let params = small(17);
+    let keys = ClearKeys::generate(&params).unwrap();
+    let mut builder = Builder::new("chain", params.ring, geometry(), 2);
+    let mut total = None;
+    for i in 0..40 {
+        let plains = [builder.plain(), builder.plain()];
+        let part = builder.dot([(builder.input(0), plains[0]), (builder.input(1), plains[1])]);
+        let part = builder.rotate(part, i + 1);
+        total = Some(total.map_or(part, |total| builder.add(total, part)));
+    }
+    builder.output(total.unwrap());
+    let segment = builder.finish();
+    let weights = Weights { params: params.clone(), seed: 5, bits: 8 };
+    let evaluator =
+        ClearEvaluator::from_keys(&params, &keys.evaluation_keys(&steps(&segment)).unwrap()).unwrap();
+    let one = keys.encrypt(&vec![1; params.ring as usize]).unwrap();
+    let inputs = || vec![evaluator.load(&one).unwrap(), evaluator.load(&one).unwrap()];
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let executed =
+        one_thread.install(|| exec::run_measured(&evaluator, &segment, &weights, inputs(), &|_| ())).unwrap();
+    assert!(executed.peak_live <= 6, "{} live of {}", executed.peak_live, segment.insts.len() + 2);
+    let two_threads = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let executed = two_threads
+        .install(|| exec::run_measured(&evaluator, &segment, &weights, inputs(), &|_| ()))
+        .unwrap();
+    assert!(executed.peak_live < segment.insts.len() / 2, "{} live", executed.peak_live);
+}
+
+#[test]
+fn a_missing_key_stops_execution() {
+    let params = small(17);
+    let keys = ClearKeys::generate(&params).unwrap();
+    let segment = random_segment(&mut Random(11), params.ring, 3, 12);
+    let mut given = steps(&segment);
+    let missing = given.pop().unwrap();
+    let evaluator = ClearEvaluator::from_keys(&params, &keys.evaluation_keys(&given).unwrap()).unwrap();
+    let one = keys.encrypt(&vec![1; params.ring as usize]).unwrap();
+    let inputs = (0..3).map(|_| evaluator.load(&one).unwrap()).collect();
+    let weights = Weights { params, seed: 5, bits: 8 };
+    let result = exec::run(&evaluator, &segment, &weights, inputs, &|_| ());
+    assert!(
+        matches!(&result, Err(ExecError::Backend(BackendError::MissingKey(step))) if *step == missing),
+        "{:?}",
+        result.map(|_| ())
+    );
+}
+
+/// Segments that the builder would not make.
+#[test]
+fn malformed_segments_are_refused() {
+    let params = small(17);
+    let keys = ClearKeys::generate(&params).unwrap();
+    let evaluator = ClearEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
+    let one = keys.encrypt(&vec![1; params.ring as usize]).unwrap();
+    let weights = Weights { params: params.clone(), seed: 5, bits: 8 };
+    let run = |insts: Vec<Inst>, terms: Vec<(Value, PlainId)>, outputs: Vec<Value>, given: usize| {
+        let inputs = (0..given).map(|_| evaluator.load(&one).unwrap()).collect();
+        let plains = 1;
+        let segment =
+            Segment { layer: "bad".into(), geometry: geometry(), inputs: 1, plains, insts, terms, outputs };
+        exec::run(&evaluator, &segment, &weights, inputs, &|_| ()).map(|outputs| outputs.len())
+    };
+    let add = |a, b| Inst::Add(Value(a), Value(b));
+    let term = (Value(0), PlainId(0));
+    assert!(matches!(run(vec![], vec![], vec![Value(0), Value(0)], 1), Ok(2)));
+    assert!(matches!(run(vec![], vec![], vec![], 2), Err(ExecError::Inputs { expected: 1, found: 2 })));
+    assert!(matches!(run(vec![add(0, 1)], vec![], vec![], 1), Err(ExecError::Undefined { .. })));
+    assert!(matches!(run(vec![], vec![], vec![Value(1)], 1), Err(ExecError::Undefined { .. })));
+    let turn = Inst::Automorphism { src: Value(9), step: Step::SwapRows };
+    assert!(matches!(run(vec![turn], vec![], vec![], 1), Err(ExecError::Undefined { .. })));
+    for (first, len) in [(0, 0), (0, 2), (1, 1), (u32::MAX, 2)] {
+        let result = run(vec![Inst::Dot { first, len }], vec![term], vec![], 1);
+        assert!(matches!(result, Err(ExecError::Terms { .. })), "{first}, {len}");
+    }
+    let late = run(vec![Inst::Dot { first: 0, len: 1 }], vec![(Value(1), PlainId(0))], vec![], 1);
+    assert!(matches!(late, Err(ExecError::Undefined { .. })));
+}

@@ -1,0 +1,107 @@
+//! Estimated costs, sizes and depth.
+
+use super::{random_segment, small};
+use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+use stria::circuit::{BlockGeometry, Builder, Counts, Step};
+use stria::cost::{self, CostTable, OpCosts, Sizes};
+use stria::params::{self, Depth};
+
+/// Every predicted size is the number of bytes that the backend makes.
+fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, sizes: Sizes) {
+    let fresh = keys.encrypt(&vec![1; params.ring as usize]).unwrap();
+    assert_eq!(fresh.len() as u64, sizes.fresh);
+    for steps in [&[][..], &[Step::Rotate(1)], &[Step::Rotate(-1), Step::Rotate(5), Step::SwapRows]] {
+        let bytes = keys.evaluation_keys(steps).unwrap();
+        assert_eq!(bytes.len() as u64, sizes.key_bytes(steps.len() as u64));
+        let evaluator = E::from_keys(params, &bytes).unwrap();
+        let reply = evaluator.store(&evaluator.load(&fresh).unwrap());
+        assert_eq!(reply.len() as u64, sizes.reply);
+    }
+    let counts = Counts { ciphertexts_in: 3, ciphertexts_out: 2, ..Counts::default() };
+    assert_eq!(sizes.bytes_up(&counts), 3 * fresh.len() as u64);
+    assert_eq!(sizes.bytes_down(&counts), 2 * sizes.reply);
+}
+
+#[test]
+fn clear_sizes() {
+    let params = small(17);
+    let keys = ClearKeys::generate(&params).unwrap();
+    sizes_are_exact::<_, ClearEvaluator>(&keys, &params, Sizes::clear(&params));
+}
+
+#[cfg(feature = "fhe-rs")]
+#[test]
+fn fhe_rs_sizes() {
+    use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
+    for (ring, bits) in [(4096, 17), (8192, 26), (8192, 45)] {
+        let params = params::choose(ring, 1000, Some(bits)).unwrap();
+        let keys = FheKeys::generate(&params).unwrap();
+        sizes_are_exact::<_, FheEvaluator>(&keys, &params, Sizes::fhe_rs(&params));
+    }
+}
+
+#[test]
+fn a_measurement_is_positive() {
+    let costs = OpCosts::measure::<ClearKeys, ClearEvaluator>(&small(17), 0).unwrap();
+    let measured = [costs.rotate, costs.encode, costs.add, costs.load, costs.store, costs.decrypt];
+    assert!(measured.iter().all(|&seconds| seconds > 0.0), "{costs:?}");
+    assert_eq!((costs.ring, costs.primes), (1024, 4));
+}
+
+#[test]
+fn estimates_add_up_and_scale() {
+    let table = CostTable::shipped();
+    let params = params::choose(8192, 1 << 24, None).unwrap();
+    let row = table.costs(&params).unwrap();
+    assert_eq!(row, *table.rows.iter().find(|row| (row.ring, row.primes) == (8192, 4)).unwrap());
+    let counts = Counts { hoisted_groups: 2, key_switches: 5, plain_mults: 7, adds: 6, ..Counts::default() };
+    let expected = 2.0 * row.rotate + 3.0 * row.hoisted + 7.0 * (row.mult + row.encode) + 6.0 * row.add;
+    assert!((table.estimate(&counts, &params) - expected).abs() < 1e-12);
+
+    let doubled = SchemeParams { modulus_bits: vec![50; 8], ..params.clone() };
+    let scaled = row.scaled(8192, 8);
+    assert!((scaled.rotate / row.rotate - 4.0).abs() < 1e-9, "key switching is quadratic");
+    assert!((scaled.add / row.add - 2.0).abs() < 1e-9, "additions are linear");
+    assert!(table.estimate(&counts, &doubled) > table.estimate(&counts, &params));
+    let every = Counts { ciphertexts_in: 1, ciphertexts_out: 1, plain_adds: 1, ..counts };
+    assert!(table.estimate(&every, &params) > table.estimate(&counts, &params));
+    assert!((row.client_seconds(&every) - row.encrypt - row.decrypt).abs() < 1e-12);
+    assert!(CostTable { rows: Vec::new() }.costs(&params).is_none());
+}
+
+#[test]
+fn a_table_survives_yaml() {
+    let table = CostTable::shipped();
+    let text = serde_yaml::to_string(&table).unwrap();
+    assert_eq!(serde_yaml::from_str::<CostTable>(&text).unwrap(), table);
+}
+
+#[test]
+fn depth_follows_the_noisiest_path() {
+    let mut builder = Builder::new("depth", 1024, BlockGeometry { block: 64, reach: 9 }, 2);
+    let turned = builder.rotate(builder.input(0), 1);
+    let both = builder.add(turned, builder.input(1));
+    let plains = [builder.plain(), builder.plain(), builder.plain()];
+    let wide = builder.dot([(both, plains[0]), (builder.input(0), plains[1])]);
+    let narrow = builder.dot([(builder.input(1), plains[2])]);
+    let wide = builder.swap_rows(wide);
+    let wide = builder.rotate(wide, 64);
+    let sum = builder.add(wide, narrow);
+    let sum = builder.add(sum, narrow);
+    builder.output(sum);
+    let expected = Depth { input_switches: 1, terms: 3, sums: 3, output_switches: 2 };
+    assert_eq!(cost::depth(&builder.finish()), Some(expected));
+}
+
+#[test]
+fn a_second_multiplication_has_no_depth() {
+    let mut builder = Builder::new("deep", 1024, BlockGeometry { block: 64, reach: 9 }, 1);
+    let plains = [builder.plain(), builder.plain()];
+    let first = builder.dot([(builder.input(0), plains[0])]);
+    let second = builder.dot([(first, plains[1])]);
+    builder.output(second);
+    assert_eq!(cost::depth(&builder.finish()), None);
+    let segment = random_segment(&mut super::Random(1), 1024, 3, 12);
+    assert!(cost::depth(&segment).is_some());
+}

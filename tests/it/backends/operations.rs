@@ -1,0 +1,170 @@
+//! Each operation of a backend alone, against its definition.
+
+use super::{Random, multiply_add, small, turned};
+use std::sync::Arc;
+use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams};
+use stria::circuit::{BlockGeometry, Step};
+
+const STEPS: [Step; 5] =
+    [Step::Rotate(-256), Step::Rotate(-3), Step::Rotate(1), Step::Rotate(200), Step::SwapRows];
+
+fn every_operation<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, weight_bits: u32) {
+    let t = params.plain_modulus;
+    let random = &mut Random(7);
+    let evaluator = E::from_keys(params, &keys.evaluation_keys(&STEPS).unwrap()).unwrap();
+    assert_eq!(evaluator.ring(), params.ring as usize);
+    let (a, b) = (random.slots(params), random.slots(params));
+    let load = |slots: &[u64]| evaluator.load(&keys.encrypt(slots).unwrap()).unwrap();
+    let open = |ciphertext: &E::Ciphertext| keys.decrypt(&evaluator.store(ciphertext)).unwrap();
+
+    assert_eq!(keys.decrypt(&keys.encrypt(&a).unwrap()).unwrap(), a, "encrypt, decrypt");
+    assert_eq!(open(&load(&a)), a, "load, store");
+
+    let all = evaluator.automorphisms(&load(&a), &STEPS).unwrap();
+    for (step, ciphertext) in STEPS.iter().zip(&all) {
+        assert_eq!(open(ciphertext), turned(&a, *step), "{step:?}");
+    }
+
+    let mut sum = load(&a);
+    evaluator.add_assign(&mut sum, &load(&b));
+    let plain_sum: Vec<u64> = a.iter().zip(&b).map(|(a, b)| (a + b) % t).collect();
+    assert_eq!(open(&sum), plain_sum, "add_assign");
+    let mut shared = load(&a);
+    evaluator.add_plain(&mut shared, &b).unwrap();
+    assert_eq!(open(&shared), plain_sum, "add_plain");
+
+    let weights: Vec<Vec<i64>> = (0..40).map(|_| random.weights(params, weight_bits)).collect();
+    let operands = [load(&a), load(&b)];
+    let mut expected = vec![0; params.ring as usize];
+    for (i, weights) in weights.iter().enumerate() {
+        multiply_add(&mut expected, [&a, &b][i % 2], weights, t);
+    }
+    let mut terms = weights.iter().zip(operands.iter().cycle());
+    let mut encoded =
+        terms.by_ref().map(|(weights, operand)| Ok((operand, Arc::new(evaluator.encode(weights)?))));
+    assert_eq!(open(&evaluator.dot(&mut encoded).unwrap()), expected, "dot");
+
+    let extremes: Vec<i64> =
+        [i64::MIN, i64::MAX, -1, 0, 1, t.cast_signed(), -t.cast_signed(), (t / 2).cast_signed() + 1]
+            .into_iter()
+            .cycle()
+            .take(params.ring as usize)
+            .collect();
+    let mut expected = vec![0; params.ring as usize];
+    multiply_add(&mut expected, &a, &extremes, t);
+    let plaintext = Arc::new(evaluator.encode(&extremes).unwrap());
+    let product = evaluator.dot(&mut std::iter::once(Ok((&operands[0], plaintext)))).unwrap();
+    assert_eq!(open(&product), expected, "slots beyond t");
+}
+
+fn refusals<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams) {
+    let evaluator = E::from_keys(params, &keys.evaluation_keys(&[Step::Rotate(2)]).unwrap()).unwrap();
+    let slots = vec![1; params.ring as usize];
+    let ciphertext = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
+    for step in [Step::Rotate(1), Step::Rotate(-2), Step::SwapRows, Step::Rotate(0)] {
+        let refused = evaluator.automorphisms(&ciphertext, &[Step::Rotate(2), step]).map(|_| ());
+        assert!(
+            matches!(refused, Err(BackendError::MissingKey(missing)) if missing == step),
+            "{step:?}: {refused:?}"
+        );
+    }
+    assert!(keys.evaluation_keys(&[Step::Rotate(0)]).is_err());
+    assert!(keys.encrypt(&slots[1..]).is_err());
+    assert!(keys.encrypt(&vec![params.plain_modulus; slots.len()]).is_err());
+    assert!(evaluator.encode(&[0; 3]).is_err());
+    assert!(evaluator.add_plain(&mut ciphertext.clone(), &[0; 3]).is_err());
+    let stops = &mut std::iter::once(Err(BackendError::MissingKey(Step::SwapRows)));
+    assert!(evaluator.dot(stops).is_err(), "an error among the terms ends the sum");
+}
+
+#[test]
+fn clear_operations() {
+    for bits in [17, 26, 45] {
+        let params = small(bits);
+        let keys = ClearKeys::generate(&params).unwrap();
+        every_operation::<_, ClearEvaluator>(&keys, &params, 8);
+        every_operation::<_, ClearEvaluator>(&keys, &params, bits);
+        every_operation::<_, Counting<ClearEvaluator>>(&keys, &params, 8);
+        refusals::<_, ClearEvaluator>(&keys, &params);
+    }
+}
+
+#[test]
+fn counting_counts_calls() {
+    let params = small(17);
+    let keys = ClearKeys::generate(&params).unwrap();
+    let bytes = keys.evaluation_keys(&STEPS).unwrap();
+    let counting = Counting::<ClearEvaluator>::from_keys(&params, &bytes).unwrap();
+    let slots = vec![1; params.ring as usize];
+    let mut a = counting.load(&keys.encrypt(&slots).unwrap()).unwrap();
+    counting.automorphisms(&a, &STEPS).unwrap();
+    assert!(counting.automorphisms(&a, &[Step::Rotate(77)]).is_err());
+    let b = a.clone();
+    counting.add_assign(&mut a, &b);
+    counting.add_plain(&mut a, &slots).unwrap();
+    counting.store(&a);
+    let geometry = BlockGeometry { block: 64, reach: 3 };
+    let counts = counting.take(geometry);
+    assert_eq!((counts.internal, counts.external), (2, 3));
+    assert_eq!((counts.key_switches, counts.hoisted_groups), (5, 1));
+    assert_eq!((counts.adds, counts.plain_adds, counts.plain_mults), (1, 1, 0));
+    assert_eq!((counts.ciphertexts_in, counts.ciphertexts_out), (1, 1));
+    assert_eq!(counting.take(geometry), stria::circuit::Counts::default(), "taken");
+}
+
+#[cfg(feature = "fhe-rs")]
+mod fhe_rs {
+    use super::{every_operation, refusals, small};
+    use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
+    use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+    use stria::params;
+
+    #[test]
+    fn operations() {
+        for bits in [17, 26, 45] {
+            let params = small(bits);
+            let keys = FheKeys::generate_insecure(&params).unwrap();
+            every_operation::<_, FheEvaluator>(&keys, &params, bits.min(8));
+            refusals::<_, FheEvaluator>(&keys, &params);
+        }
+    }
+
+    /// Two replies of one ciphertext share nothing: the second polynomial would show the weights.
+    #[test]
+    fn replies_are_fresh() {
+        let params = small(17);
+        let keys = FheKeys::generate_insecure(&params).unwrap();
+        let evaluator = FheEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
+        let slots = vec![1; params.ring as usize];
+        let ciphertext = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
+        let (one, other) = (evaluator.store(&ciphertext), evaluator.store(&ciphertext));
+        let (first, second) = (14..one.len() / 2, one.len() / 2..one.len() - 16);
+        for poly in [first, second] {
+            let equal = one[poly.clone()].iter().zip(&other[poly.clone()]).filter(|(a, b)| a == b).count();
+            assert!(equal < poly.len() / 50, "{equal} of {} bytes equal", poly.len());
+        }
+        assert_eq!(keys.decrypt(&one).unwrap(), keys.decrypt(&other).unwrap());
+    }
+
+    /// Primes of 62 bits leave room for 15 products before a reduction.
+    #[test]
+    fn longest_primes() {
+        let params = SchemeParams { modulus_bits: vec![62; 3], ..small(20) };
+        every_operation::<_, FheEvaluator>(&FheKeys::generate_insecure(&params).unwrap(), &params, 8);
+    }
+
+    #[test]
+    fn the_secret_is_never_shown() {
+        let params = params::choose(4096, 1000, None).unwrap();
+        let keys = FheKeys::generate(&params).unwrap();
+        assert_eq!(format!("{keys:?}"), format!("FheKeys {{ params: {params:?}, .. }}"));
+    }
+
+    #[test]
+    fn insecure_parameters_need_the_function_that_says_so() {
+        assert!(FheKeys::generate(&small(17)).is_err());
+        let long = SchemeParams { modulus_bits: vec![54; 4], ..params::choose(8192, 1000, None).unwrap() };
+        assert!(FheKeys::generate(&long).is_err(), "216 bits at N = 8192");
+    }
+}
