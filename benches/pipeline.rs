@@ -15,17 +15,16 @@ const RING: u32 = 8192;
 
 fn source(name: &str) -> SourceFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shapes").join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let text = std::fs::read_to_string(&path).expect("the example is there");
     SourceFile { name: name.into(), text }
 }
 
 fn network(source: &SourceFile) -> IntNetwork {
-    let ast = syntax::parse(source).unwrap_or_else(|d| panic!("{}", d.render(source)));
-    let (model, diagnostics) = resolve::resolve(&ast, None);
-    let model = model.unwrap_or_else(|| panic!("{}", diagnostics.render(source)));
+    let ast = syntax::parse(source).expect("the example parses");
+    let model = resolve::resolve(&ast, None).0.expect("the example resolves");
     let mut float = FloatModel { model, weights: None };
-    run_float(&mut float, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
-    quantise(&float.model, None, None).unwrap_or_else(|e| panic!("{e}")).network
+    run_float(&mut float, &mut |_, _, _| {}).expect("the passes succeed");
+    quantise(&float.model, None, None).expect("the example is quantised").network
 }
 
 fn stages(c: &mut Criterion) {
@@ -36,8 +35,8 @@ fn stages(c: &mut Criterion) {
         let network = network(&source);
         c.bench_function(&format!("plan-and-lower/{net}/N={RING}"), |b| {
             b.iter(|| {
-                let plan = select::plan(&network, RING).unwrap_or_else(|e| panic!("{e}"));
-                black_box(lower(&plan).unwrap_or_else(|e| panic!("{e}")))
+                let plan = select::plan(&network, RING).expect("a plan");
+                black_box(lower(&plan).expect("a circuit"))
             });
         });
     }

@@ -23,6 +23,19 @@ pub struct Options {
 /// Why a resolved model could not be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
+    /// Activations or weights beyond what a run can hold.
+    #[error(
+        "layer `{layer}`: an activation of {elements} elements, {weights} weights up to there; at most \
+         {MAX_ACTIVATION} and {MAX_WEIGHTS} can run; remove `weights:` for a plan and a report"
+    )]
+    TooLarge {
+        /// The layer.
+        layer: String,
+        /// Elements of its result.
+        elements: usize,
+        /// Weights of the network up to it.
+        weights: usize,
+    },
     /// A pass broke the graph: an error of ours.
     #[error(transparent)]
     Pass(#[from] PassError),
@@ -35,6 +48,31 @@ pub enum CompileError {
     /// No plan or circuit.
     #[error(transparent)]
     Compiled(#[from] CompiledError),
+}
+
+/// The most elements of an activation of a network that has weights: 1 GB as integers.
+const MAX_ACTIVATION: usize = 1 << 27;
+/// The most weights of a network: 2 GB as floats.
+const MAX_WEIGHTS: usize = 1 << 29;
+
+/// Refuses a network too large to be evaluated, before anything of its size is allocated. Without weights
+/// none of this is held, and plans and reports have no such bound.
+///
+/// # Errors
+/// [`CompileError::TooLarge`].
+pub fn require_runnable(model: &Model) -> Result<(), CompileError> {
+    let mut weights = 0_usize;
+    for id in model.graph.ids() {
+        let node = model.graph.node(id);
+        let input = model.graph.input_shapes(id).first().map(|shape| node.layer.weights(shape));
+        let wanted = input.iter().flatten().map(|w| w.shape.elements());
+        weights = wanted.fold(weights, usize::saturating_add);
+        let elements = node.shape.elements();
+        if elements > MAX_ACTIVATION || weights > MAX_WEIGHTS {
+            return Err(CompileError::TooLarge { layer: node.name.clone(), elements, weights });
+        }
+    }
+    Ok(())
 }
 
 /// What the stages after resolution produced.
@@ -58,6 +96,9 @@ pub fn compile(
     calibration: Option<&[Tensor<f32>]>,
     options: Options,
 ) -> Result<Stages, CompileError> {
+    if source.is_some() {
+        require_runnable(model)?;
+    }
     let weights = source.map(|source| FloatWeights::load(model, source)).transpose()?;
     let mut float = FloatModel { model: model.clone(), weights };
     let mut after_passes = Vec::new();

@@ -6,7 +6,7 @@
 
 use codespan_reporting::diagnostic as cs;
 use codespan_reporting::files::SimpleFile;
-use codespan_reporting::term;
+use codespan_reporting::term::{self, DisplayStyle};
 use serde::{Deserialize, Serialize};
 
 /// A range of bytes in the model's source text.
@@ -114,6 +114,29 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// The longest line of the text that is shown with a diagnostic, in bytes.
+const MAX_LINE: usize = 1000;
+
+/// The text with every control character but line breaks and tabs replaced by one of the same length, so
+/// that a model cannot write to the terminal.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c,
+        '\r' => ' ',
+        c if c.is_control() && c.len_utf8() == 1 => '?',
+        c if c.is_control() => '\u{bf}',
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+/// The length of the line that byte `at` is on.
+fn line_length(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let before = bytes[..at].iter().rev().take(MAX_LINE + 1).take_while(|b| **b != b'\n').count();
+    before + bytes[at..].iter().take(MAX_LINE + 1).take_while(|b| **b != b'\n').count()
+}
+
 /// All that a stage has to say; it has failed if any is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
@@ -133,9 +156,10 @@ impl Diagnostics {
     /// Renders all of them without colour, in source order.
     #[must_use]
     pub fn render(&self, source: &SourceFile) -> String {
-        let file = SimpleFile::new(&source.name, &source.text);
-        let limit = source.text.len();
-        let range = |s: Span| (s.start as usize).min(limit)..(s.end as usize).min(limit);
+        let text = printable(&source.text);
+        let file = SimpleFile::new(&source.name, &text);
+        let bound = |n: u32| text.floor_char_boundary(n as usize);
+        let range = |s: Span| bound(s.start)..bound(s.end).max(bound(s.start));
         let mut ordered: Vec<_> = self.0.iter().collect();
         ordered.sort_by_key(|d| (d.primary.0.start, d.primary.0.end));
         let mut out = String::new();
@@ -152,12 +176,44 @@ impl Diagnostics {
                 .with_message(&d.message)
                 .with_labels(labels)
                 .with_notes(d.hints.iter().map(|h| format!("help: {h}")).collect());
-            let config = term::Config::default();
+            let labels = d.secondary.iter().chain([&d.primary]);
+            let long = labels.map(|(s, _)| line_length(&text, range(*s).start)).max() > Some(MAX_LINE);
+            let display_style = if long { DisplayStyle::Medium } else { DisplayStyle::Rich };
+            let config = term::Config { display_style, ..term::Config::default() };
             if term::emit_to_string(&mut out, &config, &file, &shown).is_err() {
                 out.push_str(&d.message);
             }
-            out.push('\n');
         }
-        out
+        out.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Diagnostic, Diagnostics, SourceFile, Span};
+
+    fn rendered(text: &str, span: Span) -> String {
+        let source = SourceFile { name: "m.stria".to_owned(), text: text.to_owned() };
+        Diagnostics(vec![Diagnostic::error("code", "message", span, "label").hint("hint")]).render(&source)
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let found = rendered("a \u{1b}[2J \u{9b}x\r\n\u{0}", Span::new(0, 1));
+        assert!(!found.contains(|c: char| c.is_control() && c != '\n'), "{found:?}");
+        assert!(found.contains("a ?[2J \u{bf}x\n"), "{found:?}");
+    }
+
+    #[test]
+    fn any_span_can_be_rendered() {
+        for (start, end) in [(0, 0), (1, 2), (2, 1), (3, 900), (900, 901)] {
+            assert!(rendered("\u{e9}\u{e9}", Span::new(start, end)).contains("message"));
+        }
+    }
+
+    #[test]
+    fn long_lines_are_not_shown() {
+        let found = rendered(&format!("\n{}", "x".repeat(5000)), Span::new(11, 12));
+        assert!(found.contains("m.stria:2:11") && found.contains("hint") && found.len() < 200, "{found}");
     }
 }

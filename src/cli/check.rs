@@ -1,6 +1,7 @@
 //! `stria check`: diagnostics of a model and of the files that it names.
 
 use super::failure::Failure;
+use super::say::say;
 use super::{Format, ModelPath, load, output};
 use crate::diag::{Diagnostic, Severity, SourceFile};
 use clap::Args;
@@ -9,7 +10,7 @@ use std::fmt;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The model, a .stria file.
+    /// The model, .stria or .striac.
     model: ModelPath,
     /// How diagnostics are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -52,6 +53,17 @@ impl fmt::Display for Checked {
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    if load::is_compiled(&args.model)? {
+        let compiled = load::read_compiled(&args.model)?;
+        let checked = Checked {
+            model: args.model.display().to_string(),
+            errors: 0,
+            warnings: 0,
+            layers: Some(compiled.network.graph.len()),
+            diagnostics: Vec::new(),
+        };
+        return output::write(&output::render(&checked, args.format)?, None);
+    }
     let front = load::front(&args.model)?;
     let count = |severity| front.diagnostics.0.iter().filter(|d| d.severity == severity).count();
     let checked = Checked {
@@ -62,7 +74,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         diagnostics: front.diagnostics.0.iter().map(|d| shown(d, &front.source)).collect(),
     };
     if args.format == Format::Text {
-        eprint!("{}", front.diagnostics.render(&front.source));
+        say(&front.diagnostics.render(&front.source));
     }
     output::write(&output::render(&checked, args.format)?, None)?;
     if checked.errors > 0 { Err(Failure::User(String::new())) } else { Ok(()) }

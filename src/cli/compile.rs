@@ -88,6 +88,12 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
         return Err(Failure::not_built("--rewrite stria", "exact"));
     }
     let options = args.compile.driver()?;
+    if load::is_compiled(&args.model)? {
+        return Err(Failure::User(format!(
+            "{}: already compiled; give its .stria file",
+            args.model.display()
+        )));
+    }
     let (model, front) = load::front(&args.model)?.checked()?;
     let mut stages = Vec::new();
     if args.emit.contains(&Stage::Ast)
@@ -116,6 +122,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
         stages.push((name.into(), text));
     }
     if let Some(path) = &args.output {
+        output::spare(path, &front.inputs)?;
         write_atomically(path, &compiled.to_bytes()?).map_err(Failure::user)?;
     }
     let emitted = Emitted { model: model.header.name.clone(), written: args.output.clone(), stages };

@@ -22,8 +22,8 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Use only the first N images.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// What the network runs on.
     #[arg(long, value_enum, default_value_t = Backend::Clear)]
     backend: Backend,
@@ -70,7 +70,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
     let mut data = input::load(&args.data, &network.header.input, &shape)?;
-    data.images.truncate(args.limit.unwrap_or(usize::MAX));
+    data.images.truncate(args.limit.map_or(usize::MAX, |n| n as usize));
     let n = data.images.len();
     if n == 0 {
         return Err(Failure::User(format!("{}: no images", args.data.display())));

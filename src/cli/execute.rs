@@ -1,6 +1,7 @@
 //! Runs images through a compiled network on the backend asked for, with progress on a terminal.
 
 use super::failure::Failure;
+use super::say::say;
 use super::{Backend, Mode, Nonlinear};
 use crate::backend::bfv::{BfvEvaluator, BfvKeys};
 use crate::backend::clear::{ClearEvaluator, ClearKeys};
@@ -43,11 +44,11 @@ impl RunOptions {
                     .into(),
             )),
             Backend::Bfv | Backend::FheRs => {
-                eprintln!("warning: {REVEAL_LEAKS}");
+                say(&format!("warning: {REVEAL_LEAKS}\n"));
                 Ok(())
             }
             Backend::Clear => {
-                eprintln!("warning: --backend clear encrypts nothing; it counts and checks");
+                say("warning: --backend clear encrypts nothing; it counts and checks\n");
                 Ok(())
             }
             Backend::Reference => Ok(()),

@@ -1,5 +1,6 @@
 //! How a command fails.
 
+use super::say::say;
 use crate::compile::CompileError;
 use crate::compiled::CompiledError;
 use crate::input::InputError;
@@ -22,12 +23,12 @@ impl Failure {
         match self {
             Self::User(message) => {
                 if !message.is_empty() {
-                    eprintln!("error: {message}");
+                    say(&format!("error: {message}\n"));
                 }
                 ExitCode::from(1)
             }
             Self::Internal(message) => {
-                eprintln!("error: {message}");
+                say(&format!("error: {message}\n"));
                 ExitCode::from(3)
             }
         }
@@ -48,6 +49,7 @@ impl From<CompileError> for Failure {
     fn from(e: CompileError) -> Self {
         match e {
             CompileError::Quant(_)
+            | CompileError::TooLarge { .. }
             | CompileError::Params(_)
             | CompileError::Pass(PassError::Refused { .. }) => Self::user(e),
             CompileError::Compiled(inner) => inner.into(),

@@ -1,19 +1,21 @@
 //! Opens a model: `.stria` with the files that it names, or `.striac`.
 
 use super::failure::Failure;
+use super::say::say;
 use super::{CompileOptions, Encoding};
 use crate::compile::{self, Options, Stages};
 use crate::compiled::{Compiled, MAGIC};
-use crate::diag::{Diagnostics, SourceFile};
+use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::graph::{Model, WeightsDecl};
-use crate::input::{self, SafetensorsWeights};
+use crate::input::{self, InputError, SafetensorsWeights};
 use crate::passes::FloatModel;
 use crate::quant::{RandomWeights, random_images};
 use crate::resolve;
 use crate::syntax::{self, Ast};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use crate::weights::WeightSource;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 
 /// The most bytes of a model's text or of a compiled network.
 const MAX_MODEL_BYTES: u64 = 4 << 30;
@@ -23,107 +25,125 @@ pub(super) struct Loaded {
     pub compiled: Compiled,
     /// The float network, if the model came from its source.
     pub float: Option<FloatModel>,
+    /// The files that it was made from.
+    pub inputs: Vec<PathBuf>,
 }
 
-/// A model's text, parsed and resolved.
+/// A model's text, parsed and resolved, with the files that it names.
 pub(super) struct Front {
     pub source: SourceFile,
     pub ast: Option<Ast>,
     pub model: Option<Model>,
-    pub weights: Option<SafetensorsWeights>,
     pub diagnostics: Diagnostics,
-    calibration: Option<PathBuf>,
+    /// The model's file and the files that it names.
+    pub inputs: Vec<PathBuf>,
+    weights: Option<SafetensorsWeights>,
+    calibration: Option<Vec<Tensor<f32>>>,
 }
 
-/// Reads a file whole.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let about = |e: std::io::Error| Failure::User(format!("{}: {e}", path.display()));
-    let size = std::fs::metadata(path).map_err(about)?.len();
-    if size > MAX_MODEL_BYTES {
-        return Err(Failure::User(format!("{}: {size} bytes, at most {MAX_MODEL_BYTES}", path.display())));
-    }
-    std::fs::read(path).map_err(about)
-}
-
-/// Parses and resolves `path`; diagnostics are returned, not printed.
+/// Parses and resolves `path` and opens the files that it names; diagnostics are returned, not printed.
 pub(super) fn front(path: &Path) -> Result<Front, Failure> {
-    let bytes = read(path)?;
+    let bytes = input::read(path, MAX_MODEL_BYTES)?;
     let name = path.display().to_string();
-    let text = String::from_utf8(bytes).map_err(|e| {
-        Failure::User(format!(
-            "{name}: not UTF-8 text at byte {}; save the file as UTF-8",
-            e.utf8_error().valid_up_to()
-        ))
-    })?;
-    let source = SourceFile { name, text };
-    let empty = |source, diagnostics| Front {
-        source,
+    let mut front = Front {
+        source: SourceFile { name, text: String::new() },
         ast: None,
         model: None,
+        diagnostics: Diagnostics::default(),
+        inputs: vec![path.to_owned()],
         weights: None,
-        diagnostics,
         calibration: None,
     };
-    let ast = match syntax::parse(&source) {
+    match String::from_utf8(bytes) {
+        Ok(text) => front.source.text = text,
+        Err(error) => {
+            front.diagnostics.push(not_text(&error));
+            front.source.text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            return Ok(front);
+        }
+    }
+    let ast = match syntax::parse(&front.source) {
         Ok(ast) => ast,
-        Err(diagnostics) => return Ok(empty(source, diagnostics)),
+        Err(diagnostics) => return Ok(Front { diagnostics, ..front }),
     };
-    let declared = resolve::declared(&ast);
-    let beside = |file: &str| path.parent().unwrap_or(Path::new("")).join(file);
-    let weights = match &declared.weights {
-        WeightsDecl::File(file) => Some(SafetensorsWeights::open(&beside(file))?),
-        WeightsDecl::None | WeightsDecl::Random(_) => None,
-    };
-    let source_of_weights = weights.as_ref().map(|w| w as &dyn WeightSource);
-    let (model, diagnostics) = resolve::resolve(&ast, source_of_weights);
-    let calibration = declared.calibration.as_deref().map(beside);
-    Ok(Front { source, ast: Some(ast), model, weights, diagnostics, calibration })
+    front.resolve(path, &ast);
+    front.ast = Some(ast);
+    Ok(front)
+}
+
+/// At the first byte that is no text.
+fn not_text(error: &FromUtf8Error) -> Diagnostic {
+    let at = error.utf8_error().valid_up_to();
+    let binary = error.as_bytes().contains(&0);
+    let hint = if binary { "give a .stria file" } else { "save the file as UTF-8" };
+    Diagnostic::error("not-text", "a model is UTF-8 text", Span::new(at, at + 1), "no text here").hint(hint)
 }
 
 impl Front {
-    /// Prints the diagnostics to stderr and gives the model, if there is no error.
-    pub(super) fn checked(self) -> Result<(Model, Self), Failure> {
-        if !self.diagnostics.0.is_empty() {
-            eprint!("{}", self.diagnostics.render(&self.source));
+    /// Opens the weights, resolves, opens the calibration images.
+    fn resolve(&mut self, path: &Path, ast: &Ast) {
+        let declared = resolve::declared(ast);
+        let beside = |file: &str| path.parent().unwrap_or(Path::new("")).join(file);
+        let mut unreadable = Diagnostics::default();
+        if let WeightsDecl::File(file) = &declared.weights {
+            let file = beside(file);
+            match SafetensorsWeights::open(&file) {
+                Ok(weights) => self.weights = Some(weights),
+                Err(error) => unreadable.push(cannot_read("weights", declared.weights_span, &error)),
+            }
+            self.inputs.push(file);
         }
-        let errors = self.diagnostics.has_errors();
-        let mut front = self;
-        match front.model.take() {
-            Some(model) if !errors => Ok((model, front)),
-            _ => Err(Failure::User(String::new())),
+        let weights = self.weights.as_ref().map(|w| w as &dyn WeightSource);
+        let (model, diagnostics) = resolve::resolve(ast, weights);
+        if let (Some(file), Some(model)) = (&declared.calibration, &model) {
+            let file = beside(file);
+            match input::load(&file, &model.header.input, &input_shape(model)) {
+                Ok(data) => self.calibration = Some(data.images),
+                Err(error) => unreadable.push(cannot_read("calibration", declared.calibration_span, &error)),
+            }
+            self.inputs.push(file);
         }
+        self.model = model.filter(|_| !unreadable.has_errors());
+        self.diagnostics = diagnostics;
+        self.diagnostics.0.extend(unreadable.0);
     }
 
-    /// The calibration images that the model names.
-    pub(super) fn calibration(&self, model: &Model) -> Result<Option<Vec<Tensor<f32>>>, Failure> {
-        let shape = input_shape(model);
-        match (&self.calibration, &model.header.weights) {
-            (Some(path), _) => Ok(Some(input::load(path, &model.header.input, &shape)?.images)),
-            // Weights that mean nothing are calibrated on images that mean nothing.
-            (None, WeightsDecl::Random(seed)) => Ok(Some(random_images(&shape, (-1.0, 1.0), 4, *seed))),
-            (None, WeightsDecl::None | WeightsDecl::File(_)) => Ok(None),
+    /// Prints the diagnostics to stderr and gives the model, if there is no error.
+    pub(super) fn checked(mut self) -> Result<(Model, Self), Failure> {
+        say(&self.diagnostics.render(&self.source));
+        match self.model.take() {
+            Some(model) if !self.diagnostics.has_errors() => Ok((model, self)),
+            _ => Err(Failure::User(String::new())),
         }
     }
 
     /// All the stages of `model`.
     pub(super) fn compile(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
-        let calibration = self.calibration(model)?;
-        let random;
-        let weights: Option<&dyn WeightSource> = match (&self.weights, &model.header.weights) {
-            (Some(file), _) => Some(file),
-            (None, WeightsDecl::Random(seed)) => {
-                random = RandomWeights::for_model(model, *seed);
-                Some(&random)
-            }
-            (None, WeightsDecl::None | WeightsDecl::File(_)) => None,
-        };
-        Ok(compile::compile(model, weights, calibration.as_deref(), options)?)
+        let (random, images);
+        let (weights, calibration): (Option<&dyn WeightSource>, _) =
+            match (&self.weights, &model.header.weights) {
+                (Some(file), _) => (Some(file), self.calibration.as_deref()),
+                (None, WeightsDecl::Random(seed)) => {
+                    compile::require_runnable(model)?;
+                    random = RandomWeights::for_model(model, *seed);
+                    // Weights that mean nothing are calibrated on images that mean nothing.
+                    images = random_images(&input_shape(model), (-1.0, 1.0), 4, *seed);
+                    (Some(&random), self.calibration.as_deref().or(Some(&images)))
+                }
+                (None, WeightsDecl::None | WeightsDecl::File(_)) => (None, None),
+            };
+        Ok(compile::compile(model, weights, calibration, options)?)
     }
 }
 
-fn input_shape(model: &Model) -> crate::tensor::Shape {
+fn cannot_read(what: &str, span: Span, error: &InputError) -> Diagnostic {
+    Diagnostic::error("unreadable-file", format!("the {what} cannot be read: {error}"), span, "named here")
+        .hint("a file is looked for in the folder of the model; check its name and its kind")
+}
+
+fn input_shape(model: &Model) -> Shape {
     let first = model.graph.ids().next();
-    first.map_or_else(|| crate::tensor::Shape::flat(0), |id| model.graph.node(id).shape.clone())
+    first.map_or_else(|| Shape::flat(0), |id| model.graph.node(id).shape.clone())
 }
 
 impl CompileOptions {
@@ -146,16 +166,21 @@ pub(super) fn load(path: &Path, options: CompileOptions) -> Result<Loaded, Failu
                 path.display()
             )));
         }
-        let compiled = Compiled::from_bytes(&read(path)?)
-            .map_err(|e| Failure::User(format!("{}: {e}", path.display())))?;
-        return Ok(Loaded { compiled, float: None });
+        return Ok(Loaded { compiled: read_compiled(path)?, float: None, inputs: vec![path.to_owned()] });
     }
     let (model, front) = front(path)?.checked()?;
     let stages = front.compile(&model, driver)?;
-    Ok(Loaded { compiled: stages.compiled, float: Some(stages.float) })
+    Ok(Loaded { compiled: stages.compiled, float: Some(stages.float), inputs: front.inputs })
 }
 
-fn is_compiled(path: &Path) -> Result<bool, Failure> {
+/// Reads a `.striac` file.
+pub(super) fn read_compiled(path: &Path) -> Result<Compiled, Failure> {
+    let bytes = input::read(path, MAX_MODEL_BYTES)?;
+    Compiled::from_bytes(&bytes).map_err(|e| Failure::User(format!("{}: {e}", path.display())))
+}
+
+/// Whether `path` is a compiled network, by its first bytes or its name.
+pub(super) fn is_compiled(path: &Path) -> Result<bool, Failure> {
     use std::io::Read;
     let about = |e: std::io::Error| Failure::User(format!("{}: {e}", path.display()));
     let mut start = Vec::with_capacity(MAGIC.len());

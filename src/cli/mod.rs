@@ -12,6 +12,7 @@ mod load;
 mod output;
 mod report;
 mod run;
+mod say;
 
 use crate::params::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,8 +25,8 @@ use std::process::ExitCode;
 #[command(name = "stria", version, about, max_term_width = 100)]
 struct Cli {
     /// Threads to use; 0 takes every core.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    threads: usize,
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=256))]
+    threads: u16,
     #[command(subcommand)]
     command: Command,
 }
@@ -137,7 +138,7 @@ enum Mode {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = std::panic::catch_unwind(|| {
-        if let Err(e) = rayon::ThreadPoolBuilder::new().num_threads(cli.threads).build_global() {
+        if let Err(e) = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.into()).build_global() {
             return Err(failure::Failure::Internal(e.to_string()));
         }
         match &cli.command {

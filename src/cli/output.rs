@@ -6,7 +6,7 @@ use crate::input::write_atomically;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Renders `value` in `format`.
 pub(super) fn render<T: Serialize + Display>(value: &T, format: Format) -> Result<String, Failure> {
@@ -20,6 +20,19 @@ pub(super) fn render<T: Serialize + Display>(value: &T, format: Format) -> Resul
         text.push('\n');
     }
     Ok(text)
+}
+
+/// Refuses to write over a file that the command has read.
+pub(super) fn spare(file: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let target = real(file);
+    if target.is_some() && inputs.iter().any(|input| real(input) == target) {
+        return Err(Failure::User(format!(
+            "{}: the result would replace a file that it is made from; choose another name",
+            file.display()
+        )));
+    }
+    Ok(())
 }
 
 /// Writes `text` to `file`, or to stdout.

@@ -89,7 +89,11 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     }
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        let compiled = load::load(path, args.compile)?.compiled;
+        let loaded = load::load(path, args.compile)?;
+        if let Some(file) = &args.output {
+            output::spare(file, &loaded.inputs)?;
+        }
+        let compiled = loaded.compiled;
         reports.push(report(&compiled, &CostTable::shipped(compiled.scheme)));
     }
     let reports = match (reports.pop(), reports.is_empty()) {

@@ -82,6 +82,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     weights(&compiled)?;
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
+    if args.input.is_dir() {
+        let folder = args.input.display();
+        return Err(Failure::User(format!("{folder}: a folder; give one image, or use `stria eval`")));
+    }
     let data = input::load(&args.input, &network.header.input, &shape)?;
     let image = data.images.get(args.index).ok_or_else(|| {
         Failure::User(format!(

@@ -23,6 +23,18 @@ pub enum InputError {
         /// The most bytes that are read of such a file.
         limit: u64,
     },
+    /// A device, which may never end.
+    #[error("{}: a device, not a file", path.display())]
+    Device {
+        /// The device.
+        path: PathBuf,
+    },
+    /// The folder to write into is not there.
+    #[error("{}: its folder does not exist; make it first", path.display())]
+    NoFolder {
+        /// The file that was to be written.
+        path: PathBuf,
+    },
     /// Neither by name nor a folder one of the kinds that are read.
     #[error("{}: not a .png, .npy or .safetensors file, nor a folder of .png files", path.display())]
     UnknownKind {

@@ -8,11 +8,18 @@ use std::path::{Path, PathBuf};
 /// The bytes of a file of at most `limit` bytes.
 ///
 /// The length is asked first, and then not trusted: pipes have none.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
+///
+/// # Errors
+/// If the operating system refuses, the file is a device, or it is longer than `limit`.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
     let io = |source| InputError::Io { path: path.to_owned(), source };
     let too_large = || InputError::TooLarge { path: path.to_owned(), limit };
     let file = File::open(path).map_err(io)?;
-    let length = file.metadata().map_err(io)?.len();
+    let metadata = file.metadata().map_err(io)?;
+    if endless(&metadata) {
+        return Err(InputError::Device { path: path.to_owned() });
+    }
+    let length = metadata.len();
     if length > limit {
         return Err(too_large());
     }
@@ -24,6 +31,18 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
         return Err(too_large());
     }
     Ok(bytes)
+}
+
+/// Whether the file is a device, which may never end.
+#[cfg(unix)]
+fn endless(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    metadata.file_type().is_char_device() || metadata.file_type().is_block_device()
+}
+
+#[cfg(not(unix))]
+fn endless(_: &fs::Metadata) -> bool {
+    false
 }
 
 /// Writes `bytes` under a temporary name in the same folder, then renames: `path` holds its old content or
@@ -42,7 +61,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
         }
         Err(_) => None,
     };
-    let mut temporary = named_in(&folder_of(&target)).map_err(io)?;
+    let folder = folder_of(&target);
+    if !folder.is_dir() {
+        return Err(InputError::NoFolder { path: path.to_owned() });
+    }
+    let mut temporary = named_in(&folder).map_err(io)?;
     temporary.write_all(bytes).map_err(io)?;
     if let Some(permissions) = permissions {
         temporary.as_file().set_permissions(permissions).map_err(io)?;

@@ -53,7 +53,7 @@ pub(super) fn settle(
     rho
 }
 
-/// The step of channel `c` of a node, in real units.
+/// The step of channel `c` of a node, in real units; 0 for a channel that is always 0.
 pub(super) fn step(fitted: &Fitted, solution: &Solution, rho: &[i32], id: NodeId, c: usize) -> f64 {
     let terms = &fitted.classes.terms[id.0 as usize];
     terms.get(c).map_or(1.0, |t| (t.at(&solution.x) + f64::from(rho[id.0 as usize])).exp2())

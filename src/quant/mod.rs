@@ -3,7 +3,7 @@
 //! Every channel of every tensor has one step (`real = step * integer`), and shifts are the only factors
 //! between steps: a layer's weights absorb the rest. The order of events: where values are requantised
 //! (`skeleton`), which steps depend on each other (`classes`, `rescale`), how far values reach
-//! (`calibrate`, `ranges`), steps and shifts of least error (`solve`), the network with
+//! (`calibrate`, `ranges`), steps and shifts of least error (`solve`, `search`), the network with
 //! them (`emit`), integer weights (`round`), bounds of every value (`bounds`). Knows no ciphertexts.
 
 mod bounds;
@@ -15,6 +15,7 @@ mod random;
 mod ranges;
 mod rescale;
 mod round;
+mod search;
 mod site;
 mod skeleton;
 mod solve;
@@ -102,6 +103,11 @@ fn without_weights(fitted: &mut Fitted) -> Result<Quantised, QuantError> {
     Ok(Quantised { network, weights: None })
 }
 
+/// A step that stands for itself where a value is always 0.
+fn positive(step: f64) -> f64 {
+    if step > 0.0 { step } else { 1.0 }
+}
+
 /// The filled skeleton as a network whose intervals are still to be computed.
 fn network(fitted: &Fitted, solution: &Solution, rho: &[i32]) -> IntNetwork {
     let output = fitted.skeleton.graph.output();
@@ -109,8 +115,8 @@ fn network(fitted: &Fitted, solution: &Solution, rho: &[i32]) -> IntNetwork {
         header: fitted.model.header.clone(),
         graph: fitted.skeleton.graph.clone(),
         intervals: Vec::new(),
-        input_scale: emit::step(fitted, solution, rho, NodeId(0), 0),
-        output_scale: emit::step(fitted, solution, rho, output, 0),
+        input_scale: positive(emit::step(fitted, solution, rho, NodeId(0), 0)),
+        output_scale: positive(emit::step(fitted, solution, rho, output, 0)),
         assumed: fitted.weights.is_none(),
     }
 }

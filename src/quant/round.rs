@@ -43,7 +43,8 @@ fn layer_weights(
     let (out, channels) = (node.shape.channels(), site.channels());
     let per = (weight.len() / out.max(1)).max(1);
     let inputs: Vec<f64> = (0..channels).map(|i| step(fitted, solution, rho, site.operand, i)).collect();
-    let outputs: Vec<f64> = (0..out).map(|o| step(fitted, solution, rho, site.id, o)).collect();
+    let nonzero = |step: f64| if step > 0.0 { step } else { 1.0 };
+    let outputs: Vec<f64> = (0..out).map(|o| nonzero(step(fitted, solution, rho, site.id, o))).collect();
     let mut data = vec![0_i8; weight.len()];
     let drifts: Vec<f64> = data
         .par_chunks_mut(per)
@@ -79,8 +80,10 @@ fn round_row(site: &Site, o: usize, row: &mut [i8], real: &[f32], inputs: &[f64]
         #[expect(clippy::cast_possible_truncation, reason = "clamped to the bits of a weight")]
         let rounded = steps as i8;
         *q = rounded;
-        let mean = site.means.as_ref().map_or(0.0, |m| m[i]);
-        drift += (steps * output / inputs[i] - f64::from(*w)) * mean;
+        if inputs[i] > 0.0 {
+            let mean = site.means.as_ref().map_or(0.0, |m| m[i]);
+            drift += (steps * output / inputs[i] - f64::from(*w)) * mean;
+        }
     }
     drift
 }

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// The part of full scale that integer inputs have as root mean square where nothing was measured.
 const ASSUMED_RMS: f64 = 0.25;
 
+/// Weights that are not worth a second thread.
+const SERIAL: usize = 1 << 15;
+
 /// A linear layer with weights.
 pub(super) struct Site {
     pub(super) id: NodeId,
@@ -107,6 +110,11 @@ impl Site {
         self.conv.map_or(j, |c| c.input_channel(o, j, self.channels))
     }
 
+    /// How many numbers [`Site::needs`] looks at.
+    pub(super) fn size(&self) -> usize {
+        self.maxima.len()
+    }
+
     /// Channels of the input.
     pub(super) fn channels(&self) -> usize {
         self.channels
@@ -121,6 +129,7 @@ impl Site {
     pub(super) fn needs(&self, steps: &[f64]) -> Vec<Need> {
         let scales: Vec<f64> = steps.iter().map(|s| s.exp2()).collect();
         let power = |i: usize| match &self.squares {
+            _ if scales[i] == 0.0 => 0.0,
             Squares::Measured(squares) => self.taps * squares[i] / (scales[i] * scales[i]),
             Squares::Assumed(square) => self.taps * square,
         };
@@ -134,7 +143,11 @@ impl Site {
             }
             Need { step: (largest / self.largest_weight).log2(), power }
         };
-        self.maxima.par_chunks(self.columns.max(1)).enumerate().map(row).collect()
+        let columns = self.columns.max(1);
+        if self.maxima.len() < SERIAL {
+            return self.maxima.chunks(columns).enumerate().map(row).collect();
+        }
+        self.maxima.par_chunks(columns).enumerate().map(row).collect()
     }
 }
 

@@ -4,27 +4,27 @@
 //! `S_w = S_y / 2^k` the step of its accumulator, `W' = W * S_x` its weights on integer inputs,
 //! `W_q = round(W' / S_w)`, so `S_y >= a 2^k` with `a = max|W'| / wmax`. A larger `k` refines the weights,
 //! but may coarsen the result. The error of a result is about
-//! `S_y^2 / 12 * (1 + Q / 4^k)`, with `Q` the sum of the mean squares of the integer inputs; `k` minimises
-//! its sum over the channels, with `S_y = max(floor, a 2^k)` and `floor` from the ranges.
+//! `S_y^2 / 12 * (1 + Q / 4^k)`, with `Q` the sum of the mean squares of the integer inputs; shifts are
+//! sought that minimise it, with `S_y = max(floor, a 2^k)` and `floor` from the ranges. Scales of a
+//! residual stream depend on each other in a circle, so that the search ([`super::search`]) weighs the
+//! network as a whole; then the scales are kept and every layer gets the largest shift that fits them.
 //!
-//! Scales of a residual stream depend on each other in a circle, so that rounds over all layers run until
-//! nothing moves; then the scales are kept and every layer gets the largest shift that fits them.
+//! Channels that no clamp and no weight reaches (zero padding) are always 0: their step is 0, and weights
+//! that read them count for nothing.
 
 use super::QuantError;
-use super::classes::{Term, ceil_log2};
+use super::classes::ceil_log2;
 use super::emit::settle;
 use super::rescale::Fitted;
-use super::site::{Need, Site};
+use super::search::{Problem, TOLERANCE};
+use super::site::Site;
 use crate::graph::{IntLayer, NodeId};
 use crate::tensor::Support;
 use std::collections::BTreeMap;
 
-const ROUNDS: usize = 24;
-const TOLERANCE: f64 = 1e-9;
-
 /// Scales and shifts.
 pub(super) struct Solution {
-    /// The unknowns of [`Classes`].
+    /// The unknowns of `Classes`; minus infinity for channels that are always 0.
     pub(super) x: Vec<f64>,
     /// Shift of each linear layer.
     pub(super) shifts: BTreeMap<NodeId, u32>,
@@ -85,31 +85,11 @@ pub(super) fn solve(
     sites: &[Site],
     ranges: &BTreeMap<NodeId, Vec<f64>>,
 ) -> Result<Solution, QuantError> {
-    let classes = &fitted.classes;
-    let floor = floors(fitted, ranges);
-    let mut x: Vec<f64> = floor.iter().copied().map(or_unit).collect();
-    for _ in 0..ROUNDS {
-        let mut next = floor.clone();
-        for site in sites {
-            let terms = &classes.terms[site.id.0 as usize];
-            let needs = shared(terms, site.needs(&steps(fitted, site.operand, &x, 0)));
-            let shift = f64::from(best_shift(site, terms, &needs, &floor));
-            for (term, need) in terms.iter().zip(&needs) {
-                let wanted = term.solve(need.step + shift);
-                next[term.var] = next[term.var].max(wanted);
-                x[term.var] = x[term.var].max(wanted);
-            }
-        }
-        let next: Vec<f64> = next.into_iter().map(or_unit).collect();
-        let moved = x.iter().zip(&next).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        x = next;
-        if moved < TOLERANCE {
-            break;
-        }
-    }
+    let problem = Problem { fitted, sites, floor: floors(fitted, ranges) };
+    let mut x = problem.search();
     let mut finer = finer(fitted, ranges, &x);
     loop {
-        let shifts = largest_shifts(fitted, sites, &floor, &finer, &mut x)?;
+        let shifts = problem.largest_shifts(&finer, &mut x)?;
         if !limit(fitted, &shifts, &mut finer) {
             return Ok(Solution { x, shifts, finer });
         }
@@ -145,50 +125,9 @@ fn top(fitted: &Fitted, id: NodeId) -> Option<f64> {
     Some(f64::from(u32::try_from(clamp.top()).ok()?))
 }
 
-/// An unknown that nothing bounds is taken as 0: a step of one.
-fn or_unit(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY { 0.0 } else { x }
-}
-
 /// The logarithms of the steps of a node's channels, `rho` powers of two above its class.
-fn steps(fitted: &Fitted, id: NodeId, x: &[f64], rho: i32) -> Vec<f64> {
+pub(super) fn steps(fitted: &Fitted, id: NodeId, x: &[f64], rho: i32) -> Vec<f64> {
     fitted.classes.terms[id.0 as usize].iter().map(|t| t.at(x) + f64::from(rho)).collect()
-}
-
-/// Raises the needs of channels that share a scale to their largest.
-fn shared(terms: &[Term], mut needs: Vec<Need>) -> Vec<Need> {
-    let mut largest: BTreeMap<usize, f64> = BTreeMap::new();
-    for (term, need) in terms.iter().zip(&needs) {
-        let x = largest.entry(term.var).or_insert(f64::NEG_INFINITY);
-        *x = x.max(term.solve(need.step));
-    }
-    for (term, need) in terms.iter().zip(&mut needs) {
-        need.step = term.mul * largest[&term.var] + term.off;
-    }
-    needs
-}
-
-/// The shift of least estimated error; 0 where no activation's range sets a floor.
-fn best_shift(site: &Site, terms: &[Term], needs: &[Need], floor: &[f64]) -> u32 {
-    if terms.iter().all(|t| floor[t.var] == f64::NEG_INFINITY) {
-        return 0;
-    }
-    let error = |shift: u32| -> f64 {
-        let channel = |(term, need): (&Term, &Need)| {
-            let step = term.at(floor).max(need.step + f64::from(shift)).exp2();
-            step * step * (1.0 + need.power * (-2.0 * f64::from(shift)).exp2())
-        };
-        terms.iter().zip(needs).map(channel).sum()
-    };
-    let errors = (0..=useful(site, needs)).map(|shift| (shift, error(shift)));
-    errors.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(shift, _)| shift)
-}
-
-/// The shift beyond which finer weights change nothing that the result can show.
-fn useful(site: &Site, needs: &[Need]) -> u32 {
-    let power = needs.iter().map(|n| n.power).fold(1.0, f64::max);
-    let enough = (0..site.cap).find(|k| power * (-2.0 * f64::from(*k)).exp2() < 1.0 / 64.0);
-    enough.unwrap_or(site.cap)
 }
 
 /// Clamps that leave a whole power of two unused in every channel get a finer step, where only linear
@@ -201,7 +140,7 @@ fn finer(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>, x: &[f64]) -> BTr
         let slack = steps.iter().zip(range).map(|(s, r)| s - (r / top).log2()).fold(f64::MAX, f64::min);
         #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=16")]
         let bits = (slack + TOLERANCE).floor().clamp(0.0, 16.0) as i32;
-        if bits > 0 {
+        if bits > 0 && slack < f64::MAX {
             finer.insert(*id, -bits);
         }
     }
@@ -215,43 +154,4 @@ fn only_linear_users(fitted: &Fitted, id: NodeId) -> bool {
     requantised
         && !users.is_empty()
         && users.iter().all(|u| matches!(graph.node(*u).layer, IntLayer::Conv(_) | IntLayer::Linear(_)))
-}
-
-/// Keeps the scales and gives every layer the largest useful shift; scales that do not even allow a shift
-/// of 0 are raised.
-fn largest_shifts(
-    fitted: &Fitted,
-    sites: &[Site],
-    floor: &[f64],
-    finer: &BTreeMap<NodeId, i32>,
-    x: &mut [f64],
-) -> Result<BTreeMap<NodeId, u32>, QuantError> {
-    let mut raised = None;
-    for _ in 0..ROUNDS {
-        raised = None;
-        let mut shifts = BTreeMap::new();
-        for site in sites {
-            let terms = &fitted.classes.terms[site.id.0 as usize];
-            let rho = finer.get(&site.operand).copied().unwrap_or(0);
-            let needs = shared(terms, site.needs(&steps(fitted, site.operand, x, rho)));
-            let room = terms.iter().zip(&needs).map(|(t, n)| t.at(x) - n.step).fold(f64::MAX, f64::min);
-            if room < -TOLERANCE {
-                raised = Some(site.id);
-                for (term, need) in terms.iter().zip(&needs) {
-                    x[term.var] = x[term.var].max(term.solve(need.step));
-                }
-                continue;
-            }
-            let clamped = terms.iter().any(|t| floor[t.var] > f64::NEG_INFINITY);
-            let cap = if clamped { useful(site, &needs) } else { site.cap };
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..=cap")]
-            let shift = (room + TOLERANCE).floor().clamp(0.0, f64::from(cap)) as u32;
-            shifts.insert(site.id, shift);
-        }
-        if raised.is_none() {
-            return Ok(shifts);
-        }
-    }
-    let node = raised.unwrap_or(NodeId(0));
-    Err(QuantError::Unsolvable { node: fitted.skeleton.graph.node(node).name.clone() })
 }

@@ -17,6 +17,30 @@ pub(super) fn find<'a>(attributes: &'a [Named], name: &str) -> Option<&'a Expr> 
     attributes.iter().find(|attribute| attribute.name.text == name).map(|attribute| &attribute.value)
 }
 
+/// What an expression is in words, if it has no value of its own.
+pub(super) fn unreadable(expr: &Expr) -> Option<&'static str> {
+    match &expr.kind {
+        ExprKind::Decimal(_) => Some("a decimal number"),
+        ExprKind::Text(_) => Some("a text"),
+        ExprKind::List(_) => Some("a list"),
+        ExprKind::Paren(inner) => unreadable(inner),
+        ExprKind::Int(_)
+        | ExprKind::Pair(..)
+        | ExprKind::Truth(_)
+        | ExprKind::Name(_)
+        | ExprKind::Call(_)
+        | ExprKind::Pipe { .. }
+        | ExprKind::Prefix { .. }
+        | ExprKind::Chain { .. } => None,
+    }
+}
+
+/// The diagnostic for something else than what is wanted.
+pub(super) fn mismatch(wanted: &str, found: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("type-mismatch", format!("expected {wanted}, found {found}"), span, found)
+        .hint(format!("write {wanted} here"))
+}
+
 impl<'a> Expander<'a> {
     /// What was read of `value`, or a report that `wanted` was expected.
     pub(super) fn expect<T>(&mut self, wanted: &str, value: Value, span: Span, read: Option<T>) -> Option<T> {
@@ -26,10 +50,24 @@ impl<'a> Expander<'a> {
         read
     }
 
+    /// The value of `expr` as `read` sees it, or a report that `wanted` was expected.
+    pub(super) fn read<T>(
+        &mut self,
+        wanted: &str,
+        expr: &'a Expr,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(found) = unreadable(expr) {
+            self.report(mismatch(wanted, found, expr.span));
+            return None;
+        }
+        let value = self.value(expr);
+        self.expect(wanted, value, expr.span, read(value))
+    }
+
     /// An integer.
     pub(super) fn integer(&mut self, expr: &'a Expr) -> Option<i64> {
-        let value = self.value(expr);
-        self.expect("an integer", value, expr.span, value.int())
+        self.read("an integer", expr, Value::int)
     }
 
     /// An integer of `least..=most`.
@@ -42,10 +80,11 @@ impl<'a> Expander<'a> {
         if let Some(n) = usize::try_from(n).ok().filter(|n| (least..=most).contains(n)) {
             return Some(n);
         }
-        let message = format!("expected an integer from {least} to {most}, found {n}");
+        let bound = if most == MAX_ELEMENTS { "2^31".to_owned() } else { most.to_string() };
+        let message = format!("expected an integer from {least} to {bound}, found {n}");
         self.report(
             Diagnostic::error("attribute-value", message, span, "out of range")
-                .hint(format!("use {least} to {most}")),
+                .hint(format!("use {least} to {bound}")),
         );
         None
     }
@@ -66,9 +105,7 @@ impl<'a> Expander<'a> {
 
     /// A number of rows and columns, each `least` or more: `2x1`, or one number for both.
     pub(super) fn pair(&mut self, expr: &'a Expr, least: usize) -> Option<Pair> {
-        let value = self.value(expr);
-        let (rows, columns) =
-            self.expect("an integer or a size such as 3x3", value, expr.span, value.pair())?;
+        let (rows, columns) = self.read("an integer or a size such as 3x3", expr, Value::pair)?;
         let rows = self.in_bounds(rows, expr.span, least, MAX_ELEMENTS)?;
         Some((rows, self.in_bounds(columns, expr.span, least, MAX_ELEMENTS)?))
     }
@@ -89,11 +126,22 @@ impl<'a> Expander<'a> {
 
     /// A convolution's kernel: `3x3`, `3`, `cross(3)`, `strips(3)`.
     pub(super) fn kernel(&mut self, expr: &'a Expr) -> Option<(Pair, Support)> {
-        let value = self.value(expr);
-        let wanted = "a kernel such as 3x3 or cross(3)";
-        let (rows, columns, support) = self.expect(wanted, value, expr.span, value.kernel())?;
+        let (rows, columns, support) = self.read("a kernel such as 3x3 or cross(3)", expr, Value::kernel)?;
         let rows = self.in_bounds(rows, expr.span, 1, MAX_ELEMENTS)?;
         Some(((rows, self.in_bounds(columns, expr.span, 1, MAX_ELEMENTS)?), support))
+    }
+
+    /// A kernel that padding by half its size keeps in the middle.
+    pub(super) fn centred_kernel(&mut self, expr: &'a Expr) -> Option<(Pair, Support)> {
+        let ((rows, columns), support) = self.kernel(expr)?;
+        if rows % 2 == 1 && columns % 2 == 1 {
+            return Some(((rows, columns), support));
+        }
+        let message = format!("this kernel has a middle, so its sizes must be odd, found {rows}x{columns}");
+        self.report(
+            Diagnostic::error("attribute-value", message, expr.span, "not odd").hint("use 3x3, 5x5 or 7x7"),
+        );
+        None
     }
 
     /// Padding: a number, rows x columns, `same` or `valid`; 0 if absent.
@@ -136,8 +184,7 @@ impl<'a> Expander<'a> {
         let Some(expr) = find(attributes, name) else {
             return Some(None);
         };
-        let value = self.value(expr);
-        self.expect("`true` or `false`", value, expr.span, value.truth()).map(Some)
+        self.read("`true` or `false`", expr, Value::truth).map(Some)
     }
 
     /// A number, or the default.

@@ -1,5 +1,6 @@
 //! Evaluation of expressions: integers, truth values, kernels, texts; calls are handed on.
 
+use super::attributes::{mismatch, unreadable};
 use super::expand::{Expander, Operand};
 use super::suggest::quoted;
 use super::value::Value;
@@ -7,8 +8,8 @@ use crate::diag::{Diagnostic, Span};
 use crate::syntax::ast::{Call, Expr, ExprKind, InfixOp, Piece, PrefixOp};
 use crate::tensor::Support;
 
-/// The longest name of a layer, block names included.
-pub(super) const MAX_NAME: usize = 512;
+/// The longest name of a layer, without those of the blocks around.
+const MAX_NAME: usize = 512;
 
 impl<'a> Expander<'a> {
     /// The value of an expression; poison if there was a mistake, which is reported.
@@ -28,9 +29,7 @@ impl<'a> Expander<'a> {
             ExprKind::Truth(t) => Value::Truth(*t),
             ExprKind::Name(name) => self.lookup(name),
             ExprKind::Paren(inner) => self.value(inner),
-            ExprKind::Decimal(_) => self.no_value(expr, "a decimal number"),
-            ExprKind::Text(_) => self.no_value(expr, "a text"),
-            ExprKind::List(_) => self.no_value(expr, "a list"),
+            ExprKind::Decimal(_) | ExprKind::Text(_) | ExprKind::List(_) => self.no_value(expr),
             ExprKind::Call(call) => self.call(call, None),
             ExprKind::Pipe { first, stages } => {
                 let mut operand = Operand { value: self.value(first), span: first.span };
@@ -44,7 +43,9 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn no_value(&mut self, expr: &Expr, found: &str) -> Value {
+    #[inline(never)]
+    fn no_value(&mut self, expr: &Expr) -> Value {
+        let found = unreadable(expr).unwrap_or("something else");
         let message = format!("expected an integer, a kernel or a tensor, found {found}");
         self.report(
             Diagnostic::error("type-mismatch", message, expr.span, found)
@@ -56,14 +57,11 @@ impl<'a> Expander<'a> {
     /// Reports that `found` is not what is wanted here.
     pub(super) fn mismatch(&mut self, wanted: &str, found: Value, span: Span) {
         if found != Value::Poison {
-            let message = format!("expected {wanted}, found {}", found.kind());
-            self.report(
-                Diagnostic::error("type-mismatch", message, span, found.kind())
-                    .hint(format!("write {wanted} here")),
-            );
+            self.report(mismatch(wanted, found.kind(), span));
         }
     }
 
+    #[inline(never)]
     fn prefix(&mut self, operators: &[PrefixOp], operand: &'a Expr) -> Value {
         let mut value = self.value(operand);
         for operator in operators.iter().rev() {
@@ -96,6 +94,7 @@ impl<'a> Expander<'a> {
         Value::Poison
     }
 
+    #[inline(never)]
     fn chain(&mut self, first: &'a Expr, rest: &'a [(InfixOp, Expr)]) -> Value {
         let mut left = self.value(first);
         let mut span = first.span;
@@ -176,6 +175,7 @@ impl<'a> Expander<'a> {
     }
 
     /// A call of one of [`super::signature::FUNCTIONS`] with its operands.
+    #[inline(never)]
     pub(super) fn function(&mut self, call: &'a Call, operands: &[Operand]) -> Value {
         if operands.iter().any(|operand| operand.value == Value::Poison) {
             return Value::Poison;
@@ -234,25 +234,24 @@ impl<'a> Expander<'a> {
         Value::Poison
     }
 
-    /// A text with its values filled in.
-    pub(super) fn text(&mut self, expr: &'a Expr) -> Option<String> {
+    /// A text with its values filled in; of one that is too long for a name, the beginning.
+    fn text(&mut self, expr: &'a Expr) -> Option<String> {
         let ExprKind::Text(pieces) = &expr.kind else {
-            let message = "expected a text in quotes";
-            self.report(
-                Diagnostic::error("type-mismatch", message, expr.span, "not a text")
-                    .hint("write it in double quotes: \"layer1.0\""),
-            );
+            // Anything else was reported by the check.
             return None;
         };
         let mut text = String::new();
         for piece in pieces {
             match piece {
-                Piece::Plain(plain) => text.push_str(plain),
+                Piece::Plain(plain) => text.extend(plain.chars().take(MAX_NAME + 1)),
                 Piece::Value(expr) => {
                     let value = self.value(expr);
                     let number = self.expect("an integer in a text", value, expr.span, value.int())?;
                     text.push_str(&number.to_string());
                 }
+            }
+            if text.len() > MAX_NAME {
+                break;
             }
         }
         Some(text)

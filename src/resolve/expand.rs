@@ -9,20 +9,26 @@ use super::names::{Names, Part, Scope};
 use super::signature::{FUNCTIONS, Signature};
 use super::sink::Sink;
 use super::suggest::quoted;
-use super::value::{Value, activation};
+use super::value::Value;
 use crate::diag::{Diagnostic, Span};
 use crate::graph::{Graph, MAX_LAYERS};
 use crate::layers::Layer;
-use crate::syntax::MAX_NESTING;
-use crate::syntax::ast::{BlockDecl, Call, Count, Expr, ExprKind, Param, Statement, StatementKind};
+use crate::syntax::ast::{Call, Count, Expr, ExprKind, Statement, StatementKind};
 use std::collections::BTreeMap;
+
+/// The longest path of a block, in bytes.
+const MAX_PATH: usize = 1024;
 
 /// The most statements and expressions that are executed.
 const MAX_STEPS: u32 = 4_000_000;
 
-/// The deepest that expressions and statements are evaluated inside each other. Higher than
-/// [`MAX_NESTING`], since each bracket may hold several levels of operators.
-const MAX_DEPTH: u32 = 2_048;
+/// The deepest that expressions and statements are evaluated inside each other, over all blocks. Higher
+/// than [`MAX_NESTING`], since each bracket and each block may hold several levels; low enough for the
+/// stack of a thread (2 MiB) without optimisation.
+const MAX_DEPTH: u32 = 768;
+
+/// Values by name, innermost body last.
+pub(super) type Variables<'a> = Vec<BTreeMap<&'a str, Value>>;
 
 /// A value with the place that it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +50,7 @@ pub(super) struct Expander<'a> {
     /// For each node the outermost block call that it came from.
     pub(super) sites: Vec<Option<Span>>,
     /// Values by name, innermost body last.
-    variables: Vec<BTreeMap<&'a str, Value>>,
+    variables: Variables<'a>,
     depth: u32,
     steps: u32,
     stopped: bool,
@@ -118,6 +124,34 @@ impl<'a> Expander<'a> {
         }
     }
 
+    /// Enters the scope of names that a call of a block opens; gives back the one around.
+    pub(super) fn open(&mut self, part: Part, span: Span) -> Option<Scope> {
+        let outer = self.scope;
+        self.scope = self.names.scope(outer, part);
+        if self.names.length(self.scope) > MAX_PATH {
+            let message = format!("the names of nested blocks are longer than {MAX_PATH} bytes together");
+            self.stop("limit", message, span, "use shorter names");
+        } else if self.names.scopes() > MAX_LAYERS {
+            let message = format!("the model calls blocks more than {MAX_LAYERS} times");
+            self.stop("limit", message, span, "repeat less often");
+        }
+        if self.stopped {
+            self.scope = outer;
+            return None;
+        }
+        Some(outer)
+    }
+
+    /// Whether a bound was passed.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Replaces all values that have names; gives back those before.
+    pub(super) fn replace_variables(&mut self, with: Variables<'a>) -> Variables<'a> {
+        std::mem::replace(&mut self.variables, with)
+    }
+
     /// Executes statements in order.
     pub(super) fn statements(&mut self, body: &'a [Statement]) {
         for statement in body {
@@ -144,6 +178,7 @@ impl<'a> Expander<'a> {
                 let before = std::mem::replace(slot, value);
                 let known = before != Value::Poison && value != Value::Poison;
                 if known && std::mem::discriminant(&before) != std::mem::discriminant(&value) {
+                    *slot = Value::Poison;
                     let (was, is) = (before.kind(), value.kind());
                     let message = format!("{} holds {was}, it cannot become {is}", quoted(name));
                     self.report(
@@ -230,15 +265,17 @@ impl<'a> Expander<'a> {
             return self.stop("limit", message, span, "repeat less often");
         }
         for i in from..to {
+            // An empty body takes a step too.
+            if !self.enter(span) {
+                return;
+            }
             self.variables.push(BTreeMap::new());
             if let Some(index) = index {
                 self.bind(index, Value::Int(i));
             }
             self.scoped(body);
             self.variables.pop();
-            if self.stopped {
-                return;
-            }
+            self.exit();
         }
     }
 
@@ -248,118 +285,43 @@ impl<'a> Expander<'a> {
         if let Some(block) = self.blocks.by_name.get(callee).copied() {
             return self.block(call, block, piped);
         }
+        let operands = self.operands(call, piped);
+        self.applied(call, &operands)
+    }
+
+    #[inline(never)]
+    fn operands(&mut self, call: &'a Call, piped: Option<Operand>) -> Vec<Operand> {
         let mut operands = Vec::from_iter(piped);
         for operand in &call.operands {
             operands.push(Operand { value: self.value(operand), span: operand.span });
         }
+        operands
+    }
+
+    /// A call of anything but a block, on its operands. Kept apart from the recursion over operands, whose
+    /// frames must stay small.
+    #[inline(never)]
+    fn applied(&mut self, call: &'a Call, operands: &[Operand]) -> Value {
+        let callee = call.callee.text.as_str();
         if let Some(signature) = Signature::of(callee) {
-            return self.layer(call, signature, &operands);
+            return self.layer(call, signature, operands);
         }
         if FUNCTIONS.iter().any(|(word, ..)| *word == callee) {
-            return self.function(call, &operands);
+            return self.function(call, operands);
         }
         let value = self.lookup(callee);
         let wanted = "a layer, a block or an activation";
         match self.expect(wanted, value, call.callee.span, value.activation()) {
-            Some(function) => self.apply(call, Layer::Activation(function), &operands),
+            Some(function) => self.apply(call, Layer::Activation(function), operands),
             None => Value::Poison,
         }
     }
 
-    /// Expands a call of a block.
-    fn block(&mut self, call: &'a Call, block: &'a BlockDecl, piped: Option<Operand>) -> Value {
-        let mut values = Vec::new();
-        for (i, param) in block.params.iter().enumerate() {
-            let by_name = call.attributes.iter().find(|given| given.name.text == param.name.text);
-            let position = i.checked_sub(usize::from(piped.is_some()));
-            let given = match position {
-                None => piped.map(|operand| self.fitting(param, operand)),
-                Some(at) => call
-                    .operands
-                    .get(at)
-                    .or(by_name.map(|given| &given.value))
-                    .map(|expr| self.argument(param, expr)),
-            };
-            values.push(given);
-        }
-        let part = self.part(call);
-        if self.blocks.recursive.contains(block.name.text.as_str()) || self.stopped {
-            return Value::Poison;
-        }
-        if self.sink.calls.len() >= MAX_NESTING {
-            let message = format!("blocks are nested deeper than the limit of {MAX_NESTING}");
-            self.stop("nesting", message, call.span, "let blocks call fewer blocks");
-            return Value::Poison;
-        }
-        let outer_scope = self.scope;
-        self.scope = self.names.scope(outer_scope, part);
-        self.sink.calls.push((call.span, block.name.text.clone()));
-        let outer = std::mem::replace(&mut self.variables, vec![BTreeMap::new()]);
-        for (param, given) in block.params.iter().zip(values) {
-            let value = match (given, &param.default) {
-                (Some(value), _) => value,
-                (None, Some(default)) => self.argument(param, default),
-                (None, None) => Value::Poison,
-            };
-            self.bind(&param.name.text, value);
-        }
-        let result = self.block_body(block);
-        self.variables = outer;
-        self.sink.calls.pop();
-        self.scope = outer_scope;
-        result
-    }
-
-    fn block_body(&mut self, block: &'a BlockDecl) -> Value {
-        self.statements(&block.body);
-        let Some(Statement { kind: StatementKind::Return(expr), .. }) = block.body.last() else {
-            return Value::Poison;
-        };
-        let value = self.value(expr);
-        let result = self.expect("a tensor as the block's result", value, expr.span, value.tensor());
-        result.map_or(Value::Poison, Value::Tensor)
-    }
-
-    /// The value of a block's argument, of its parameter's type.
-    fn argument(&mut self, param: &'a Param, expr: &'a Expr) -> Value {
-        let is_activation = param.kind.as_ref().is_some_and(|kind| kind.text == "activation");
-        if let ExprKind::Name(word) = &expr.kind
-            && is_activation
-            && !self.is_bound(word)
-        {
-            return activation(word).map_or(Value::Poison, Value::Activation);
-        }
-        let value = self.value(expr);
-        self.fitting(param, Operand { value, span: expr.span })
-    }
-
-    /// The operand's value if it is of the parameter's type.
-    fn fitting(&mut self, param: &'a Param, operand: Operand) -> Value {
-        let kind = param.kind.as_ref().map_or("tensor", |kind| kind.text.as_str());
-        let (wanted, fits) = match (kind, operand.value) {
-            (_, Value::Poison) => return Value::Poison,
-            ("tensor", value) => ("a tensor", matches!(value, Value::Tensor(_))),
-            ("int", value) => ("an integer", matches!(value, Value::Int(_))),
-            ("bool", value) => ("`true` or `false`", matches!(value, Value::Truth(_))),
-            ("activation", value) => ("`relu`, `relu6` or `square`", matches!(value, Value::Activation(_))),
-            ("kernel", value) => {
-                ("a kernel such as 3x3", matches!(value, Value::Int(_) | Value::Pair(..) | Value::Kernel(..)))
-            }
-            _ => return Value::Poison,
-        };
-        if fits {
-            return operand.value;
-        }
-        let name = quoted(&param.name.text);
-        self.mismatch(&format!("{wanted} for {name}"), operand.value, operand.span);
-        Value::Poison
-    }
-
-    /// The own name of a layer or block call.
-    pub(super) fn part(&mut self, call: &'a Call) -> Part {
+    /// The own name of a layer or block call: `word` and a counter if none is given.
+    pub(super) fn part(&mut self, call: &'a Call, word: &str) -> Part {
         let given = call.attributes.iter().find(|attribute| attribute.name.text == "name");
         let given = given.and_then(|attribute| self.own_name(&attribute.value));
-        given.map_or_else(|| Part::Counted(call.callee.text.clone()), Part::Given)
+        given.map_or_else(|| Part::Counted(word.to_owned()), Part::Given)
     }
 }
 

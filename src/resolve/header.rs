@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub(super) const DEFAULT_RING: u32 = 8192;
 
 /// The ring degrees that a file may give.
-const RINGS: std::ops::RangeInclusive<u32> = 1024..=65536;
+const RINGS: std::ops::RangeInclusive<u32> = 4096..=32768;
 
 /// Bits of weights and activations if the file gives none.
 const DEFAULT_BITS: u32 = 8;
@@ -116,8 +116,7 @@ impl<'a> Expander<'a> {
                     Some(n) => settings.ring = n,
                     None => {
                         if let Some(n) = ring {
-                            let message =
-                                format!("a ring degree is a power of two from 1024 to 65536, found {n}");
+                            let message = format!("a ring degree is 4096, 8192, 16384 or 32768, found {n}");
                             self.report(
                                 Diagnostic::error("attribute-value", message, expr.span, "not a ring degree")
                                     .hint("use 4096, 8192 or 16384"),
@@ -130,7 +129,7 @@ impl<'a> Expander<'a> {
                 settings.weights_span = Some(setting.span);
                 match weights(value) {
                     Some(found) => settings.weights = found,
-                    None => self.setting_value(setting, "\"file.safetensors\" or random(seed)"),
+                    None => self.setting_value(setting, "\"file.safetensors\"` or `weights: random(7)"),
                 }
             }
             ("calibration", value) => match plain(value) {
@@ -161,7 +160,7 @@ impl<'a> Expander<'a> {
 
     fn setting_value(&mut self, setting: &Setting, wanted: &str) {
         let name = &setting.name.text;
-        let message = format!("`{name}` takes {wanted}");
+        let message = format!("`{name}` cannot have this value");
         self.report(
             Diagnostic::error("type-mismatch", message, setting.span, "found something else")
                 .hint(format!("write `{name}: {wanted}`")),
@@ -219,7 +218,9 @@ impl<'a> Expander<'a> {
         }
         if shape.elements() > MAX_ELEMENTS || shape.channels() > MAX_INPUT_CHANNELS {
             let message = format!("the input {shape} has more than 2^31 elements or 2^20 channels");
-            self.report(Diagnostic::error("limit", message, input.span, "too large").hint("use less"));
+            self.report(
+                Diagnostic::error("limit", message, input.span, "too large").hint("declare a smaller image"),
+            );
             return None;
         }
         Some(shape)

@@ -33,19 +33,18 @@ pub(super) struct Adding<'a> {
 impl<'a> Expander<'a> {
     /// A call of a built-in layer or block.
     pub(super) fn layer(&mut self, call: &'a Call, signature: &Signature, operands: &[Operand]) -> Value {
-        let inputs = self.inputs(signature.word, operands);
         let fits = match signature.operands {
             Operands::One => operands.len() == 1,
             Operands::Several => operands.len() >= 2,
         };
-        let inputs = inputs.filter(|_| fits);
+        let inputs = if fits { self.inputs(signature.word, operands) } else { None };
         let first = inputs.as_ref().and_then(|inputs| inputs.first());
         let shape = first.map(|(id, _)| self.graph.node(*id).shape.clone());
         if signature.word == "stria_block" {
             return self.stria_block(call, first.copied().zip(shape));
         }
         let layer = self.described(call, shape.as_ref());
-        let part = self.part(call);
+        let part = self.part(call, signature.word);
         let quant = layer.as_ref().map(|layer| self.quantisation(&call.attributes, layer));
         match (layer, quant, inputs) {
             (Some(layer), Some(quant), Some(inputs)) => self
@@ -56,7 +55,7 @@ impl<'a> Expander<'a> {
 
     /// A call of an activation that a parameter holds.
     pub(super) fn apply(&mut self, call: &'a Call, layer: Layer, operands: &[Operand]) -> Value {
-        let part = self.part(call);
+        let part = self.part(call, layer.kind());
         let quant = self.quantisation(&call.attributes, &layer);
         match self.inputs(&call.callee.text, operands) {
             Some(inputs) => self
@@ -226,7 +225,7 @@ impl<'a> Expander<'a> {
         match self.graph.add(node, &ids) {
             Ok(id) => {
                 self.names.layer(self.scope, part, weighted);
-                self.sites.push(self.sink.calls.first().map(|(site, _)| *site));
+                self.sites.push(self.sink.calls.first().copied());
                 Value::Tensor(id)
             }
             Err(_) => {

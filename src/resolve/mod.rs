@@ -1,11 +1,12 @@
 //! From tree to typed graph: names, values, shapes, weights, and every error a user can make.
 //!
-//! First a check of every line ([`check`]), then the expansion of blocks and repeats ([`expand`]), then
-//! names ([`names`]), unreachable layers and weights ([`weights`]). All stages report into one sink, so
+//! First a check of every line (`check`), then the expansion of blocks and repeats (`expand`), then
+//! names (`names`), unreachable layers and weights (`weights`). All stages report into one sink, so
 //! that several mistakes are shown at once and each only once. Files are opened by the caller: see
 //! [`declared`]. Nothing here knows of packing or encryption.
 
 mod attributes;
+mod block;
 mod check;
 mod eval;
 mod expand;
@@ -34,23 +35,34 @@ use suggest::quoted;
 pub struct Declared {
     /// Its weights.
     pub weights: WeightsDecl,
+    /// Where they are named.
+    pub weights_span: Span,
     /// Images for calibration.
     pub calibration: Option<String>,
+    /// Where they are named.
+    pub calibration_span: Span,
 }
 
 /// What files a model needs, before it is resolved. What is not well formed is left out here and
 /// reported by [`resolve`].
 #[must_use]
 pub fn declared(ast: &Ast) -> Declared {
-    let mut declared = Declared { weights: WeightsDecl::None, calibration: None };
+    let mut declared = Declared {
+        weights: WeightsDecl::None,
+        weights_span: Span::default(),
+        calibration: None,
+        calibration_span: Span::default(),
+    };
     for part in ast.models().flat_map(|model| &model.parts) {
         if let Part::Setting(setting) = part {
             match setting.name.text.as_str() {
                 "weights" if declared.weights == WeightsDecl::None => {
                     declared.weights = header::weights(&setting.value).unwrap_or(WeightsDecl::None);
+                    declared.weights_span = setting.span;
                 }
                 "calibration" if declared.calibration.is_none() => {
                     declared.calibration = header::plain(&setting.value);
+                    declared.calibration_span = setting.span;
                 }
                 _ => {}
             }
@@ -109,9 +121,10 @@ fn capacity(ring: u32, h: usize, w: usize) -> usize {
 fn only_model<'a>(ast: &'a Ast, sink: &mut Sink) -> Option<&'a ModelDecl> {
     let mut models = ast.models();
     let Some(first) = models.next() else {
-        let span = ast.blocks().next().map_or(Span::default(), |block| block.name.span);
+        let first = ast.blocks().next().map(|block| block.name.span);
+        let label = if first.is_some() { "only blocks" } else { "nothing here" };
         sink.report(
-            Diagnostic::error("missing-model", "the file has no model", span, "only blocks")
+            Diagnostic::error("missing-model", "the file has no model", first.unwrap_or_default(), label)
                 .hint("declare it: `model name { input x: tensor[3, 32, 32] ... output y }`"),
         );
         return None;
@@ -165,14 +178,6 @@ fn name_nodes(graph: &mut Graph<Layer>, names: &names::Names, sites: &[Option<Sp
             found = found.also(site, "reached again from here");
         }
         sink.report(found.hint("name each call: in a repeat, put its index into the name: \"layer1.{i}\""));
-    }
-    if let Some(node) = graph.ids().map(|id| graph.node(id)).find(|node| node.name.len() > 2 * eval::MAX_NAME)
-    {
-        let message = format!("the full name {} is too long", quoted(&node.name));
-        sink.report(
-            Diagnostic::error("limit", message, node.span, "in nested blocks")
-                .hint("use shorter names: at most 1024 bytes with the names of the blocks around"),
-        );
     }
 }
 

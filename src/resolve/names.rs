@@ -35,10 +35,16 @@ struct Entry {
 }
 
 /// The names of a model while it is expanded.
-#[derive(Default)]
 pub(super) struct Names {
     entries: Vec<Entry>,
-    scopes: usize,
+    /// How long the path of each scope is, about, the model's first.
+    lengths: Vec<usize>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { entries: Vec::new(), lengths: vec![0] }
+    }
 }
 
 /// What [`Names::settle`] gives.
@@ -52,10 +58,21 @@ pub(super) struct Settled {
 impl Names {
     /// Opens a scope in `parent`.
     pub(super) fn scope(&mut self, parent: Scope, part: Part) -> Scope {
-        self.scopes += 1;
-        let opens = Scope(self.scopes);
+        let (Part::Given(own) | Part::Counted(own)) = &part;
+        let opens = Scope(self.lengths.len());
+        self.lengths.push(self.lengths[parent.0] + own.len() + 1);
         self.entries.push(Entry { parent, part, opens: Some(opens), weighted: false });
         opens
+    }
+
+    /// How many scopes there are beside the model's.
+    pub(super) fn scopes(&self) -> usize {
+        self.lengths.len() - 1
+    }
+
+    /// The length of a scope's path in bytes, without counters.
+    pub(super) fn length(&self, scope: Scope) -> usize {
+        self.lengths[scope.0]
     }
 
     /// Adds a layer in `parent`.
@@ -66,7 +83,7 @@ impl Names {
     /// Gives every layer its full name. Scopes come before what stands in them.
     pub(super) fn settle(&self) -> Settled {
         let mut taken = self.given();
-        let mut prefixes: Vec<Option<String>> = vec![None; self.scopes + 1];
+        let mut prefixes: Vec<Option<String>> = vec![None; self.lengths.len()];
         let mut counters: BTreeMap<(String, &str), usize> = BTreeMap::new();
         let mut full: Vec<(String, Option<String>, bool)> = Vec::new();
         for entry in &self.entries {
@@ -95,7 +112,7 @@ impl Names {
 
     /// Every name that the file gives in full, with every path that leads to it.
     fn given(&self) -> BTreeSet<String> {
-        let mut prefixes: Vec<Option<Option<String>>> = vec![None; self.scopes + 1];
+        let mut prefixes: Vec<Option<Option<String>>> = vec![None; self.lengths.len()];
         prefixes[0] = Some(None);
         let mut given = BTreeSet::new();
         for entry in &self.entries {

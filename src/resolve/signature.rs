@@ -123,9 +123,6 @@ pub(super) const QUANTIZE: &[&str] = &["weights", "activations"];
 /// Types of a block's parameters; a parameter without a type is a tensor.
 pub(super) const TYPES: &[&str] = &["int", "kernel", "activation", "bool"];
 
-/// The most parameters of a block.
-pub(super) const MAX_PARAMS: usize = 64;
-
 /// Words that attributes take; they cannot name a value.
 pub(super) const RESERVED: &[&str] =
     &["auto", "same", "valid", "depthwise", "relu", "relu6", "square", "random"];

@@ -14,7 +14,7 @@ pub(super) struct Sink {
     /// Which errors were reported, by code and place, and whether they came again.
     seen: BTreeMap<(&'static str, u32, u32), (usize, bool)>,
     /// The block calls that are being expanded, outermost first.
-    pub(super) calls: Vec<(Span, String)>,
+    pub(super) calls: Vec<Span>,
     hidden: usize,
 }
 
@@ -39,10 +39,10 @@ impl Sink {
             self.hidden += 1;
             return;
         }
-        if let Some((call, block)) = self.calls.last() {
-            diagnostic = diagnostic.also(*call, format!("in this call of `{block}`"));
+        if let Some(call) = self.calls.last() {
+            diagnostic = diagnostic.also(*call, "in this call");
         }
-        if let Some((call, _)) = self.calls.first().filter(|_| self.calls.len() > 1) {
+        if let Some(call) = self.calls.first().filter(|_| self.calls.len() > 1) {
             diagnostic = diagnostic.also(*call, "which is reached from here");
         }
         self.seen.insert(key, (self.errors.len(), false));
@@ -65,7 +65,7 @@ impl Sink {
             if again {
                 self.errors[index]
                     .hints
-                    .push("the same happens again where this place is repeated".to_owned());
+                    .push("it happens again here: this place is expanded several times".to_owned());
             }
         }
         let mut found = self.errors;

@@ -43,13 +43,15 @@ impl<'a> Expander<'a> {
     /// Expands a call of `stria_block`; `x` is its operand, none if that is poison.
     pub(super) fn stria_block(&mut self, call: &'a Call, x: Option<(Input, Shape)>) -> Value {
         let design = self.design(call, x.as_ref().map(|(_, shape)| shape));
-        let part = self.part(call);
-        let quant = self.quantisation(&call.attributes, &Layer::Add);
+        let part = self.part(call, "stria_block");
+        // Of the sum; the bits of the weights are those of its convolutions.
+        let quant = QuantAttributes { weight_bits: None, ..self.quantisation(&call.attributes, &Layer::Add) };
         let (Some(design), Some((input, shape))) = (design, x) else {
             return Value::Poison;
         };
-        let outer = self.scope;
-        self.scope = self.names.scope(outer, part);
+        let Some(outer) = self.open(part, call.span) else {
+            return Value::Poison;
+        };
         let result = self.build(&design, input, &shape, quant);
         self.scope = outer;
         result
@@ -58,7 +60,7 @@ impl<'a> Expander<'a> {
     fn design(&mut self, call: &'a Call, x: Option<&Shape>) -> Option<Design<'a>> {
         let given = call.attributes.as_slice();
         let kernel = match find(given, "kernel") {
-            Some(expr) => self.kernel(expr),
+            Some(expr) => self.centred_kernel(expr),
             None => Some(((3, 3), Support::Cross)),
         };
         let stride = self.pair_or(given, "stride", 1, Some((1, 1)));

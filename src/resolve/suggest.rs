@@ -37,7 +37,7 @@ pub(super) fn hint<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>
         return format!("did you mean `{near}`?");
     }
     if known.is_empty() {
-        return format!("there is no {kind} here");
+        return "nothing is declared before".to_owned();
     }
     let more = if known.len() > 12 { ", ..." } else { "" };
     let listed: Vec<_> = known.iter().take(12).map(|name| quoted(name)).collect();
@@ -52,7 +52,7 @@ mod tests {
     fn the_nearest_name_wins_and_far_ones_are_not_guessed() {
         assert_eq!(nearest("rleu", ["relu", "relu6", "conv"]), Some("relu"));
         assert_eq!(nearest("elephant", ["relu", "conv"]), None);
-        assert_eq!(hint("k", [], "name"), "there is no name here");
+        assert_eq!(hint("k", [], "names"), "nothing is declared before");
     }
 
     #[test]

@@ -31,23 +31,25 @@ struct Misfit {
 /// model names its weights.
 pub(super) fn check(graph: &Graph<Layer>, source: &dyn WeightSource, declared: Span, sink: &mut Sink) {
     let names = source.names();
-    let mut read: BTreeSet<String> = BTreeSet::new();
+    let wanted = |id: NodeId| {
+        let name = graph.node(id).name.as_str();
+        wanted(graph, id).into_iter().map(move |weight| (format!("{name}.{}", weight.suffix), weight))
+    };
+    let read: BTreeSet<String> = graph.ids().flat_map(|id| wanted(id).map(|(name, _)| name)).collect();
+    let unread: Vec<&String> =
+        names.iter().filter(|name| !read.contains(*name) && !name.ends_with(COUNTER)).collect();
     let mut misfits: BTreeMap<(u32, u32, &'static str), Vec<Misfit>> = BTreeMap::new();
     for id in graph.ids() {
         let node = graph.node(id);
-        for wanted in wanted(graph, id) {
-            let name = format!("{}.{}", node.name, wanted.suffix);
-            if let Some(misfit) = misfit(&name, &wanted, &node.layer, source, &names) {
+        for (name, wanted) in wanted(id) {
+            if let Some(misfit) = misfit(&name, &wanted, &node.layer, source, &unread) {
                 misfits.entry((node.span.start, node.span.end, misfit.code)).or_default().push(misfit);
             }
-            read.insert(name);
         }
     }
     for ((start, end, _), group) in misfits {
         report(Span { start, end }, group, sink);
     }
-    let unread: Vec<&String> =
-        names.iter().filter(|name| !read.contains(*name) && !name.ends_with(COUNTER)).collect();
     if !unread.is_empty() {
         let count = unread.len();
         let message = format!("no layer reads {count} of the {} tensors of the weights", names.len());
@@ -89,13 +91,13 @@ fn misfit(
     wanted: &WantedWeight,
     layer: &Layer,
     source: &dyn WeightSource,
-    names: &[String],
+    unread: &[&String],
 ) -> Option<Misfit> {
     let Some(found) = source.shape(name) else {
         if wanted.optional {
             return None;
         }
-        let near = nearest(name, names.iter().map(String::as_str));
+        let near = nearest(name, unread.iter().map(|name| name.as_str()));
         return Some(Misfit {
             code: "missing-weight",
             name: name.to_owned(),
@@ -147,7 +149,8 @@ fn declared_zeros(name: &str, conv: &Conv, source: &dyn WeightSource) -> Option<
                 "tensor {} is {value} at [{o}, {i}, {y}, {x}], where the kernel `{word}` declares a zero",
                 quoted(name)
             );
-            (message, format!("{count} such weights: mask them in training, or declare a full kernel"))
+            let which = if count == 1 { "it".to_owned() } else { format!("these {count} weights") };
+            (message, format!("set {which} to zero, as a mask in training does, or declare a full kernel"))
         }
     };
     let (code, label) = ("weight-zeros", "declares zeros".to_owned());

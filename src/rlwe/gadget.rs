@@ -20,7 +20,7 @@ use super::ntt::Limb;
 pub(super) const MOST_DIGITS: usize = 64;
 
 /// How key switching keeps its noise down: a choice of cost against noise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum KeySwitch {
     /// Special primes, by whose product the noise is divided.
     Special {

@@ -1,6 +1,6 @@
 //! The loops over residues, each with one meaning and two implementations.
 //!
-//! [`portable`](super::portable) is correct everywhere; `simd` is its AVX-512 twin, taken where the
+//! `portable` is correct everywhere; `simd` is its AVX-512 twin, taken where the
 //! processor has it. Both give the same bits, which the properties below check. All slices of one call
 //! have the same length, a multiple of 8; residues are canonical on entry and on exit. Nothing here
 //! knows rings, keys or ciphertexts.
@@ -32,6 +32,15 @@ pub(super) struct Digit {
     pub(super) half: u64,
 }
 
+/// What an inner product adds and subtracts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Addends<'a> {
+    /// Added to the first output before it is permuted.
+    pub(super) base: Option<&'a [u64]>,
+    /// Subtracted from the outputs after they are permuted; the whole ring.
+    pub(super) minus: Option<[&'a [u64]; 2]>,
+}
+
 /// An inner product of digits with a key, over one prime: the heart of a key switch.
 #[derive(Debug)]
 pub(super) struct InnerProduct<'a> {
@@ -42,8 +51,8 @@ pub(super) struct InnerProduct<'a> {
     /// For each 8 coefficients, for each digit: 8 words for the first output, 8 for the second; times
     /// 2^52 (Montgomery).
     pub(super) key: &'a [u64],
-    /// Added to the first output.
-    pub(super) base: Option<&'a [u64]>,
+    /// What goes in besides the products.
+    pub(super) addends: Addends<'a>,
     /// Where the result goes.
     pub(super) permutation: &'a Permutation,
     /// The first block of 8 of the slices: they may be a part of the ring.

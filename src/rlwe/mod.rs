@@ -3,8 +3,8 @@
 //! Layers, lowest first: arithmetic modulo one prime (`modulus`, `ntt`), loops over residues (`kernels`
 //! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`), randomness
 //! (`random`), parameters and their constants (`params`, `gadget`), messages (`encode`), keys, encryption
-//! and ciphertexts (`keys`, `cipher`, `sum`), automorphisms (`galois`, `switch`, `rotate`), replies
-//! (`reply`), noise (`noise`), bytes (`bytes`).
+//! and ciphertexts (`keys`, `cipher`, `sum`), automorphisms (`galois`, `galois_keys`, `switch`, `rotate`,
+//! `extended`), replies (`reply`), noise (`noise`), bytes (`bytes`).
 //!
 //! Invariants: residues are canonical between operations, ciphertexts are kept transformed, parameters
 //! are 128-bit secure, secrets are wiped and never shown, nothing from outside is believed before it is
@@ -14,8 +14,10 @@ mod bytes;
 mod cipher;
 mod encode;
 mod error;
+mod extended;
 mod gadget;
 mod galois;
+mod galois_keys;
 mod kernels;
 mod keys;
 mod modulus;
@@ -39,14 +41,15 @@ mod switch;
 pub use cipher::Ciphertext;
 pub use encode::{Basis, Packing, Plaintext};
 pub use error::{Flaw, RlweError};
+pub use extended::{Extended, ExtendedSum};
 pub use gadget::KeySwitch;
 pub use galois::Automorphism;
+pub use galois_keys::{GaloisKeys, SeededGaloisKeys};
 pub use keys::{PublicKey, SecretKey, SeededCiphertext};
 pub use noise::{FactorNorm, Noise};
 pub use params::{ParameterSpec, Parameters, security_limit};
 pub use prime::plain_prime;
 pub use random::{Randomness, Seed};
 pub use reply::{Hiding, Reply, Sent};
-pub use rotate::{ExtendedSum, GaloisKeys, Hoisted, SeededGaloisKeys};
+pub use rotate::Hoisted;
 pub use sum::DotProduct;
-pub use switch::Extended;

@@ -9,7 +9,7 @@ use super::params::{ParameterSpec, Parameters};
 use super::poly::{Coefficients, Ntt, Poly};
 use super::prime::plain_prime;
 use super::random::{Randomness, expand};
-use super::switch::{Undigested, divide};
+use super::switch::{Undigested, lifted, special_coefficients};
 use std::sync::Arc;
 
 const RING: usize = 16;
@@ -110,8 +110,7 @@ fn scaling_is_exact_and_decryption_holds_up_to_the_bound() {
     let secret = SecretKey::generate(&params, &mut Randomness::insecure_from_seed(2));
     let own = params.ciphertext_primes();
     let (q, t) = (product(&own), u128::from(params.plain_modulus()));
-    let message: Vec<u64> =
-        [0, 1, 2, (t / 2) as u64, (t / 2 + 1) as u64, (t - 1) as u64].repeat(3)[..RING].to_vec();
+    let message: Vec<u64> = [0, 1, 2, t / 2, t / 2 + 1, t - 1].map(low).repeat(3)[..RING].to_vec();
     let mut trivial = Ciphertext::zero(&params);
     trivial.add_plain(&message, Packing::Coefficients).unwrap();
     let scaled = integers(&coefficients(&params, &trivial.parts[0]), &own);
@@ -228,7 +227,13 @@ fn division_by_special_primes_rounds_every_coefficient() {
         }
         let mut special: Vec<u64> = (2..all.len()).flat_map(|r| extended.limb(r).to_vec()).collect();
         extended.truncate(2);
-        divide(&params, &mut extended, &mut special);
+        special_coefficients(&params, &mut special);
+        for (r, limb) in extended.limbs_mut().enumerate() {
+            let mut fraction = vec![0; RING];
+            lifted(&params, r, &special, &mut fraction);
+            let m = params.primes[r].modulus;
+            limb.iter_mut().zip(&fraction).for_each(|(x, &f)| *x = m.sub(*x, f));
+        }
         let after = integers(&coefficients(&params, &extended), own);
         let (q, p) = (product(own), product(specials));
         for (&x, &y) in before.iter().zip(&after) {

@@ -22,7 +22,7 @@ const LEAST_RING: usize = 16;
 const MOST_PRIMES: usize = 40;
 
 /// What parameters are made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ParameterSpec {
     /// Ring degree N: 2^12 to 2^16.
     pub ring: usize,

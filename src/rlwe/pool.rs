@@ -1,6 +1,7 @@
 //! Working memory that is used again: a key switch allocates nothing after the first.
 //!
-//! Buffers keep what was last in them. Secrets never go through a pool.
+//! Buffers keep what was last in them, so secret keys, errors and plaintexts to be encrypted never go
+//! through a pool.
 
 use super::poly::{Words, words};
 use std::ops::{Deref, DerefMut};

@@ -41,7 +41,16 @@ pub(super) fn multiply_sub(m: Modulus, out: &mut [u64], a: &[u64], b: &[u64]) {
 }
 
 pub(super) fn lift(from: Modulus, to: Modulus, src: &[u64], out: &mut [u64]) {
-    let (half, wrap) = (from.value / 2, to.reduce(from.value));
+    let half = from.value / 2;
+    if half < to.value {
+        // Already reduced: only the upper half moves, by the difference of the primes.
+        let shift = to.value.wrapping_sub(from.value);
+        for (out, &x) in out.iter_mut().zip(src) {
+            *out = x.wrapping_add(if x > half { shift } else { 0 });
+        }
+        return;
+    }
+    let wrap = to.reduce(from.value);
     for (out, &x) in out.iter_mut().zip(src) {
         *out = to.sub(to.reduce(x), if x > half { wrap } else { 0 });
     }
@@ -128,8 +137,10 @@ pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut
             }
             let [first, second] = sums.map(|(lo, hi)| m.reduce_montgomery(lo, hi, terms));
             let to = target.block * LANES + target.lane(lane);
-            out0[to] = m.add(first, job.base.map_or(0, |base| base[at + lane]));
-            out1[to] = second;
+            let first = m.add(first, job.addends.base.map_or(0, |base| base[at + lane]));
+            let [minus0, minus1] = job.addends.minus.map_or([0, 0], |minus| minus.map(|values| values[to]));
+            out0[to] = m.sub(first, minus0);
+            out1[to] = m.sub(second, minus1);
         }
     }
 }

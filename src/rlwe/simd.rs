@@ -2,7 +2,7 @@
 //!
 //! The only unsafe code of the crate. An [`Avx512`] can be had only where the processor has the
 //! instructions, and the methods that enter them need one. Each does what its namesake in
-//! [`portable`](super::portable) does, bit for bit.
+//! `portable` does, bit for bit.
 #![expect(
     unsafe_code,
     reason = "vector instructions: entered behind detection, loads and stores of whole arrays"
@@ -215,7 +215,16 @@ entered! {
     }
 
     fn lift(from: Modulus, to: Modulus, src: &[u64], out: &mut [u64]) {
-        let (half, wrap) = (splat(from.value / 2), splat(to.reduce(from.value)));
+        let half = splat(from.value / 2);
+        if from.value / 2 < to.value {
+            let shift = splat(to.value.wrapping_sub(from.value));
+            for (out, x) in out.as_chunks_mut().0.iter_mut().zip(src.as_chunks().0) {
+                let x = load(x);
+                store(out, _mm512_mask_add_epi64(x, _mm512_cmpgt_epu64_mask(x, half), x, shift));
+            }
+            return;
+        }
+        let wrap = splat(to.reduce(from.value));
         let m = Wide::new(to);
         for (out, x) in out.as_chunks_mut().0.iter_mut().zip(src.as_chunks().0) {
             let x = load(x);
@@ -326,7 +335,8 @@ fn turned_sums<const D: usize>(
     let inverse = splat(job.modulus.inverse);
     let (out0, out1) = (out0.as_chunks_mut::<LANES>().0, out1.as_chunks_mut::<LANES>().0);
     let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * D);
-    let base = job.base.map(|base| base.as_chunks::<LANES>().0);
+    let base = job.addends.base.map(|base| base.as_chunks::<LANES>().0);
+    let minus = job.addends.minus.map(|minus| minus.map(|values| values.as_chunks::<LANES>().0));
     for (i, (key, target)) in keys.zip(job.permutation.targets(job.first_block)).enumerate() {
         let zero = _mm512_setzero_si512();
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
@@ -343,7 +353,13 @@ fn turned_sums<const D: usize>(
             first = m.add(first, load(&base[i]));
         }
         let lanes = load(target.lanes);
-        store(&mut out0[target.block], _mm512_permutexvar_epi64(lanes, first));
-        store(&mut out1[target.block], _mm512_permutexvar_epi64(lanes, second));
+        let mut first = _mm512_permutexvar_epi64(lanes, first);
+        let mut second = _mm512_permutexvar_epi64(lanes, second);
+        if let Some([minus0, minus1]) = minus {
+            first = m.sub(first, load(&minus0[target.block]));
+            second = m.sub(second, load(&minus1[target.block]));
+        }
+        store(&mut out0[target.block], first);
+        store(&mut out1[target.block], second);
     }
 }

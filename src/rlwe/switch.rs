@@ -5,7 +5,6 @@
 //! as `x * P^-1` modulo a ciphertext prime and `x * N^-1 * (P/p)^-1` modulo a special prime p, so that an
 //! inverse transform of the special residues and one transform a ciphertext prime divide it by P.
 
-use super::cipher::Ciphertext;
 use super::gadget::{Decomposition, Group};
 use super::kernels;
 use super::modulus::{Factor, Modulus};
@@ -91,55 +90,22 @@ fn whole(share: f64) -> u64 {
     share as u64
 }
 
-/// Divides an extended polynomial by P in place: `own` holds its residues modulo the ciphertext primes,
-/// `special` those modulo the special primes, which are used up.
-pub(super) fn divide(params: &Parameters, own: &mut Poly<Ntt>, special: &mut [u64]) {
-    let n = params.ring();
-    let specials = &params.primes[params.top()..];
-    if specials.is_empty() {
-        return;
-    }
-    for (prime, limb) in specials.iter().zip(special.chunks_exact_mut(n)) {
+/// The special residues of an extended polynomial, from transforms to what [`lifted`] takes.
+pub(super) fn special_coefficients(params: &Parameters, special: &mut [u64]) {
+    for (prime, limb) in params.primes[params.top()..].iter().zip(special.chunks_exact_mut(params.ring())) {
         prime.inverse(limb);
     }
-    let mut lifted = params.scratch.take(n);
-    for ((prime, limb), inverses) in
-        params.primes.iter().zip(own.limbs_mut().take(params.top())).zip(&params.gadget.special_inverses)
-    {
-        if let ([single], [w]) = (specials, &inverses[..]) {
-            kernels::lift_scaled(single.modulus, prime.modulus, *w, special, &mut lifted);
-        } else {
-            convert(specials, prime.modulus, special, inverses, 1, &mut lifted);
-        }
-        prime.forward(&mut lifted);
-        kernels::sub(prime.modulus, limb, &lifted);
-    }
 }
 
-/// A ciphertext in extended form, before the division by P: what double-hoisted sums are made of.
-#[derive(Clone, Debug)]
-pub struct Extended {
-    pub(super) parts: [Poly<Ntt>; 2],
-}
-
-impl Extended {
-    /// Zero, to be written over.
-    #[must_use]
-    pub fn zero(params: &Parameters) -> Self {
-        let part = || Poly::zero(params.ring(), params.primes.len());
-        Self { parts: [part(), part()] }
+/// What the division of an extended polynomial by P subtracts modulo ciphertext prime `r`: the centred
+/// remainder over P, transformed.
+pub(super) fn lifted(params: &Parameters, r: usize, special: &[u64], out: &mut [u64]) {
+    let specials = &params.primes[params.top()..];
+    let (prime, inverses) = (&params.primes[r], &params.gadget.special_inverses[r]);
+    if let ([single], [w]) = (specials, &inverses[..]) {
+        kernels::lift_scaled(single.modulus, prime.modulus, *w, special, out);
+    } else {
+        convert(specials, prime.modulus, special, inverses, 1, out);
     }
-
-    /// A ciphertext with all its primes as it is, for the terms of a sum that are not rotated.
-    pub(super) fn set(&mut self, source: &Ciphertext) {
-        for (part, from) in self.parts.iter_mut().zip(&source.parts) {
-            let mut limbs = from.limbs();
-            for limb in part.limbs_mut() {
-                match limbs.next() {
-                    Some(residues) => limb.copy_from_slice(residues),
-                    None => limb.fill(0),
-                }
-            }
-        }
-    }
+    prime.forward(out);
 }

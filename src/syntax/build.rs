@@ -8,7 +8,7 @@ use super::ast::{
     Named, PRECEDENCES, Param, Part, Piece, PrefixOp, Setting, SettingValue, Statement, StatementKind,
 };
 use super::grammar::{Grammar, Rule};
-use super::{MAX_NESTING, errors, scan};
+use super::{MAX_ATTRIBUTES, MAX_IDENT, MAX_NESTING, MAX_SYNTAX_ERRORS, errors, scan};
 use crate::diag::{Diagnostic, Diagnostics, Span};
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};
@@ -17,7 +17,7 @@ use std::vec::IntoIter;
 
 /// Builds a file's tree.
 pub(super) fn file(pairs: Pairs<'_, Rule>) -> Result<Ast, Diagnostics> {
-    let mut builder = Builder { offset: 0, found: Diagnostics::default() };
+    let mut builder = Builder { offset: 0, depth: 0, found: Diagnostics::default() };
     let items = pairs
         .flat_map(Pair::into_inner)
         .filter(|pair| pair.as_rule() == Rule::item)
@@ -26,9 +26,17 @@ pub(super) fn file(pairs: Pairs<'_, Rule>) -> Result<Ast, Diagnostics> {
     if builder.found.0.is_empty() { Ok(Ast { items }) } else { Err(builder.found) }
 }
 
-/// Where the text that is being built starts in the file, and what was found wrong in it.
+/// The deepest tree of expressions. Higher than [`MAX_NESTING`], since a bracket may hold several levels
+/// of operators; whoever walks the tree may recurse.
+const MAX_LEVELS: usize = 640;
+
+/// The state of building.
 struct Builder {
+    /// Where the text that is being built starts in the file.
     offset: usize,
+    /// Levels of the expressions around.
+    depth: usize,
+    /// What was found wrong.
     found: Diagnostics,
 }
 
@@ -73,13 +81,38 @@ fn only(pair: Pair<'_, Rule>) -> Pair<'_, Rule> {
 }
 
 impl Builder {
-    fn span(&self, pair: &Pair<'_, Rule>) -> Span {
-        let span = pair.as_span();
-        Span::new(self.offset + span.start(), self.offset + span.end())
+    fn report(&mut self, found: Diagnostic) {
+        if self.found.0.len() < MAX_SYNTAX_ERRORS {
+            self.found.push(found);
+        }
     }
 
-    fn ident(&self, pair: &Pair<'_, Rule>) -> Ident {
-        Ident { text: pair.as_str().to_owned(), span: self.span(pair) }
+    /// From a rule's first to its last token. The parser's own span may go on over the spaces behind.
+    fn span(&self, pair: &Pair<'_, Rule>) -> Span {
+        let start = pair.as_span().start();
+        let mut last = pair.clone();
+        while let Some(inner) = last.clone().into_inner().next_back() {
+            last = inner;
+        }
+        Span::new(self.offset + start, self.offset + last.as_span().end())
+    }
+
+    fn ident(&mut self, pair: &Pair<'_, Rule>) -> Ident {
+        let (text, span) = (pair.as_str(), self.span(pair));
+        if text.len() > MAX_IDENT {
+            let message = format!("a name has {} bytes, more than the limit of {MAX_IDENT}", text.len());
+            self.report(Diagnostic::error("limit", message, span, "too long").hint("use a shorter name"));
+        }
+        Ident { text: text.to_owned(), span }
+    }
+
+    /// Reports more parameters or attributes than there may be.
+    fn limited(&mut self, count: usize, span: Span) {
+        if count > MAX_ATTRIBUTES {
+            let message =
+                format!("{count} parameters or attributes, more than the limit of {MAX_ATTRIBUTES}");
+            self.report(Diagnostic::error("limit", message, span, "too many").hint("split this into blocks"));
+        }
     }
 
     fn item(&mut self, pair: Pair<'_, Rule>) -> Item {
@@ -90,7 +123,8 @@ impl Builder {
             let parts = inner.map(|part| self.part(only(part))).collect();
             return Item::Model(ModelDecl { name, parts, span });
         }
-        let params = children(next(&mut inner)).map(|param| self.param(param)).collect();
+        let params: Vec<Param> = children(next(&mut inner)).map(|param| self.param(param)).collect();
+        self.limited(params.len(), name.span);
         let body = self.body(next(&mut inner));
         Item::Block(BlockDecl { name, params, body, span })
     }
@@ -110,7 +144,7 @@ impl Builder {
             let name = self.ident(&next(&mut inner));
             let value = next(&mut inner);
             let value = if value.as_rule() == Rule::record {
-                SettingValue::Record(children(value).map(|field| self.named(field)).collect())
+                SettingValue::Record(self.record(value))
             } else {
                 SettingValue::Expr(self.expr(value))
             };
@@ -122,7 +156,7 @@ impl Builder {
             let (mut dims, mut attributes) = (Vec::new(), Vec::new());
             for child in inner {
                 if child.as_rule() == Rule::record {
-                    attributes = children(child).map(|field| self.named(field)).collect();
+                    attributes = self.record(child);
                 } else {
                     dims.push(self.expr(child));
                 }
@@ -130,6 +164,13 @@ impl Builder {
             return Part::Input(InputDecl { name, dims, attributes, span });
         }
         Part::Statement(self.statement(pair))
+    }
+
+    fn record(&mut self, pair: Pair<'_, Rule>) -> Vec<Named> {
+        let span = self.span(&pair);
+        let fields: Vec<Named> = children(pair).map(|field| self.named(field)).collect();
+        self.limited(fields.len(), span);
+        fields
     }
 
     fn named(&mut self, pair: Pair<'_, Rule>) -> Named {
@@ -187,6 +228,20 @@ impl Builder {
     }
 
     fn expr(&mut self, pair: Pair<'_, Rule>) -> Expr {
+        let levels = levels(&pair);
+        if self.depth + levels > MAX_LEVELS {
+            let span = self.span(&pair);
+            self.report(errors::nesting(span));
+            return Expr { kind: ExprKind::Int(0), span };
+        }
+        self.depth += levels;
+        let expr = self.levelled(pair);
+        self.depth -= levels;
+        expr
+    }
+
+    /// An expression whose depth is counted.
+    fn levelled(&mut self, pair: Pair<'_, Rule>) -> Expr {
         let (mut operands, mut operators, mut stages) = (Vec::new(), Vec::new(), Vec::new());
         let mut prefixes: Vec<(PrefixOp, Span)> = Vec::new();
         for child in children(pair) {
@@ -233,7 +288,7 @@ impl Builder {
         if op.compares() && rest.len() > 1 {
             let found = Diagnostic::error("syntax", "comparisons do not chain", span, "several comparisons")
                 .hint("join them: `a < b && b < c`");
-            self.found.push(found);
+            self.report(found);
         }
         Expr { kind: ExprKind::Chain { first: Box::new(first), rest }, span }
     }
@@ -278,6 +333,7 @@ impl Builder {
                 operands.push(self.expr(arg));
             }
         }
+        self.limited(attributes.len(), callee.span);
         Call { callee, operands, attributes, span }
     }
 
@@ -290,8 +346,7 @@ impl Builder {
 
     fn too_large(&mut self, expected: &str, span: Span) {
         let message = format!("expected {expected}, found a larger one");
-        self.found
-            .push(Diagnostic::error("overflow", message, span, "too large").hint("use a smaller number"));
+        self.report(Diagnostic::error("overflow", message, span, "too large").hint("use a smaller number"));
     }
 
     /// The pieces of a text with its quotes: `{{` and `}}` stand for braces, `{expr}` for a value.
@@ -333,13 +388,13 @@ impl Builder {
     fn brace(&mut self, span: Span, message: &str) {
         let found = Diagnostic::error("syntax", message, span, "this brace")
             .hint("write `{expression}` for a value and `{{` or `}}` for a brace");
-        self.found.push(found);
+        self.report(found);
     }
 
     /// The expression between braces of a text, which starts at byte `start` of the file.
     fn interpolation(&mut self, text: &str, start: usize) -> Option<Expr> {
         if let Some(at) = scan::brackets(text, MAX_NESTING).too_deep {
-            self.found.push(errors::nesting(Span::new(start + at, start + at + 1)));
+            self.report(errors::nesting(Span::new(start + at, start + at + 1)));
             return None;
         }
         match Grammar::parse(Rule::interpolation, text) {
@@ -350,15 +405,31 @@ impl Builder {
                 expr
             }
             Err(failed) => {
-                let mut found = errors::syntax(text, 0, failed);
+                let mut found = errors::syntax(text, 0, failed, "the closing `}`");
                 let moved = |s: Span| Span::new(start + s.start as usize, start + s.end as usize);
                 found.primary.0 = moved(found.primary.0);
                 found.secondary.iter_mut().for_each(|(span, _)| *span = moved(*span));
-                self.found.push(found);
+                self.report(found);
                 None
             }
         }
     }
+}
+
+/// How many levels of the tree an expression takes itself: each precedence in it, prefixes, a pipeline,
+/// the operand.
+fn levels(pair: &Pair<'_, Rule>) -> usize {
+    let (mut precedences, mut prefix, mut pipe) = ([0; PRECEDENCES as usize], 0, 0);
+    for child in pair.clone().into_inner() {
+        if child.as_rule() == Rule::prefix {
+            prefix = 1;
+        } else if child.as_rule() == Rule::pipe {
+            pipe = 1;
+        } else if let Some((_, op)) = INFIX.iter().find(|(symbol, _)| *symbol == child.as_str()) {
+            precedences[usize::from(op.precedence())] = 1;
+        }
+    }
+    1 + prefix + pipe + precedences.iter().sum::<usize>()
 }
 
 fn prefixed(prefixes: Vec<(PrefixOp, Span)>, operand: Expr) -> Expr {

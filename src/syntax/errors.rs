@@ -9,23 +9,26 @@ use pest::error::{Error, ErrorVariant, InputLocation};
 
 /// The error for a bracket at `span` that is nested too deep.
 pub(super) fn nesting(span: Span) -> Diagnostic {
-    let message = format!("brackets are nested deeper than the limit of {MAX_NESTING}");
+    let message = format!("this is nested deeper than the limit of {MAX_NESTING}");
     Diagnostic::error("nesting", message, span, "this one is too deep")
         .hint("split the expression with `let`, or move statements into a block")
 }
 
-/// The diagnostic for a parse of the part of `text` from `start` on that failed.
-pub(super) fn syntax(text: &str, start: usize, error: Error<Rule>) -> Diagnostic {
+/// The diagnostic for a parse of the part of `text` from `start` on that failed. `end` is what is found
+/// where the text ends.
+pub(super) fn syntax(text: &str, start: usize, error: Error<Rule>, end: &str) -> Diagnostic {
     let at = start
         + match error.location {
             InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
         };
-    let (found, end) = token(text, at);
+    let token = token(text, at);
+    let found = if token.is_empty() { end.to_owned() } else { quoted(token) };
     let expected = Expected::of(error);
     let message = format!("{}, found {found}", expected.message);
-    let mut diagnostic = Diagnostic::error("syntax", message, Span::new(at, end), "found here");
+    let mut diagnostic = Diagnostic::error("syntax", message, Span::new(at, at + token.len()), "found here");
     let brackets = scan::brackets(&text[start..at], MAX_NESTING);
-    if let Some(opening) = brackets.open.last().filter(|_| expected.closer || at == text.len()) {
+    let relevant = |opening: &&scan::Opening| at == text.len() || expected.closer && opening.bracket != '{';
+    if let Some(opening) = brackets.open.last().filter(relevant) {
         let place = start + opening.at;
         let label = format!("this `{}` is not closed yet", opening.bracket);
         diagnostic = diagnostic.also(Span::new(place, place + 1), label);
@@ -45,7 +48,8 @@ impl Expected {
     /// Reads a parser's error. What could merely continue a complete expression is left out, unless
     /// there is nothing else.
     fn of(mut error: Error<Rule>) -> Self {
-        let continues = [Rule::infix, Rule::pipe, Rule::args, Rule::open_paren];
+        let continues =
+            [Rule::infix, Rule::pipe, Rule::args, Rule::open_paren, Rule::record, Rule::open_brace];
         let mut rules = Vec::new();
         if let ErrorVariant::ParsingError { positives, negatives } = &mut error.variant {
             negatives.clear();
@@ -77,11 +81,11 @@ impl Expected {
     }
 }
 
-/// The token at `at` in words, with its end.
-fn token(text: &str, at: usize) -> (String, usize) {
+/// The token at `at`; empty at the end.
+fn token(text: &str, at: usize) -> &str {
     let rest = text.get(at..).unwrap_or_default();
     let Some(c) = rest.chars().next() else {
-        return ("the end of the file".to_owned(), at);
+        return rest;
     };
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let length = if word(c) {
@@ -91,14 +95,20 @@ fn token(text: &str, at: usize) -> (String, usize) {
     } else {
         c.len_utf8()
     };
-    let shown: String = rest[..length].chars().take(40).collect();
-    (format!("`{}`", shown.escape_debug()), at + length)
+    &rest[..length]
+}
+
+/// A token in backquotes, clipped.
+fn quoted(token: &str) -> String {
+    let shown: String = token.chars().take(40).filter(|c| !c.is_control()).collect();
+    format!("`{shown}`")
 }
 
 /// One thing to do about it.
 fn advice(text: &str, at: usize, expected: &Expected) -> &'static str {
     let rest = text.get(at..).unwrap_or_default();
-    let word: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word = token(text, at);
+    let before = text.get(..at).unwrap_or_default().split_whitespace().next_back().unwrap_or_default();
     let keyword = ["model", "block", "input", "output", "let", "return", "repeat", "in", "if", "else"];
     if rest.is_empty() && expected.has(Rule::close_brace) {
         "close the brace with `}`"
@@ -106,23 +116,25 @@ fn advice(text: &str, at: usize, expected: &Expected) -> &'static str {
         "remove it: statements need no `;`"
     } else if rest.starts_with('#') {
         "write comments as `// comment` or `/* comment */`"
-    } else if rest.starts_with('"') && expected.has(Rule::primary) {
+    } else if rest.starts_with('"') {
         "close the text with `\"` on the same line"
     } else if rest.starts_with('\'') {
         "write texts in double quotes"
     } else if rest.starts_with('=') && expected.has(Rule::comma) {
         "write attributes as `name: value`"
-    } else if matches!(word.as_str(), "for" | "while" | "loop") {
+    } else if [word, before].iter().any(|word| matches!(*word, "for" | "while" | "loop")) {
         "write loops as `repeat 3 { ... }` or `repeat i in 0..3 { ... }`"
-    } else if keyword.contains(&word.as_str()) && expected.has(Rule::ident) {
+    } else if keyword.contains(&word) && expected.has(Rule::ident) {
         "choose another name: this word is part of the language"
     } else if expected.has(Rule::item) {
         "a file holds one `model name { ... }` and any number of `block name(x) { ... }`"
     } else if expected.has(Rule::statement) || expected.has(Rule::part) {
         "a statement begins with `let`, `name =`, `repeat`, `if`, `output` or `return`"
+    } else if expected.has(Rule::equals) && expected.has(Rule::colon) {
+        "give a value a name: `let x = value`, or assign one: `x = value`"
     } else if expected.has(Rule::comma) {
         "separate arguments with `,` and close the bracket"
-    } else if expected.has(Rule::primary) || expected.has(Rule::expr) {
+    } else if [Rule::primary, Rule::expr, Rule::prefix].iter().any(|rule| expected.has(*rule)) {
         "write a number, a name, a call such as `conv(x, out: 16, kernel: 3x3)`, or a bracket"
     } else {
         "write what is expected, or see the language reference"
@@ -135,7 +147,7 @@ fn describe(rule: Rule) -> &'static str {
         Rule::WHITESPACE | Rule::COMMENT => "a space",
         Rule::EOI => "the end of the file",
         Rule::file | Rule::item => "`model` or `block`",
-        Rule::interpolation | Rule::expr | Rule::primary => "an expression",
+        Rule::interpolation | Rule::expr | Rule::primary | Rule::prefix => "an expression",
         Rule::model | Rule::kw_model => "`model`",
         Rule::part => "a setting, the input, a statement",
         Rule::setting => "a setting",
@@ -153,7 +165,6 @@ fn describe(rule: Rule) -> &'static str {
         Rule::if_st | Rule::kw_if => "`if`",
         Rule::output_st | Rule::kw_output => "`output`",
         Rule::return_st | Rule::kw_return => "`return`",
-        Rule::prefix => "`-` or `!`",
         Rule::infix => "an operator",
         Rule::call | Rule::stage => "a layer or block",
         Rule::arg => "an argument",

@@ -21,6 +21,12 @@ pub const MAX_NESTING: usize = 256;
 /// The longest text, in bytes.
 pub const MAX_TEXT: usize = 4 << 20;
 
+/// The longest name of a value, block or attribute, in bytes.
+pub const MAX_IDENT: usize = 256;
+
+/// The most parameters of a block, attributes of a call, and fields of a record.
+pub const MAX_ATTRIBUTES: usize = 64;
+
 mod grammar {
     #[derive(pest_derive::Parser)]
     #[grammar = "../grammar/stria.pest"]
@@ -60,15 +66,18 @@ fn each_item(text: &str, ends: &[usize], first: pest::error::Error<Rule>) -> Vec
         .zip(ends.iter().copied().chain([text.len()]))
         .filter_map(|(&start, end)| {
             let failed = Grammar::parse(Rule::file, &text[start..end]).err()?;
-            Some(errors::syntax(text, start, failed))
+            Some(errors::syntax(text, start, failed, END))
         })
         .take(MAX_SYNTAX_ERRORS)
         .collect();
     if found.is_empty() {
-        found.push(errors::syntax(text, 0, first));
+        found.push(errors::syntax(text, 0, first, END));
     }
     found
 }
+
+/// What is found where a file ends.
+const END: &str = "the end of the file";
 
 /// How many syntax errors are reported at once.
 const MAX_SYNTAX_ERRORS: usize = 16;

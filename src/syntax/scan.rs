@@ -40,9 +40,17 @@ pub(super) fn brackets(text: &str, limit: usize) -> Brackets {
                 }
                 Some(1)
             }
-            '}' | ')' | ']' => {
-                found.open.pop();
-                if c == '}' && found.open.is_empty() {
+            ')' | ']' => {
+                let opening = if c == ')' { '(' } else { '[' };
+                if found.open.last().is_some_and(|last| last.bracket == opening) {
+                    found.open.pop();
+                }
+                Some(1)
+            }
+            '}' => {
+                // Parentheses that a brace finds open are a mistake, behind which no parse goes on.
+                while found.open.pop().is_some_and(|last| last.bracket != '{') {}
+                if found.open.is_empty() {
                     found.item_ends.push(at + 1);
                 }
                 Some(1)
@@ -73,6 +81,11 @@ mod tests {
     fn the_first_bracket_beyond_the_limit_is_found() {
         assert_eq!(brackets("((()))", 3).too_deep, None);
         assert_eq!(brackets("(((())))", 3).too_deep, Some(3));
+    }
+
+    #[test]
+    fn a_brace_closes_what_was_forgotten_inside() {
+        assert_eq!(brackets("a { (( } b { ) }", 8).item_ends.len(), 2);
     }
 
     #[test]

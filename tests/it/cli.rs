@@ -350,3 +350,81 @@ fn eval_measures_accuracy_and_agreement() {
     assert!(eval["accuracy"].as_f64().is_some_and(|a| a >= 0.8), "{eval}");
     assert!(eval["agreement_float"].as_f64().is_some_and(|a| a >= 0.9), "{eval}");
 }
+
+#[test]
+fn an_output_never_replaces_an_input() {
+    let folder = scratch();
+    let text = std::fs::read("examples/shapes/resnet20.stria").expect("the example is there");
+    let model = write(folder.path(), "m.stria", &text).display().to_string();
+    for command in ["compile", "report"] {
+        let output = stria(&[command, &model, "-o", &model]);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(stderr(&output).contains("choose another name"), "{command}: {}", stderr(&output));
+        assert_eq!(std::fs::read(&model).expect("still there"), text);
+    }
+    let nowhere = folder.path().join("none/m.striac").display().to_string();
+    let output = stria(&["compile", &model, "-o", &nowhere]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("folder does not exist") && !stderr(&output).contains(".stria-"));
+}
+
+#[test]
+fn files_that_a_model_names_are_checked_where_they_are_named() {
+    let folder = scratch();
+    for (name, setting) in
+        [("w", "weights: \"none.safetensors\""), ("c", "weights: random(1) calibration: \"none.npy\"")]
+    {
+        let text = format!(
+            "model m {{\n  {setting}\n  input x: tensor[1, 4, 4]\n  output x |> conv(out: 1, kernel: 3)\n}}"
+        );
+        let model = write(folder.path(), &format!("{name}.stria"), text.as_bytes()).display().to_string();
+        let output = stria(&["check", &model, "--format", "json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let checked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(checked["errors"], 1, "{checked}");
+        assert_eq!(
+            (&checked["diagnostics"][0]["line"], &checked["diagnostics"][0]["code"]),
+            (&Value::from(2), &Value::from("unreadable-file"))
+        );
+    }
+    let binary = write(folder.path(), "b.stria", b"model \x00\xff");
+    let output = stria(&["check", &binary.display().to_string(), "--format", "json"]);
+    let checked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), &checked["errors"]), (Some(1), &Value::from(1)));
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_and_giants_are_refused_at_once() {
+    let folder = scratch();
+    let device =
+        b"model m { weights: \"/dev/zero\" input x: tensor[1, 4, 4] output x |> conv(out: 1, kernel: 3) }";
+    let giant = b"model m { weights: random(1) input x: tensor[1, 40000, 40000] output x |> conv(out: 1, kernel: 1, stride: 40000) }";
+    for (text, word) in [(device.as_slice(), "a device"), (giant, "at most")] {
+        let model = write(folder.path(), "m.stria", text).display().to_string();
+        let output = stria(&["report", &model]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_has_to_listen_to_the_errors() {
+    let folder = scratch();
+    let model = write(folder.path(), "m.stria", b"model m { output x }").display().to_string();
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let status = Command::new(env!("CARGO_BIN_EXE_stria")).args(["check", &model]).stderr(full).status();
+    assert_eq!(status.expect("the program starts").code(), Some(1));
+}
+
+#[test]
+fn a_compiled_file_checks_and_does_not_compile_again() {
+    let folder = scratch();
+    let file = folder.path().join("m.striac").display().to_string();
+    assert!(stria(&["compile", "examples/shapes/resnet20.stria", "-o", &file]).status.success());
+    assert_eq!(stria(&["check", &file]).status.code(), Some(0));
+    let again = stria(&["compile", &file]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("already compiled"), "{}", stderr(&again));
+}

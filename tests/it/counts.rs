@@ -4,8 +4,6 @@
 //! of two: taps of a 3x3 kernel on a 2x2 map share steps (7 distinct ones, not 9), or the last ciphertexts of
 //! both sides leave a row of slots empty, so that some diagonals of the two would multiply by zeros.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
-
 use std::collections::BTreeMap;
 use stria::circuit::{Counts, count, verify};
 use stria::kernels::Kernel;

@@ -1,7 +1,5 @@
 //! Kernels against plain convolution: pack, run the segment on plain slots, unpack.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
-
 mod fixed;
 
 use proptest::prelude::*;

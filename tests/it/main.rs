@@ -1,5 +1,7 @@
 //! The one test binary.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
+
 mod backends;
 mod cli;
 mod compiled;

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::diag::{Diagnostic, Span};
-use crate::resolve::signature::{ACTIVATIONS, FUNCTIONS, MAX_PARAMS, Signature, TYPES};
+use crate::resolve::signature::{ACTIVATIONS, FUNCTIONS, Signature, TYPES};
 use crate::resolve::suggest::{hint, quoted};
 use crate::syntax::ast::{Ast, BlockDecl, Ident, Param, StatementKind};
 use petgraph::algo::kosaraju_scc;
@@ -37,15 +37,7 @@ impl<'a> Check<'a, '_> {
     pub(super) fn block(&mut self, block: &'a BlockDecl) {
         self.inside = Some(&block.name.text);
         self.scopes.push(BTreeMap::new());
-        if let Some(extra) = block.params.get(MAX_PARAMS) {
-            let message = format!("a block has at most {MAX_PARAMS} parameters");
-            self.sink.report(
-                Diagnostic::error("limit", message, extra.name.span, "one too many").hint("split the block"),
-            );
-        }
-        for param in block.params.iter().take(MAX_PARAMS) {
-            self.param(param);
-        }
+        block.params.iter().for_each(|param| self.param(param));
         let mut body = block.body.as_slice();
         let mut result = None;
         if let Some((last, before)) = body.split_last()
@@ -147,7 +139,8 @@ impl<'a> Check<'a, '_> {
             .collect();
         for block in ast.blocks() {
             let name = block.name.text.as_str();
-            if !called.contains(name) && !name.starts_with('_') {
+            let builtin = !self.blocks.by_name.contains_key(name);
+            if !called.contains(name) && !builtin && !name.starts_with('_') {
                 let message = format!("nothing calls the block {}", quoted(name));
                 self.sink.report(
                     Diagnostic::warning("unused-name", message, block.name.span, "declared here")

@@ -24,7 +24,11 @@ impl<'a> Check<'a, '_> {
             let given = call.operands.len() + usize::from(piped);
             if given < *least || given > *most {
                 let wanted = if least == most { format!("{least}") } else { format!("at least {least}") };
-                self.operand_count(call, &format!("takes {wanted}"), given);
+                self.operand_count(
+                    call,
+                    &format!("takes {wanted} operand{}", if *least == 1 { "" } else { "s" }),
+                    given,
+                );
             }
             self.unknown_attributes(call, &[]);
             call.operands.iter().for_each(|operand| self.value(operand, &[]));
@@ -32,11 +36,24 @@ impl<'a> Check<'a, '_> {
             self.read(callee);
             self.unknown_attributes(call, &COMMON.iter().map(|a| a.name).collect::<Vec<_>>());
             call.operands.iter().for_each(|operand| self.value(operand, &[]));
-            call.attributes.iter().for_each(|attribute| self.value(&attribute.value, &[]));
+            call.attributes.iter().for_each(|attribute| self.attribute(attribute, &[]));
         } else {
             self.unknown_callee(call);
             call.operands.iter().for_each(|operand| self.value(operand, &[]));
             call.attributes.iter().for_each(|attribute| self.value(&attribute.value, RESERVED));
+        }
+    }
+
+    /// An attribute's value, which for `name` is a text.
+    fn attribute(&mut self, attribute: &'a Named, words: &[&str]) {
+        if attribute.name.text == "name" && !matches!(attribute.value.kind, ExprKind::Text(_)) {
+            let span = attribute.value.span;
+            self.sink.report(
+                Diagnostic::error("type-mismatch", "expected a text in quotes", span, "not a text")
+                    .hint("write it in double quotes: \"layer1.0\""),
+            );
+        } else {
+            self.value(&attribute.value, words);
         }
     }
 
@@ -82,7 +99,7 @@ impl<'a> Check<'a, '_> {
         self.unknown_attributes(call, &known);
         for attribute in &call.attributes {
             let found = signature.attributes().find(|known| known.name == attribute.name.text);
-            self.value(&attribute.value, found.map_or(RESERVED, |known| known.words));
+            self.attribute(attribute, found.map_or(RESERVED, |known| known.words));
         }
         let depthwise = call
             .attributes
@@ -117,7 +134,7 @@ impl<'a> Check<'a, '_> {
         for attribute in &call.attributes {
             let position = block.params.iter().position(|param| param.name.text == attribute.name.text);
             let kind = position.and_then(|i| block.params[i].kind.as_ref());
-            self.value(&attribute.value, words(kind));
+            self.attribute(attribute, words(kind));
             if position.is_some_and(|i| i < given) {
                 let message = format!("{} is given by position and by name", quoted(&attribute.name.text));
                 self.sink.report(

@@ -11,7 +11,7 @@ pub(super) use calls::attributes;
 
 use super::signature::{RESERVED, Signature};
 use super::sink::Sink;
-use super::suggest::{hint, quoted};
+use super::suggest::{hint, nearest, quoted};
 use crate::diag::{Diagnostic, Span};
 use crate::syntax::ast::{
     Ast, BlockDecl, Count, Expr, ExprKind, Ident, ModelDecl, Part, Piece, SettingValue, Statement,
@@ -135,9 +135,6 @@ impl<'a> Check<'a, '_> {
             match &statement.kind {
                 StatementKind::Let { name, value } => {
                     self.value(value, &[]);
-                    if RESERVED.contains(&name.text.as_str()) {
-                        self.clash(format!("{} is a word of the language", quoted(&name.text)), name, None);
-                    }
                     self.bind(name, statement.span, "name");
                 }
                 StatementKind::Assign { name, value } => {
@@ -201,6 +198,9 @@ impl<'a> Check<'a, '_> {
     }
 
     fn bind(&mut self, name: &'a Ident, statement: Span, what: &'static str) {
+        if RESERVED.contains(&name.text.as_str()) {
+            self.clash(format!("{} is a word of the language", quoted(&name.text)), name, None);
+        }
         let binding = Binding { span: name.span, statement, read: false, what };
         let shadowed = self.scopes.last_mut().and_then(|scope| scope.insert(&name.text, binding));
         if let Some(shadowed) = shadowed {
@@ -223,6 +223,7 @@ impl<'a> Check<'a, '_> {
         }
         let message = format!("nothing uses the {} {}", binding.what, quoted(name));
         let advice = match binding.what {
+            "input" => "pass it to the first layer",
             "index" => "write `repeat n { ... }`, or use the index in a name: \"layer.{i}\"",
             _ => "remove it, or let its name begin with `_`",
         };
@@ -276,7 +277,12 @@ impl<'a> Check<'a, '_> {
         if self.sink.full() {
             return;
         }
-        let known = self.scopes.iter().flat_map(BTreeMap::keys).copied().chain(words.iter().copied());
+        let known: Vec<&str> =
+            self.scopes.iter().flat_map(BTreeMap::keys).copied().chain(words.iter().copied()).collect();
+        // Whoever misspells a name has used it.
+        if let Some(near) = nearest(name, known.iter().copied()) {
+            self.read(near);
+        }
         let advice = if Signature::of(name).is_some() || self.blocks.by_name.contains_key(name) {
             format!("a layer needs its operands: `{name}(x)` or `x |> {name}`")
         } else {

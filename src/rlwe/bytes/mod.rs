@@ -10,13 +10,13 @@ mod pack;
 use super::cipher::Ciphertext;
 use super::error::{Flaw, RlweError};
 use super::galois::Automorphism;
+use super::galois_keys::{SeededGaloisKey, SeededGaloisKeys};
 use super::keys::{PublicKey, SecretKey, SeededCiphertext};
 use super::ntt::Limb;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
 use super::random::{Seed, expand};
 use super::reply::{Reply, Sent};
-use super::rotate::{SeededGaloisKey, SeededGaloisKeys};
 use pack::{Packer, Reader, packed_len};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -272,7 +272,7 @@ impl Reply {
         let mut reader = kind.open(params, bytes)?;
         let field = "the number of bits";
         let bits = u32::from(kind.byte(&mut reader, field)?);
-        if !(1..=params.primes[0].modulus.bits()).contains(&bits) || sent.len(ring) > ring {
+        if !(1..=params.primes[0].modulus.bits()).contains(&bits) {
             return Err(kind.malformed(Flaw::Field { field }));
         }
         let lengths = [sent.len(ring), ring];

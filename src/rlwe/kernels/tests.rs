@@ -83,8 +83,10 @@ proptest! {
         let Some(simd) = simd::Avx512::detect() else { return Ok(()) };
         let slices: Vec<&[u64]> = digits.iter().map(Vec::as_slice).collect();
         let permutation = Permutation::new(RING, g);
+        let minus = [&key[..RING], &base[..]];
+        let addends = Addends { base: Some(&base), minus: (g % 4 == 1).then_some(minus) };
         let job = InnerProduct {
-            modulus: m, digits: &slices, key: &key, base: Some(&base), permutation: &permutation, first_block: 0,
+            modulus: m, digits: &slices, key: &key, addends, permutation: &permutation, first_block: 0,
         };
         let (mut fast, mut plain) = ([vec![0; RING], vec![0; RING]], [vec![0; RING], vec![0; RING]]);
         let [f0, f1] = &mut fast;

@@ -1,7 +1,5 @@
 //! Kernels, plans and circuits of chosen layers: what they count, print and refuse.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
-
 use std::collections::BTreeSet;
 use stria::circuit::{Counts, Inst, Step, count};
 use stria::diag::Span;

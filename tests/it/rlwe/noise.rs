@@ -68,6 +68,21 @@ fn estimates_are_above_measurements_and_near() {
     }
 }
 
+#[test]
+fn coefficient_factors_add_only_their_own_norm() {
+    let params = real().swap_remove(0);
+    let (secret, mut randomness) = key(&params, 51);
+    let message = values(&params, 52);
+    let fresh = secret.encrypt(&message, Packing::Coefficients, &mut randomness).unwrap().expand();
+    let mut kernel = vec![0; params.ring()];
+    for i in 0..576 {
+        kernel[7 * i] = i as i64 % 255 - 127;
+    }
+    let factor = params.encode(&kernel, Packing::Coefficients, Basis::Ciphertext).unwrap();
+    let estimate = Noise::fresh().times(FactorNorm::of_coefficients(576, 127));
+    check("convolution", &secret, &fresh.multiply_plain(&factor).unwrap(), estimate);
+}
+
 fn masked(params: &Parameters, message: &[u64], masks: &[u64]) -> Vec<u64> {
     message.iter().zip(masks).map(|(&m, &r)| (m + r) % params.plain_modulus()).collect()
 }

@@ -1,13 +1,16 @@
 //! Encryption and the operations without keys, against a naive ring.
 
 use super::{PACKINGS, key, real, signed, small, values};
+use proptest::prelude::*;
+use proptest::{collection, sample};
+use std::sync::Arc;
 use stria::rlwe::{
     Basis, Ciphertext, DotProduct, KeySwitch, Packing, ParameterSpec, Parameters, RlweError, plain_prime,
 };
 
 /// The product of messages: slot by slot, or a negacyclic convolution.
 fn product(t: u64, packing: Packing, a: &[u64], b: &[u64]) -> Vec<u64> {
-    let mul = |x: u64, y: u64| (u128::from(x) * u128::from(y) % u128::from(t)) as u64;
+    let mul = |x: u64, y: u64| x * y % t;
     if packing == Packing::Slots {
         return a.iter().zip(b).map(|(&x, &y)| mul(x, y)).collect();
     }
@@ -47,36 +50,45 @@ fn decryption_undoes_encryption() {
     }
 }
 
-#[test]
-fn operations_are_those_of_the_message_ring() {
-    for params in small() {
-        let (secret, mut randomness) = key(&params, 4);
+/// One of the small parameters and two messages, the ends of the range over-represented.
+fn messages() -> impl Strategy<Value = (Arc<Parameters>, Packing, Vec<u64>, Vec<u64>)> {
+    (sample::select(small()), sample::select(PACKINGS.to_vec())).prop_flat_map(|(params, packing)| {
         let t = params.plain_modulus();
-        for packing in PACKINGS {
-            let [a, b] = [5, 6].map(|seed| values(&params, seed));
-            let mut encrypt = |m: &[u64]| secret.encrypt(m, packing, &mut randomness).unwrap().expand();
-            let (x, y) = (encrypt(&a), encrypt(&b));
-            let decrypt = |c: &Ciphertext| secret.decrypt(c, packing).unwrap();
+        let edge = sample::select(vec![0, 1, t / 2, t / 2 + 1, t - 1]);
+        let message = collection::vec(prop_oneof![edge, 0..t], params.ring());
+        (Just(params), Just(packing), message.clone(), message)
+    })
+}
 
-            let mut out = x.clone();
-            out.add_assign(&y).unwrap();
-            assert_eq!(decrypt(&out), sum(t, &a, &b));
-            out.sub_assign(&y).unwrap();
-            assert_eq!(decrypt(&out), a);
-            out.add_plain(&b, packing).unwrap();
-            assert_eq!(decrypt(&out), sum(t, &a, &b));
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-            let factor = params.encode(&signed(&params, &b), packing, Basis::Ciphertext).unwrap();
-            let mut out = x.multiply_plain(&factor).unwrap();
-            assert_eq!(decrypt(&out), product(t, packing, &a, &b));
-            while out.primes() > 1 {
-                out.switch_down().unwrap();
-                assert_eq!(decrypt(&out), product(t, packing, &a, &b));
-            }
-            out.add_plain(&b, packing).unwrap();
-            assert_eq!(decrypt(&out), sum(t, &product(t, packing, &a, &b), &b));
-            assert_eq!(out.switch_down(), Err(RlweError::Level { expected: 2, found: 1 }));
+    #[test]
+    fn operations_are_those_of_the_message_ring((params, packing, a, b) in messages(), seed: u64) {
+        let (secret, mut randomness) = key(&params, seed);
+        let t = params.plain_modulus();
+        let mut encrypt = |m: &[u64]| secret.encrypt(m, packing, &mut randomness).unwrap().expand();
+        let (x, y) = (encrypt(&a), encrypt(&b));
+        let decrypt = |c: &Ciphertext| secret.decrypt(c, packing).unwrap();
+
+        let mut out = x.clone();
+        out.add_assign(&y).unwrap();
+        prop_assert_eq!(decrypt(&out), sum(t, &a, &b));
+        out.sub_assign(&y).unwrap();
+        prop_assert_eq!(decrypt(&out), a.clone());
+        out.add_plain(&b, packing).unwrap();
+        prop_assert_eq!(decrypt(&out), sum(t, &a, &b));
+
+        let factor = params.encode(&signed(&params, &b), packing, Basis::Ciphertext).unwrap();
+        let mut out = x.multiply_plain(&factor).unwrap();
+        prop_assert_eq!(decrypt(&out), product(t, packing, &a, &b));
+        while out.primes() > 1 {
+            out.switch_down().unwrap();
+            prop_assert_eq!(decrypt(&out), product(t, packing, &a, &b));
         }
+        out.add_plain(&b, packing).unwrap();
+        prop_assert_eq!(decrypt(&out), sum(t, &product(t, packing, &a, &b), &b));
+        prop_assert_eq!(out.switch_down(), Err(RlweError::Level { expected: 2, found: 1 }));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Rotations: what they do to slots, and that all ways of computing them agree.
 
 use super::{key, real, signed, small, values};
+use proptest::prelude::*;
+use proptest::sample;
 use std::sync::Arc;
 use stria::rlwe::{
     Automorphism, Basis, Ciphertext, Extended, ExtendedSum, GaloisKeys, Hoisted, Packing, Parameters,
@@ -13,15 +15,19 @@ fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
     let from = |i: usize| match by {
         Automorphism::SwapRows => (i + row) % slots.len(),
         Automorphism::Rotate(k) => {
-            let position = (i % row) as i64 + i64::from(k);
-            i / row * row + position.rem_euclid(row as i64) as usize
+            let left = k.unsigned_abs() as usize % row;
+            i / row * row + (i + if k < 0 { row - left } else { left }) % row
         }
     };
     (0..slots.len()).map(|i| slots[from(i)]).collect()
 }
 
+fn row(params: &Parameters) -> i32 {
+    i32::try_from(params.ring() / 2).unwrap()
+}
+
 fn steps(params: &Parameters) -> Vec<Automorphism> {
-    let row = params.ring() as i32 / 2;
+    let row = row(params);
     let mut steps: Vec<_> = [1, -1, 2, 3, -3, row / 2, 1 - row / 2].map(Automorphism::Rotate).to_vec();
     steps.push(Automorphism::SwapRows);
     steps
@@ -63,26 +69,68 @@ fn rotations_turn_rows() {
     }
 }
 
-#[test]
-fn rotations_compose_as_a_group() {
-    for params in small() {
-        let s = setup(params);
-        let rotate = |c: &Ciphertext, by| s.keys.rotate(c, by).unwrap();
-        let [one, two, three] = [1, 2, 3].map(|k| rotate(&s.ciphertext, Automorphism::Rotate(k)));
-        assert_eq!(s.slots(&rotate(&one, Automorphism::Rotate(2))), s.slots(&three));
-        assert_eq!(s.slots(&rotate(&two, Automorphism::Rotate(1))), s.slots(&three));
-        assert_eq!(s.slots(&rotate(&one, Automorphism::Rotate(-1))), s.message);
-        let swapped = rotate(&one, Automorphism::SwapRows);
-        assert_eq!(s.slots(&rotate(&swapped, Automorphism::SwapRows)), s.slots(&one));
-        let other_way = rotate(&rotate(&s.ciphertext, Automorphism::SwapRows), Automorphism::Rotate(1));
-        assert_eq!(s.slots(&swapped), s.slots(&other_way));
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rotations_compose_as_a_group(params in sample::select(small()), a: i32, b: i32) {
+        let (secret, mut randomness) = key(&params, 23);
+        let (one, other) = (Automorphism::Rotate(a / 2), Automorphism::Rotate(b / 2));
+        let both = Automorphism::Rotate(a / 2 + b / 2);
+        let swap = Automorphism::SwapRows;
+        let keys = secret.galois_keys(&[one, other, both, swap], &mut randomness).expand();
+        let message = values(&params, 24);
+        let fresh = secret.encrypt(&message, Packing::Slots, &mut randomness).unwrap().expand();
+        let after = |path: &[Automorphism]| {
+            let turn = |c: Ciphertext, &by: &Automorphism| keys.rotate(&c, by).unwrap();
+            secret.decrypt(&path.iter().fold(fresh.clone(), turn), Packing::Slots).unwrap()
+        };
+        prop_assert_eq!(after(&[one]), turned(&message, one));
+        prop_assert_eq!(after(&[one, other]), after(&[both]));
+        prop_assert_eq!(after(&[other, one]), after(&[both]));
+        prop_assert_eq!(after(&[one, swap]), after(&[swap, one]));
+        prop_assert_eq!(after(&[swap, swap]), message);
     }
+}
+
+/// Threads share keys and working memory.
+#[test]
+fn rotations_on_several_threads_are_those_on_one() {
+    let s = setup(small().swap_remove(1));
+    let expected = s.keys.rotate(&s.ciphertext, Automorphism::Rotate(1)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert_eq!(s.keys.rotate(&s.ciphertext, Automorphism::Rotate(1)).unwrap(), expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn keys_merge_and_tell_their_size() {
+    let params = small().swap_remove(0);
+    let (secret, mut randomness) = key(&params, 25);
+    let mut make = |k| secret.galois_keys(&[Automorphism::Rotate(k)], &mut randomness).expand();
+    let mut keys = GaloisKeys::none(&params);
+    assert_eq!((keys.bytes(), keys.contains(Automorphism::Rotate(0))), (0, true));
+    keys.merge(make(1)).unwrap();
+    keys.merge(make(2)).unwrap();
+    // Two keys of two digits and three primes, two polynomials each.
+    assert_eq!(keys.bytes(), 2 * 2 * 3 * 2 * 64 * 8);
+    assert!(keys.contains(Automorphism::Rotate(2 - 32)) && !keys.contains(Automorphism::Rotate(3)));
+    let foreign = small().swap_remove(1);
+    assert_eq!(keys.merge(GaloisKeys::none(&foreign)), Err(RlweError::Mixed));
+    let hoisted_of_another = Ciphertext::zero(&foreign);
+    assert!(matches!(keys.rotate(&hoisted_of_another, Automorphism::Rotate(1)), Err(RlweError::Mixed)));
 }
 
 #[test]
 fn steps_count_modulo_the_row_and_no_step_needs_no_key() {
     let s = setup(small().swap_remove(0));
-    let row = s.params.ring() as i32 / 2;
+    let row = row(&s.params);
     let rotate = |k| s.keys.rotate(&s.ciphertext, Automorphism::Rotate(k)).unwrap();
     assert_eq!(rotate(1), rotate(1 - row));
     assert_eq!(rotate(-1), rotate(row - 1));

@@ -140,16 +140,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_panic(kind in 0usize..6, cut in 0.0f64..=1.2, at in 0.0f64..1.0, with: u8, noise: Vec<u8>) {
+    fn no_bytes_panic(kind in 0usize..6, cut in 0usize..120, at: prop::sample::Index, with: u8, noise: Vec<u8>) {
         let params = small().swap_remove(3);
         for rewrite in KINDS {
             prop_assert!(rewrite(&params, &noise).is_err());
         }
         let original = objects(&params).swap_remove(kind);
         let mut bytes = original.clone();
-        let place = (at * bytes.len() as f64) as usize;
+        let place = at.index(bytes.len());
         bytes[place] = with;
-        bytes.resize((cut * bytes.len() as f64) as usize, with);
+        bytes.resize(if cut > 100 { bytes.len() } else { bytes.len() * (cut + 10) / 100 }, with);
         // What is taken is taken as it stands.
         if let Ok(written) = KINDS[kind](&params, &bytes) {
             prop_assert_eq!(written, bytes);

@@ -1,0 +1,220 @@
+//! The search for shifts: rounds that choose each layer's best shift alone, then single steps up and down
+//! as long as the estimated error of the whole network falls.
+
+use super::QuantError;
+use super::classes::Term;
+use super::rescale::Fitted;
+use super::site::{Need, Site};
+use super::solve::steps;
+use crate::graph::NodeId;
+use std::collections::BTreeMap;
+
+/// Rounds of the first stage, and of raising scales in the last.
+const ROUNDS: usize = 12;
+/// Sweeps over all layers until scales that depend on each other in a circle are taken to be settled.
+const SWEEPS: usize = 6;
+/// Weights that the second stage may look at.
+const BUDGET: usize = 2_000_000_000;
+/// The second stage goes on while the error falls by more than this part.
+const GAIN: f64 = 1e-3;
+pub(super) const TOLERANCE: f64 = 1e-9;
+
+/// What is to be solved.
+pub(super) struct Problem<'a> {
+    pub(super) fitted: &'a Fitted,
+    /// All linear layers in topological order.
+    pub(super) sites: &'a [Site],
+    /// The least unknowns at which every clamp holds its range.
+    pub(super) floor: Vec<f64>,
+}
+
+/// A choice of shifts, one a site, with the scales that follow and the estimated error.
+#[derive(Clone)]
+struct Choice {
+    shifts: Vec<u32>,
+    x: Vec<f64>,
+    error: f64,
+}
+
+impl Problem<'_> {
+    /// The scales of the best choice found.
+    pub(super) fn search(&self) -> Vec<f64> {
+        let mut best = self.evaluate(vec![0; self.sites.len()]);
+        let mut x = self.floor.clone();
+        for _ in 0..ROUNDS {
+            let choice = self.evaluate(self.alone(&x));
+            let settled = choice.x == x;
+            x.clone_from(&choice.x);
+            if choice.error < best.error {
+                best = choice;
+            }
+            if settled {
+                break;
+            }
+        }
+        self.descend(best).x
+    }
+
+    /// The shift of least error of each layer, given the scales of its input.
+    fn alone(&self, x: &[f64]) -> Vec<u32> {
+        let mut x = x.to_vec();
+        let mut shifts = Vec::with_capacity(self.sites.len());
+        for site in self.sites {
+            let (terms, needs) = self.needs(site, &x, 0);
+            let shift = if self.clamped(terms) { self.best_shift(site, terms, &needs) } else { 0 };
+            raise(&mut x, terms, &needs, shift);
+            shifts.push(shift);
+        }
+        shifts
+    }
+
+    fn best_shift(&self, site: &Site, terms: &[Term], needs: &[Need]) -> u32 {
+        let error = |shift: u32| -> f64 {
+            let channel = |(term, need): (&Term, &Need)| {
+                let step = term.at(&self.floor).max(need.step + f64::from(shift));
+                rounding(step, need, f64::from(shift))
+            };
+            terms.iter().zip(needs).map(channel).sum()
+        };
+        let errors = (0..=useful(site, needs)).map(|shift| (shift, error(shift)));
+        errors.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(shift, _)| shift)
+    }
+
+    /// The least scales that allow these shifts, and the error with them: the sum over the layers of the
+    /// square error of their results over that of the clamps alone.
+    fn evaluate(&self, shifts: Vec<u32>) -> Choice {
+        let mut x = self.floor.clone();
+        for _ in 0..SWEEPS {
+            let mut raised = false;
+            for (site, shift) in self.sites.iter().zip(&shifts) {
+                let (terms, needs) = self.needs(site, &x, 0);
+                raised |= raise(&mut x, terms, &needs, *shift);
+            }
+            if !raised {
+                break;
+            }
+        }
+        let error = self.sites.iter().map(|site| {
+            let (terms, needs) = self.needs(site, &x, 0);
+            if !self.clamped(terms) {
+                return 0.0;
+            }
+            let shift = room(terms, &needs, &x).floor().max(0.0);
+            let step = |t: &Term| t.at(&x);
+            let error: f64 = terms.iter().zip(&needs).map(|(t, n)| rounding(step(t), n, shift)).sum();
+            error / terms.iter().map(|t| (2.0 * t.at(&self.floor)).exp2()).sum::<f64>()
+        });
+        let error = error.sum();
+        Choice { shifts, x, error }
+    }
+
+    fn descend(&self, mut best: Choice) -> Choice {
+        let weights: usize = self.sites.iter().map(Site::size).sum();
+        let mut evaluations = BUDGET / (weights.max(1) * (SWEEPS + 1));
+        loop {
+            let start = best.error;
+            for i in 0..self.sites.len() {
+                for shift in [best.shifts[i].checked_sub(1), best.shifts[i].checked_add(1)] {
+                    let Some(shift) = shift.filter(|s| *s <= self.sites[i].cap) else { continue };
+                    if evaluations == 0 {
+                        return best;
+                    }
+                    evaluations -= 1;
+                    let mut shifts = best.shifts.clone();
+                    shifts[i] = shift;
+                    let choice = self.evaluate(shifts);
+                    if choice.error < best.error {
+                        best = choice;
+                    }
+                }
+            }
+            if best.error >= start * (1.0 - GAIN) {
+                return best;
+            }
+        }
+    }
+
+    /// Keeps the scales and gives every layer the largest useful shift; scales that do not even allow a
+    /// shift of 0 are raised.
+    pub(super) fn largest_shifts(
+        &self,
+        finer: &BTreeMap<NodeId, i32>,
+        x: &mut [f64],
+    ) -> Result<BTreeMap<NodeId, u32>, QuantError> {
+        let mut raised = None;
+        for _ in 0..ROUNDS {
+            raised = None;
+            let mut shifts = BTreeMap::new();
+            for site in self.sites {
+                let rho = finer.get(&site.operand).copied().unwrap_or(0);
+                let (terms, needs) = self.needs(site, x, rho);
+                let room = room(terms, &needs, x);
+                if room < -TOLERANCE {
+                    raised = Some(site.id);
+                    raise(x, terms, &needs, 0);
+                    continue;
+                }
+                let cap = if self.clamped(terms) { useful(site, &needs) } else { site.cap };
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..=cap")]
+                let shift = (room + TOLERANCE).floor().clamp(0.0, f64::from(cap)) as u32;
+                shifts.insert(site.id, shift);
+            }
+            if raised.is_none() {
+                return Ok(shifts);
+            }
+        }
+        let node = raised.unwrap_or(NodeId(0));
+        Err(QuantError::Unsolvable { node: self.fitted.skeleton.graph.node(node).name.clone() })
+    }
+
+    /// What a site asks, raised to the largest of the channels that share a scale, and its terms.
+    fn needs(&self, site: &Site, x: &[f64], rho: i32) -> (&[Term], Vec<Need>) {
+        let terms = self.fitted.classes.terms[site.id.0 as usize].as_slice();
+        let mut needs = site.needs(&steps(self.fitted, site.operand, x, rho));
+        if terms.is_sorted_by(|a, b| a.var < b.var) {
+            return (terms, needs);
+        }
+        let mut largest: BTreeMap<usize, f64> = BTreeMap::new();
+        for (term, need) in terms.iter().zip(&needs) {
+            let x = largest.entry(term.var).or_insert(f64::NEG_INFINITY);
+            *x = x.max(term.solve(need.step));
+        }
+        for (term, need) in terms.iter().zip(&mut needs) {
+            need.step = term.mul * largest[&term.var] + term.off;
+        }
+        (terms, needs)
+    }
+
+    /// Whether a range bounds the scales from below: else only the weights do, and a shift is no gain.
+    fn clamped(&self, terms: &[Term]) -> bool {
+        terms.iter().any(|t| self.floor[t.var] > f64::NEG_INFINITY)
+    }
+}
+
+/// The square error of a result of this step (a logarithm), from its rounding and that of the weights.
+fn rounding(step: f64, need: &Need, shift: f64) -> f64 {
+    (2.0 * step).exp2() * (1.0 + need.power * (-2.0 * shift).exp2())
+}
+
+/// Raises scales to what a layer with this shift needs; whether any moved.
+fn raise(x: &mut [f64], terms: &[Term], needs: &[Need], shift: u32) -> bool {
+    let mut raised = false;
+    for (term, need) in terms.iter().zip(needs) {
+        let wanted = term.solve(need.step + f64::from(shift));
+        raised |= wanted > x[term.var] + TOLERANCE;
+        x[term.var] = x[term.var].max(wanted);
+    }
+    raised
+}
+
+/// The logarithm of the largest power of two by which the weights may be refined.
+fn room(terms: &[Term], needs: &[Need], x: &[f64]) -> f64 {
+    terms.iter().zip(needs).map(|(t, n)| t.at(x) - n.step).fold(f64::MAX, f64::min)
+}
+
+/// The shift beyond which finer weights change nothing that the result can show.
+fn useful(site: &Site, needs: &[Need]) -> u32 {
+    let power = needs.iter().map(|n| n.power).fold(1.0, f64::max);
+    let enough = (0..site.cap).find(|k| power * (-2.0 * f64::from(*k)).exp2() < 1.0 / 64.0);
+    enough.unwrap_or(site.cap)
+}

@@ -1,0 +1,158 @@
+//! Double hoisting: rotated ciphertexts stay extended, are multiplied by plaintexts and summed, and the
+//! sum is divided by the special primes once.
+//!
+//! The key is the outermost loop: each part of it is read once for several ciphertexts.
+
+use super::cipher::Ciphertext;
+use super::encode::Plaintext;
+use super::error::RlweError;
+use super::gadget::MOST_DIGITS;
+use super::galois::{Automorphism, LANES};
+use super::galois_keys::GaloisKeys;
+use super::kernels::{self, Addends, TERMS_PER_PASS};
+use super::params::Parameters;
+use super::poly::{Ntt, Poly};
+use super::rotate::Hoisted;
+use super::sum::WideSums;
+use super::switch::{lifted, special_coefficients};
+use std::sync::Arc;
+
+/// Blocks of 8 coefficients of a key that several ciphertexts use while the cache holds them.
+const TILE: usize = 64;
+
+/// A ciphertext in extended form, before the division by P: what double-hoisted sums are made of.
+#[derive(Clone, Debug)]
+pub struct Extended {
+    pub(super) parts: [Poly<Ntt>; 2],
+}
+
+impl Extended {
+    /// Zero, to be written over.
+    #[must_use]
+    pub fn zero(params: &Parameters) -> Self {
+        let part = || Poly::zero(params.ring(), params.primes.len());
+        Self { parts: [part(), part()] }
+    }
+
+    /// A ciphertext with all its primes as it is, for the terms of a sum that are not rotated.
+    pub(super) fn set(&mut self, source: &Ciphertext) {
+        for (part, from) in self.parts.iter_mut().zip(&source.parts) {
+            let mut limbs = from.limbs();
+            for limb in part.limbs_mut() {
+                match limbs.next() {
+                    Some(residues) => limb.copy_from_slice(residues),
+                    None => limb.fill(0),
+                }
+            }
+        }
+    }
+}
+
+impl GaloisKeys {
+    /// One rotation of several hoisted ciphertexts, left extended. Each part of the key is read from
+    /// memory once for all of them; four are a good number.
+    ///
+    /// # Errors
+    /// If the key is missing, parameters differ, or there are not as many targets as sources.
+    pub fn rotate_extended(
+        &self,
+        hoisted: &[&Hoisted<'_>],
+        by: Automorphism,
+        out: &mut [Extended],
+    ) -> Result<(), RlweError> {
+        if hoisted.len() != out.len() {
+            return Err(RlweError::Length { expected: hoisted.len(), found: out.len() });
+        }
+        let params = &*self.params;
+        for (source, out) in hoisted.iter().zip(&*out) {
+            self.accepts(source.source)?;
+            let found = out.parts[0].primes();
+            if found != params.primes.len() || out.parts[0].limb(0).len() != params.ring() {
+                return Err(RlweError::Level { expected: params.primes.len(), found });
+            }
+        }
+        let Some(key) = self.key(by)? else {
+            hoisted.iter().zip(out).for_each(|(source, out)| out.set(source.source));
+            return Ok(());
+        };
+        let (blocks, count) = (params.ring() / LANES, params.gadget.digits());
+        for r in 0..params.primes.len() {
+            for first in (0..blocks).step_by(TILE) {
+                let tile = TILE.min(blocks - first);
+                for (source, out) in hoisted.iter().zip(&mut *out) {
+                    let mut slices: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
+                    source.slices(r, first, tile, &mut slices);
+                    let range = first * LANES..(first + tile) * LANES;
+                    let base = (r < params.top()).then(|| &source.source.parts[0].limb(r)[range]);
+                    let addends = Addends { base, minus: None };
+                    let [out0, out1] = &mut out.parts;
+                    let halves = [out0.limb_mut(r), out1.limb_mut(r)];
+                    key.apply(params, r, first, &slices[..count], addends, halves);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A double-hoisted sum: extended ciphertexts times plaintexts, divided by P once.
+#[derive(Clone, Debug)]
+pub struct ExtendedSum {
+    params: Arc<Parameters>,
+    sums: WideSums,
+}
+
+impl ExtendedSum {
+    /// An empty sum.
+    #[must_use]
+    pub fn new(params: &Arc<Parameters>) -> Self {
+        Self { sums: WideSums::new(params.ring(), params.primes.len()), params: params.clone() }
+    }
+
+    /// Adds terms, of plaintexts encoded for [`Basis::Extended`](super::Basis); four at a time are
+    /// quickest.
+    ///
+    /// # Errors
+    /// If an operand lacks primes; nothing is added then.
+    pub fn add(&mut self, terms: &[(&Extended, &Plaintext)]) -> Result<(), RlweError> {
+        let expected = self.params.primes.len();
+        for (ciphertext, factor) in terms {
+            let found = ciphertext.parts[0].primes().min(factor.poly.primes());
+            let rings = [ciphertext.parts[0].limb(0).len(), factor.poly.limb(0).len()];
+            if found < expected || rings != [self.params.ring(); 2] {
+                return Err(RlweError::Level { expected, found });
+            }
+        }
+        for pass in terms.chunks(TERMS_PER_PASS) {
+            let mut refs = [(&pass[0].0.parts, &pass[0].1.poly); TERMS_PER_PASS];
+            for (slot, (c, p)) in refs.iter_mut().zip(pass) {
+                *slot = (&c.parts, &p.poly);
+            }
+            self.sums.add(&self.params, &refs[..pass.len()]);
+        }
+        Ok(())
+    }
+
+    /// The sum, divided by P.
+    #[must_use]
+    pub fn finish(&self) -> Ciphertext {
+        let params = &*self.params;
+        let mut parts = self.sums.reduce(params);
+        for part in &mut parts {
+            let mut special = params.scratch.take(params.ring() * (params.primes.len() - params.top()));
+            for (r, limb) in (params.top()..).zip(special.chunks_exact_mut(params.ring())) {
+                limb.copy_from_slice(part.limb(r));
+            }
+            part.truncate(params.top());
+            special_coefficients(params, &mut special);
+            if !special.is_empty() {
+                let mut fraction = params.scratch.take(params.ring());
+                for (r, limb) in part.limbs_mut().enumerate() {
+                    lifted(params, r, &special, &mut fraction);
+                    kernels::sub(params.primes[r].modulus, limb, &fraction);
+                }
+            }
+        }
+        Ciphertext { params: self.params.clone(), parts }
+    }
+}
