@@ -82,11 +82,9 @@ impl Ciphertext {
     /// Multiplies by an encoded plaintext.
     ///
     /// # Errors
-    /// If the plaintext lacks one of the ciphertext's primes.
+    /// If the plaintext is of other parameters or lacks one of the ciphertext's primes.
     pub fn multiply_plain(&self, factor: &Plaintext) -> Result<Self, RlweError> {
-        if factor.poly.primes() < self.primes() {
-            return Err(RlweError::Level { expected: self.primes(), found: factor.poly.primes() });
-        }
+        factor.fits(&self.params, self.primes())?;
         let mut product = self.clone();
         for (out, part) in product.parts.iter_mut().zip(&self.parts) {
             out.set_product(&self.params.primes, part, &factor.poly);

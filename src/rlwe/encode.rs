@@ -35,9 +35,20 @@ pub enum Basis {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plaintext {
     pub(super) poly: Poly<Ntt>,
+    /// That of its parameters.
+    fingerprint: [u8; 16],
 }
 
 impl Plaintext {
+    /// Refuses a factor of other parameters or without all of the first `primes` primes.
+    pub(super) fn fits(&self, params: &Parameters, primes: usize) -> Result<(), RlweError> {
+        if self.fingerprint != params.fingerprint() {
+            return Err(RlweError::Mixed);
+        }
+        let found = self.poly.primes();
+        if found < primes { Err(RlweError::Level { expected: primes, found }) } else { Ok(()) }
+    }
+
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -67,7 +78,7 @@ impl Parameters {
             kernels::lift(t, prime.modulus, &message, limb);
             prime.forward(limb);
         }
-        Ok(Plaintext { poly })
+        Ok(Plaintext { poly, fingerprint: self.fingerprint() })
     }
 
     /// The centred residue r of `-Q m` modulo t, as residues, for Q the first `primes` primes.

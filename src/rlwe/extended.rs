@@ -3,7 +3,7 @@
 //!
 //! The key is the outermost loop: each part of it is read once for several ciphertexts.
 
-use super::cipher::Ciphertext;
+use super::cipher::{Ciphertext, same};
 use super::encode::Plaintext;
 use super::error::RlweError;
 use super::gadget::MOST_DIGITS;
@@ -23,19 +23,20 @@ const TILE: usize = 64;
 /// A ciphertext in extended form, before the division by P: what double-hoisted sums are made of.
 #[derive(Clone, Debug)]
 pub struct Extended {
-    pub(super) parts: [Poly<Ntt>; 2],
+    params: Arc<Parameters>,
+    parts: [Poly<Ntt>; 2],
 }
 
 impl Extended {
     /// Zero, to be written over.
     #[must_use]
-    pub fn zero(params: &Parameters) -> Self {
+    pub fn zero(params: &Arc<Parameters>) -> Self {
         let part = || Poly::zero(params.ring(), params.primes.len());
-        Self { parts: [part(), part()] }
+        Self { params: params.clone(), parts: [part(), part()] }
     }
 
     /// A ciphertext with all its primes as it is, for the terms of a sum that are not rotated.
-    pub(super) fn set(&mut self, source: &Ciphertext) {
+    fn set(&mut self, source: &Ciphertext) {
         for (part, from) in self.parts.iter_mut().zip(&source.parts) {
             let mut limbs = from.limbs();
             for limb in part.limbs_mut() {
@@ -66,10 +67,7 @@ impl GaloisKeys {
         let params = &*self.params;
         for (source, out) in hoisted.iter().zip(&*out) {
             self.accepts(source.source)?;
-            let found = out.parts[0].primes();
-            if found != params.primes.len() || out.parts[0].limb(0).len() != params.ring() {
-                return Err(RlweError::Level { expected: params.primes.len(), found });
-            }
+            same(&self.params, &out.params)?;
         }
         let Some(key) = self.key(by)? else {
             hoisted.iter().zip(out).for_each(|(source, out)| out.set(source.source));
@@ -113,15 +111,12 @@ impl ExtendedSum {
     /// quickest.
     ///
     /// # Errors
-    /// If an operand lacks primes; nothing is added then.
+    /// If parameters differ or a plaintext lacks the special primes; nothing is added then.
     pub fn add(&mut self, terms: &[(&Extended, &Plaintext)]) -> Result<(), RlweError> {
         let expected = self.params.primes.len();
         for (ciphertext, factor) in terms {
-            let found = ciphertext.parts[0].primes().min(factor.poly.primes());
-            let rings = [ciphertext.parts[0].limb(0).len(), factor.poly.limb(0).len()];
-            if found < expected || rings != [self.params.ring(); 2] {
-                return Err(RlweError::Level { expected, found });
-            }
+            same(&self.params, &ciphertext.params)?;
+            factor.fits(&self.params, expected)?;
         }
         for pass in terms.chunks(TERMS_PER_PASS) {
             let mut refs = [(&pass[0].0.parts, &pass[0].1.poly); TERMS_PER_PASS];

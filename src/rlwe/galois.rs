@@ -21,8 +21,7 @@ pub enum Automorphism {
 impl Automorphism {
     /// The odd g below 2N of `X -> X^g` at ring degree `ring`. Steps that differ by the row length N/2
     /// have the same g.
-    #[must_use]
-    pub fn exponent(self, ring: usize) -> usize {
+    pub(super) fn exponent(self, ring: usize) -> usize {
         let cycle = 2 * ring;
         match self {
             Self::SwapRows => cycle - 1,

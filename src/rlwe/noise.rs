@@ -130,10 +130,10 @@ impl Noise {
         Self { variance: self.variance + ROUNDING * masked(params) }
     }
 
-    /// After the switch from `from` to `to` primes.
+    /// After the switch from `from` (at most all) to `to` primes.
     #[must_use]
     pub fn switched(self, params: &Parameters, from: usize, to: usize) -> Self {
-        (to..from).rev().fold(self, |noise, last| {
+        (to..from.min(params.top())).rev().fold(self, |noise, last| {
             let q = params.primes[last].modulus.value as f64;
             Self { variance: noise.variance / q.powi(2) + ROUNDING * masked(params) }
         })
@@ -156,10 +156,10 @@ impl Noise {
 
 impl Parameters {
     /// log2 of the noise up to which a ciphertext with `primes` primes decrypts: Q / 2t, less what
-    /// decryption itself rounds.
+    /// decryption itself rounds. More primes than there are count as all.
     #[must_use]
     pub fn room_bits(&self, primes: usize) -> f64 {
-        self.bits_at(primes) - (self.plain_modulus() as f64).log2() - 1.001
+        self.bits_at(primes.min(self.top())) - (self.plain_modulus() as f64).log2() - 1.001
     }
 }
 

@@ -85,8 +85,9 @@ impl DotProduct {
         let top = self.params.top();
         for (ciphertext, factor) in terms {
             same(&self.params, &ciphertext.params)?;
-            let found = ciphertext.primes().min(factor.poly.primes());
-            if found < top || factor.poly.limb(0).len() != self.params.ring() {
+            factor.fits(&self.params, top)?;
+            let found = ciphertext.primes();
+            if found < top {
                 return Err(RlweError::Level { expected: top, found });
             }
         }

@@ -100,7 +100,7 @@ fn depth_follows_the_noisiest_path() {
     let sum = builder.add(wide, narrow);
     let sum = builder.add(sum, narrow);
     builder.output(sum);
-    let expected = Depth { input_switches: 1, terms: 3, sums: 3, output_switches: 2 };
+    let expected = Depth { input_switches: 1, terms: 5, sums: 3, output_switches: 2 };
     assert_eq!(cost::depth(&builder.finish()), Some(expected));
 }
 

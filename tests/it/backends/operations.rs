@@ -118,7 +118,7 @@ mod bfv {
     use super::{every_operation, refusals};
     use stria::backend::bfv::{BfvEvaluator, BfvKeys};
     use stria::backend::{BackendError, ClientKeys, Evaluator, SchemeParams};
-    use stria::params::{KeySwitching, Scheme};
+    use stria::params::{Depth, KeySwitching, Scheme, Workload};
 
     #[test]
     fn operations() {
@@ -134,7 +134,9 @@ mod bfv {
     /// The forms of key switching that the choice does not take at this ring.
     #[test]
     fn every_key_switch() {
-        let small = small_for(Scheme::Bfv, 1024, 20);
+        let shallow = Depth { input_switches: 0, terms: 64, sums: 1, output_switches: 1 };
+        let workload = Workload::of([shallow], 1024);
+        let small = SchemeParams { workload, ..small_for(Scheme::Bfv, 1024, 20) };
         for (primes, key_switch) in [
             (4, KeySwitching::Digits { bits: 25 }),
             (6, KeySwitching::Special { special: 2, primes_per_digit: 2 }),

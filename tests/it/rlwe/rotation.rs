@@ -184,3 +184,26 @@ fn double_hoisted_sums_are_sums_of_products_of_rotations() {
         assert_eq!(s.slots(&sum.finish()), expected, "{:?}", s.params.spec());
     }
 }
+
+#[test]
+fn double_hoisting_refuses_what_does_not_fit() {
+    let s = setup(small().swap_remove(0));
+    let foreign = small().swap_remove(4);
+    let hoisted = Hoisted::new(&s.ciphertext).unwrap();
+    let one = Automorphism::Rotate(1);
+    let mut extended = [Extended::zero(&s.params)];
+    let none = s.keys.rotate_extended(&[], one, &mut extended);
+    assert_eq!(none, Err(RlweError::Length { expected: 0, found: 1 }));
+    let other = s.keys.rotate_extended(&[&hoisted], one, &mut [Extended::zero(&foreign)]);
+    assert_eq!(other, Err(RlweError::Mixed));
+    let missing = s.keys.rotate_extended(&[&hoisted], Automorphism::Rotate(9), &mut extended);
+    assert_eq!(missing, Err(RlweError::MissingKey(Automorphism::Rotate(9))));
+
+    let encode = |params: &Parameters, basis| params.encode(&[1; 64], Packing::Slots, basis).unwrap();
+    let mut sum = ExtendedSum::new(&s.params);
+    let short = encode(&s.params, Basis::Ciphertext);
+    assert_eq!(sum.add(&[(&extended[0], &short)]), Err(RlweError::Level { expected: 3, found: 2 }));
+    let of_another = encode(&foreign, Basis::Extended);
+    assert_eq!(sum.add(&[(&extended[0], &of_another)]), Err(RlweError::Mixed));
+    assert_eq!(s.ciphertext.multiply_plain(&of_another), Err(RlweError::Mixed));
+}
