@@ -150,6 +150,10 @@ impl Evaluator for ClearEvaluator {
         Ok(ClearPlaintext { slots, bound })
     }
 
+    fn plaintext_bytes(&self) -> u64 {
+        8 * self.space.ring as u64
+    }
+
     fn automorphisms(
         &self,
         src: &ClearCiphertext,

@@ -74,6 +74,10 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         self.inner.encode(slots)
     }
 
+    fn plaintext_bytes(&self) -> u64 {
+        self.inner.plaintext_bytes()
+    }
+
     fn automorphisms(&self, src: &E::Ciphertext, steps: &[Step]) -> Result<Vec<E::Ciphertext>, BackendError> {
         let turned = self.inner.automorphisms(src, steps)?;
         let mut tally = self.tally();

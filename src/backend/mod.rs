@@ -130,6 +130,9 @@ pub trait Evaluator: Send + Sync + Sized {
     /// If the library fails.
     fn encode(&self, slots: &[i64]) -> Result<Self::Plaintext, BackendError>;
 
+    /// Bytes of memory that an encoded plaintext takes.
+    fn plaintext_bytes(&self) -> u64;
+
     /// All of `steps` on one source: a hoisted group. Each is a key switch.
     ///
     /// # Errors

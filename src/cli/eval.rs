@@ -82,7 +82,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         .map(|x| quantise_input(network, x))
         .collect::<Result<_, _>>()
         .map_err(Failure::user)?;
-    let outcome = execute(compiled, &quantised, args.backend)?;
+    let outcome = execute(compiled, &quantised, args.backend, args.options)?;
     let outputs = outcome.logits();
     let references: Vec<_> = quantised
         .par_iter()

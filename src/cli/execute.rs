@@ -21,6 +21,9 @@ pub(super) struct RunOptions {
     /// How non-linear steps are computed.
     #[arg(long, value_enum, default_value_t = Nonlinear::Reveal)]
     pub nonlinear: Nonlinear,
+    /// Bytes of encoded weights kept from one image to the next; half of the machine's memory if absent.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<u64>,
 }
 
 impl RunOptions {
@@ -89,6 +92,7 @@ pub(super) fn execute(
     compiled: &Compiled,
     images: &[Tensor<i64>],
     backend: Backend,
+    options: RunOptions,
 ) -> Result<Outcome, Failure> {
     let weights = weights(compiled)?;
     if backend == Backend::Reference {
@@ -101,6 +105,8 @@ pub(super) fn execute(
         circuit: &compiled.circuit,
         weights,
         params: &compiled.params,
+        // What is used once is not worth keeping.
+        memory: if images.len() > 1 { options.memory.unwrap_or_else(half_of_memory) } else { 0 },
     };
     let bar = progress_bar(images.len());
     let layer = |p: Progress<'_>| bar.set_message(format!("{} {}/{}", p.layer, p.done, p.total));
@@ -123,6 +129,15 @@ pub(super) fn execute(
     };
     bar.finish_and_clear();
     Ok(Outcome::Protocol(session?))
+}
+
+/// Half of the machine's memory, or 1 GiB where the system does not tell.
+fn half_of_memory() -> u64 {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    total.map_or(1 << 30, |kilobytes| kilobytes.saturating_mul(1024) / 2)
 }
 
 /// Hidden where stderr is no terminal.

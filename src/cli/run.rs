@@ -96,7 +96,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         ))
     })?;
     let quantised = quantise_input(network, image).map_err(Failure::user)?;
-    let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend)?;
+    let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend, args.options)?;
     let logits = outcome
         .logits()
         .first()

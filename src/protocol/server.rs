@@ -7,7 +7,7 @@ use super::walk::{Linear, walk};
 use super::{PartyError, Progress, SegmentId, ciphertext_limit, keys_limit};
 use crate::backend::{Counting, Evaluator, SchemeParams};
 use crate::circuit::{Circuit, Counts};
-use crate::exec;
+use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};
 use crate::select::Plan;
 use crate::tensor::Tensor;
@@ -28,12 +28,16 @@ pub struct Service<'a> {
     pub weights: &'a IntWeights,
     /// The scheme's parameters.
     pub params: &'a SchemeParams,
+    /// Bytes of encoded plaintexts that are kept from one inference to the next; 0 keeps none.
+    pub memory: u64,
 }
 
 /// The server: weights, and the client's evaluation keys.
-pub struct Server<'a, E> {
+pub struct Server<'a, E: Evaluator> {
     service: Service<'a>,
     evaluator: Counting<E>,
+    /// One a segment.
+    kept: Vec<Kept<E::Plaintext>>,
 }
 
 /// What one linear layer cost, counted while it ran.
@@ -57,7 +61,8 @@ impl<'a, E: Evaluator> Server<'a, E> {
     pub fn accept(service: Service<'a>, steps: usize, channel: &mut dyn Channel) -> Result<Self, PartyError> {
         let keys = channel.receive(0, Tag::EvaluationKeys, keys_limit(service.params, steps))?;
         let evaluator = Counting::new(E::from_keys(service.params, &keys)?);
-        Ok(Self { service, evaluator })
+        let kept = Kept::of(&service.circuit.segments, evaluator.plaintext_bytes(), service.memory);
+        Ok(Self { service, evaluator, kept })
     }
 
     /// Serves one inference. Gives the counts of each linear layer.
@@ -81,7 +86,7 @@ impl<'a, E: Evaluator> Server<'a, E> {
     }
 }
 
-struct Turn<'s, 'a, E> {
+struct Turn<'s, 'a, E: Evaluator> {
     server: &'s Server<'a, E>,
     masks: Uniform,
     layers: Vec<LayerRun>,
@@ -95,7 +100,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         segment: SegmentId,
         share: &Share,
     ) -> Result<Share, PartyError> {
-        let Server { service, evaluator } = self.server;
+        let Server { service, evaluator, kept } = self.server;
         let missing = || PartyError::Graph(segment.node);
         let planned = service.plan.layers.get(segment.index).ok_or_else(missing)?;
         let code = service.circuit.segments.get(segment.index).ok_or_else(missing)?;
@@ -127,7 +132,8 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             (self.progress)(Progress { layer: &planned.name, done, total });
         };
         let plains = planned.kernel.plains(&weights.weight)?;
-        let results = exec::run(evaluator, code, &plains, inputs, &report)?;
+        let kept = kept.get(segment.index).ok_or_else(missing)?;
+        let results = exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)?;
 
         let slots = service.params.ring as usize;
         let masks: Vec<Vec<u64>> = results.iter().map(|_| self.masks.take(slots)).collect();

@@ -61,6 +61,7 @@ fn run<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>])
         circuit: &compiled.circuit,
         weights: compiled.weights.as_ref().expect("the example has weights"),
         params: &compiled.params,
+        memory: 1 << 24,
     };
     run_in_process::<K, E>(service, images, &|_| {}, &|_| {}).expect("the run succeeds")
 }

@@ -98,6 +98,7 @@ fn service<'a>(compiled: &'a Compiled, weights: &'a IntWeights) -> Service<'a> {
         circuit: &compiled.circuit,
         weights,
         params: &compiled.params,
+        memory: 1 << 20,
     }
 }
 

@@ -141,6 +141,10 @@ impl Evaluator for BfvEvaluator {
         self.shared.engine.encode(slots, Packing::Slots, Basis::Ciphertext).map_err(failed)
     }
 
+    fn plaintext_bytes(&self) -> u64 {
+        8 * (self.shared.engine.ring() * self.shared.engine.top()) as u64
+    }
+
     fn automorphisms(&self, src: &BfvCiphertext, steps: &[Step]) -> Result<Vec<BfvCiphertext>, BackendError> {
         self.check_keys(steps)?;
         let noise = src.noise.rotated(&self.shared.engine);

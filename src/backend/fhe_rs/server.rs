@@ -164,6 +164,10 @@ impl Evaluator for FheEvaluator {
         self.encoder.encode(slots).map(FhePlaintext)
     }
 
+    fn plaintext_bytes(&self) -> u64 {
+        8 * (self.scheme.ring() * self.scheme.params.modulus_bits.len()) as u64
+    }
+
     fn automorphisms(&self, src: &FheCiphertext, steps: &[Step]) -> Result<Vec<FheCiphertext>, BackendError> {
         steps.par_iter().map(|&step| self.automorphism(&src.0, step)).collect()
     }

@@ -6,6 +6,10 @@
 //! as soon as it is multiplied: never more of them live than the running dot products hold. Does not know
 //! which backend, and trusts no segment: operands are checked before anything runs.
 
+mod kept;
+
+pub use kept::Kept;
+
 use crate::backend::{BackendError, Evaluator};
 use crate::circuit::{Inst, PlainId, PlainSource, Segment, Value};
 use rayon::prelude::*;
@@ -78,6 +82,20 @@ pub fn run<E: Evaluator>(
     run_measured(evaluator, segment, plains, inputs, progress).map(|executed| executed.outputs)
 }
 
+/// As [`run`], with plaintexts that earlier runs of the same segment have `kept`.
+///
+/// # Errors
+/// If the segment is malformed or the backend fails.
+pub fn run_kept<E: Evaluator>(
+    evaluator: &E,
+    segment: &Segment,
+    (plains, kept): (&dyn PlainSource, &Kept<E::Plaintext>),
+    inputs: Vec<E::Ciphertext>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Vec<E::Ciphertext>, ExecError> {
+    execute(evaluator, segment, (plains, kept), inputs, progress).map(|executed| executed.outputs)
+}
+
 /// As [`run`], and says how many ciphertexts were live at once.
 ///
 /// # Errors
@@ -89,12 +107,23 @@ pub fn run_measured<E: Evaluator>(
     inputs: Vec<E::Ciphertext>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Executed<E::Ciphertext>, ExecError> {
+    execute(evaluator, segment, (plains, &Kept::none()), inputs, progress)
+}
+
+fn execute<E: Evaluator>(
+    evaluator: &E,
+    segment: &Segment,
+    (plains, kept): (&dyn PlainSource, &Kept<E::Plaintext>),
+    inputs: Vec<E::Ciphertext>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Executed<E::Ciphertext>, ExecError> {
     let schedule = Schedule::new(segment)?;
     if inputs.len() != segment.inputs as usize {
         return Err(ExecError::Inputs { expected: segment.inputs, found: inputs.len() });
     }
     let (state, ready) = State::new(&schedule, inputs);
-    let run = Run { evaluator, segment, plains, progress, schedule: &schedule, state: Mutex::new(state) };
+    let run =
+        Run { evaluator, segment, plains, kept, progress, schedule: &schedule, state: Mutex::new(state) };
     rayon::scope(|scope| {
         for _ in 0..ready {
             scope.spawn(|scope| run.next_job(scope));
@@ -266,6 +295,7 @@ struct Run<'a, E: Evaluator> {
     evaluator: &'a E,
     segment: &'a Segment,
     plains: &'a dyn PlainSource,
+    kept: &'a Kept<E::Plaintext>,
     progress: &'a (dyn Fn(u64) + Sync),
     schedule: &'a Schedule,
     state: Mutex<State<E::Ciphertext>>,
@@ -389,8 +419,11 @@ impl<E: Evaluator> Run<'_, E> {
     ) -> Result<E::Ciphertext, BackendError> {
         let mut slots = vec![0; self.evaluator.ring()];
         self.evaluator.dot(&mut terms.iter().zip(operands).map(|(&(_, id), ciphertext)| {
-            self.plains.fill(id, &mut slots);
-            Ok((&**ciphertext, Arc::new(self.evaluator.encode(&slots)?)))
+            let plaintext = self.kept.get(id, || {
+                self.plains.fill(id, &mut slots);
+                self.evaluator.encode(&slots)
+            })?;
+            Ok((&**ciphertext, plaintext))
         }))
     }
 }
