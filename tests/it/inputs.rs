@@ -374,7 +374,7 @@ fn files_are_replaced_whole() {
     names.sort();
     assert_eq!(names, ["fresh", "out"]);
     let error = write_atomically(&folder.0.path().join("none/out"), b"").unwrap_err();
-    assert!(matches!(error, InputError::Io { .. }), "{error}");
+    assert!(matches!(error, InputError::NoFolder { .. }), "{error}");
     assert!(write_atomically(folder.0.path(), b"").is_err());
 }
 
