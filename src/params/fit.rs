@@ -46,15 +46,17 @@ pub fn fit(scheme: Scheme, params: &SchemeParams, workload: &Workload) -> Result
         Scheme::Bfv => {
             let engine = engine(params).map_err(|_| ParamsError::Invalid(Invalid::KeySwitch))?;
             let hiding = hiding(&engine, workload);
-            let reply_bits = hiding.reply_bits(&engine, engine.top()).map_err(|error| match error {
-                RlweError::Flood { needed, room } => ParamsError::Flood {
+            let reply_bits = hiding.reply_bits(&engine, engine.top()).map_err(|error| {
+                let RlweError::Flood { needed, room } = error else {
+                    return ParamsError::Invalid(Invalid::KeySwitch);
+                };
+                ParamsError::Flood {
                     depth: workload.depths.first().copied().unwrap_or_default(),
                     ring: params.ring,
                     plain_bits: bit_length(params.plain_modulus),
                     needed,
                     room,
-                },
-                _ => ParamsError::Invalid(Invalid::KeySwitch),
+                }
             })?;
             Ok(Fit {
                 noise_bits: hiding.noise.bits(&engine),

@@ -56,8 +56,8 @@ fn refused(error: &impl std::fmt::Display) -> BackendError {
 
 /// An error of the engine, about `what` if it comes from bytes.
 fn failed(error: RlweError) -> BackendError {
-    match error {
-        RlweError::Malformed { what, flaw } => BackendError::Malformed { what, reason: flaw.to_string() },
-        other => BackendError::Scheme { backend: NAME, reason: other.to_string() },
+    if let RlweError::Malformed { what, flaw } = error {
+        return BackendError::Malformed { what, reason: flaw.to_string() };
     }
+    BackendError::Scheme { backend: NAME, reason: error.to_string() }
 }

@@ -135,7 +135,7 @@ fn run(scheme: Scheme, circuits: u64) {
     let ran = cases.iter().flatten().count();
     let mut text = format!("{ran} of {circuits} circuits ran on {} and agree; they hold\n", scheme.name());
     coverage.iter().for_each(|(what, times)| text.push_str(&format!("{times:8} {what}\n")));
-    print!("{text}");
+    eprint!("{text}");
     assert!(ran as u64 * 10 >= circuits * 9, "{text}");
     let kinds = ["swap rows", "rotate right", "rotate left", "dot product", "doubling", "addition"];
     for kind in kinds.into_iter().chain(["dot product of over 64 terms", "rotation in a hoisted group"]) {
