@@ -8,7 +8,7 @@ use crate::graph::Model;
 use crate::params::{self, ParamsError};
 use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{FloatWeights, QuantError, quantise};
-use crate::tensor::Tensor;
+use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 
 /// What the command line may change.
@@ -50,8 +50,6 @@ pub enum CompileError {
     Compiled(#[from] CompiledError),
 }
 
-/// The most elements of an activation of a network that has weights: 1 GB as integers.
-const MAX_ACTIVATION: usize = 1 << 27;
 /// The most weights of a network: 2 GB as floats.
 const MAX_WEIGHTS: usize = 1 << 29;
 

@@ -14,8 +14,9 @@ use crate::graph::{
 };
 use crate::lower::{LowerError, lower};
 use crate::params::{self, Fit, ParamsError, Scheme, Workload};
+use crate::quant::intervals_are_proven;
 use crate::select::{self, Plan, PlanError};
-use crate::tensor::Shape;
+use crate::tensor::{MAX_ACTIVATION, Shape};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of a `.striac` file. The line ending shows damage by text-mode transfers.
@@ -81,6 +82,17 @@ pub enum CompiledError {
         found: Shape,
         /// Shape wanted.
         expected: Shape,
+    },
+    /// The bounds are not those that the weights prove, so the plaintext prime may be too small.
+    #[error("inconsistent network: the bounds of its values are not those of its weights")]
+    Bounds,
+    /// An activation beyond what a run can hold.
+    #[error("layer `{layer}`: an activation of {elements} elements, at most {MAX_ACTIVATION} can run")]
+    TooLarge {
+        /// The layer.
+        layer: String,
+        /// Elements of its result.
+        elements: usize,
     },
     /// The parameters are refused.
     #[error(transparent)]
@@ -250,6 +262,9 @@ impl Compiled {
         graph::verify(&network)?;
         if let Some(weights) = &saved.weights {
             check_weights(&network, weights)?;
+            if !intervals_are_proven(&network, weights).unwrap_or(false) {
+                return Err(CompiledError::Bounds);
+            }
         }
         params::require_plain(saved.plain_modulus, network.largest_accumulator())?;
         Self::new(network, saved.weights, saved.ring, saved.plain_modulus)
@@ -292,6 +307,10 @@ fn check_weights(network: &IntNetwork, weights: &IntWeights) -> Result<(), Compi
     let graph = &network.graph;
     for id in graph.ids() {
         let node = graph.node(id);
+        let elements = node.shape.elements();
+        if elements > MAX_ACTIVATION {
+            return Err(CompiledError::TooLarge { layer: node.name.clone(), elements });
+        }
         let Some(input) = graph.input_shapes(id).first().map(|s| (*s).clone()) else { continue };
         let expected = match &node.layer {
             IntLayer::Conv(conv) => conv.weight_shape(input.channels()),

@@ -5,7 +5,7 @@
 
 use super::{BackendError, Evaluator, SchemeParams, Term};
 use crate::circuit::{BlockGeometry, Counts, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An evaluator that counts its calls.
@@ -20,6 +20,8 @@ struct Tally {
     /// All but the rotations, whose kinds need a geometry.
     counts: Counts,
     steps: BTreeMap<Step, u64>,
+    /// Distinct automorphisms since the start.
+    seen: BTreeSet<Step>,
 }
 
 impl<E> Counting<E> {
@@ -31,14 +33,20 @@ impl<E> Counting<E> {
     /// What was called since the last `take`; `geometry` is that of the segment which ran since then,
     /// from which the kinds of its rotations follow.
     pub fn take(&self, geometry: BlockGeometry) -> Counts {
-        let tally = std::mem::take(&mut *self.tally());
-        let mut counts = tally.counts;
-        for (step, times) in tally.steps {
+        let mut tally = self.tally();
+        let tally = (std::mem::take(&mut tally.counts), std::mem::take(&mut tally.steps));
+        let (mut counts, steps) = tally;
+        for (step, times) in steps {
             for _ in 0..times {
                 counts.rotation(geometry, step);
             }
         }
         counts
+    }
+
+    /// How many distinct automorphisms were called since the start: the Galois keys in use.
+    pub fn galois_keys(&self) -> u64 {
+        self.tally().seen.len() as u64
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -84,6 +92,7 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         tally.counts.hoisted_groups += 1;
         for &step in steps {
             *tally.steps.entry(step).or_default() += 1;
+            tally.seen.insert(step);
         }
         Ok(turned)
     }

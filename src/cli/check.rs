@@ -1,6 +1,7 @@
 //! `stria check`: diagnostics of a model and of the files that it names.
 
 use super::failure::Failure;
+use super::load::Opened;
 use super::say::say;
 use super::{Format, ModelPath, load, output};
 use crate::diag::{Diagnostic, Severity, SourceFile};
@@ -43,28 +44,39 @@ impl fmt::Display for Checked {
             Some(layers) if self.errors == 0 => {
                 write!(f, "{}: fine, {layers} layers", self.model)?;
                 if self.warnings > 0 {
-                    write!(f, ", {} warnings", self.warnings)?;
+                    write!(f, ", {} warning{}", self.warnings, if self.warnings == 1 { "" } else { "s" })?;
                 }
                 Ok(())
             }
-            _ => write!(f, "{}: {} errors, {} warnings", self.model, self.errors, self.warnings),
+            _ => {
+                let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+                write!(
+                    f,
+                    "{}: {}, {}",
+                    self.model,
+                    many(self.errors, "error"),
+                    many(self.warnings, "warning")
+                )
+            }
         }
     }
 }
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    if load::is_compiled(&args.model)? {
-        let compiled = load::read_compiled(&args.model)?;
-        let checked = Checked {
-            model: args.model.display().to_string(),
-            errors: 0,
-            warnings: 0,
-            layers: Some(compiled.network.graph.len()),
-            diagnostics: Vec::new(),
-        };
-        return output::write(&output::render(&checked, args.format)?, None);
-    }
-    let front = load::front(&args.model)?;
+    let bytes = match load::open(&args.model)? {
+        Opened::Text(bytes) => bytes,
+        Opened::Compiled(compiled) => {
+            let checked = Checked {
+                model: args.model.display().to_string(),
+                errors: 0,
+                warnings: 0,
+                layers: Some(compiled.network.graph.len()),
+                diagnostics: Vec::new(),
+            };
+            return output::write(&output::render(&checked, args.format)?, None);
+        }
+    };
+    let front = load::front(&args.model, bytes)?;
     let count = |severity| front.diagnostics.0.iter().filter(|d| d.severity == severity).count();
     let checked = Checked {
         model: front.source.name.clone(),

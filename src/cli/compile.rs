@@ -1,6 +1,7 @@
 //! `stria compile`: prints stages of the pipeline, writes a `.striac` file.
 
 use super::failure::Failure;
+use super::load::Opened;
 use super::{CompileOptions, Format, ModelPath, load, output};
 use crate::cost::CostTable;
 use crate::input::write_atomically;
@@ -88,13 +89,13 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
         return Err(Failure::not_built("--rewrite stria", "exact"));
     }
     let options = args.compile.driver()?;
-    if load::is_compiled(&args.model)? {
+    let Opened::Text(bytes) = load::open(&args.model)? else {
         return Err(Failure::User(format!(
             "{}: already compiled; give its .stria file",
             args.model.display()
         )));
-    }
-    let (model, front) = load::front(&args.model)?.checked()?;
+    };
+    let (model, front) = load::front(&args.model, bytes)?.checked()?;
     let mut stages = Vec::new();
     if args.emit.contains(&Stage::Ast)
         && let Some(ast) = &front.ast

@@ -66,6 +66,8 @@ impl From<CompiledError> for Failure {
             | CompiledError::Version { .. }
             | CompiledError::Length { .. }
             | CompiledError::Hash
+            | CompiledError::Bounds
+            | CompiledError::TooLarge { .. }
             | CompiledError::Body(_)
             | CompiledError::Graph(_)
             | CompiledError::Weights { .. }

@@ -41,9 +41,29 @@ pub(super) struct Front {
     calibration: Option<Vec<Tensor<f32>>>,
 }
 
-/// Parses and resolves `path` and opens the files that it names; diagnostics are returned, not printed.
-pub(super) fn front(path: &Path) -> Result<Front, Failure> {
+/// What a MODEL is.
+pub(super) enum Opened {
+    /// A `.striac` file.
+    Compiled(Box<Compiled>),
+    /// Anything else: text, it is hoped.
+    Text(Vec<u8>),
+}
+
+/// Reads `path`, once: it may be a pipe.
+pub(super) fn open(path: &Path) -> Result<Opened, Failure> {
     let bytes = input::read(path, MAX_MODEL_BYTES)?;
+    if !bytes.starts_with(MAGIC) && path.extension().is_none_or(|e| e != "striac") {
+        return Ok(Opened::Text(bytes));
+    }
+    let compiled = Compiled::from_bytes(&bytes);
+    compiled
+        .map(|compiled| Opened::Compiled(Box::new(compiled)))
+        .map_err(|e| Failure::User(format!("{}: {e}", path.display())))
+}
+
+/// Parses and resolves the text of `path` and opens the files that it names; diagnostics are returned, not
+/// printed.
+pub(super) fn front(path: &Path, bytes: Vec<u8>) -> Result<Front, Failure> {
     let name = path.display().to_string();
     let mut front = Front {
         source: SourceFile { name, text: String::new() },
@@ -159,32 +179,19 @@ impl CompileOptions {
 /// Opens and compiles `path`, or loads it if it is compiled.
 pub(super) fn load(path: &Path, options: CompileOptions) -> Result<Loaded, Failure> {
     let driver = options.driver()?;
-    if is_compiled(path)? {
-        if options.ring.is_some() || options.plain_bits.is_some() {
+    let bytes = match open(path)? {
+        Opened::Text(bytes) => bytes,
+        Opened::Compiled(_) if options.ring.is_some() || options.plain_bits.is_some() => {
             return Err(Failure::User(format!(
                 "{}: already compiled; --ring and --plain-bits apply to a .stria file",
                 path.display()
             )));
         }
-        return Ok(Loaded { compiled: read_compiled(path)?, float: None, inputs: vec![path.to_owned()] });
-    }
-    let (model, front) = front(path)?.checked()?;
+        Opened::Compiled(compiled) => {
+            return Ok(Loaded { compiled: *compiled, float: None, inputs: vec![path.to_owned()] });
+        }
+    };
+    let (model, front) = front(path, bytes)?.checked()?;
     let stages = front.compile(&model, driver)?;
     Ok(Loaded { compiled: stages.compiled, float: Some(stages.float), inputs: front.inputs })
-}
-
-/// Reads a `.striac` file.
-pub(super) fn read_compiled(path: &Path) -> Result<Compiled, Failure> {
-    let bytes = input::read(path, MAX_MODEL_BYTES)?;
-    Compiled::from_bytes(&bytes).map_err(|e| Failure::User(format!("{}: {e}", path.display())))
-}
-
-/// Whether `path` is a compiled network, by its first bytes or its name.
-pub(super) fn is_compiled(path: &Path) -> Result<bool, Failure> {
-    use std::io::Read;
-    let about = |e: std::io::Error| Failure::User(format!("{}: {e}", path.display()));
-    let mut start = Vec::with_capacity(MAGIC.len());
-    let file = std::fs::File::open(path).map_err(about)?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(about)?;
-    Ok(start == MAGIC || path.extension().is_some_and(|e| e == "striac"))
 }

@@ -114,7 +114,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let (executed, timing, rounds) = match &outcome {
         Outcome::Protocol(session) => match session.inferences.first() {
             Some(inference) => {
-                let executed = executed(inference, &compiled, &table, &report);
+                let executed = executed(inference, &compiled, &table);
                 (Some(executed), timing(inference, session.keygen.as_secs_f64()), inference.traffic.rounds)
             }
             None => (None, Timing::default(), 0),
@@ -142,7 +142,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 /// What the backend counted, in the report's form.
-fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable, predicted: &Report) -> Counters {
+fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Counters {
     let mut counts = Counts::default();
     for layer in &inference.layers {
         counts += layer.counts;
@@ -151,9 +151,9 @@ fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable, predi
         bytes_up: inference.layers.iter().map(|l| l.bytes_in).sum(),
         bytes_down: inference.layers.iter().map(|l| l.bytes_out).sum(),
         galois_keys: inference.galois_keys,
-        relu: predicted.totals.relu,
-        requant: predicted.totals.requant,
-        comparisons: predicted.totals.comparisons,
+        relu: inference.client.work.relu,
+        requant: inference.client.work.requant,
+        comparisons: inference.client.work.comparisons,
         ..Counters::from_counts(&counts, &Sizes::of(compiled.scheme, &compiled.params), |counts| {
             table.estimate(counts, &compiled.params)
         })
@@ -211,8 +211,14 @@ impl fmt::Display for RunResult {
             self.backend
         )?;
         if let Some(e) = &self.executed {
-            let same = e.rotations == self.report.totals.rotations
-                && e.plain_mults == self.report.totals.plain_mults;
+            // Bytes and seconds are those of the backend that ran.
+            let planned = Counters {
+                bytes_up: e.bytes_up,
+                bytes_down: e.bytes_down,
+                estimated_seconds: e.estimated_seconds,
+                ..self.report.totals
+            };
+            let same = *e == planned;
             writeln!(
                 f,
                 "executed      {} rotations ({} internal, {} external), {} plaintext products, {} additions{}",
@@ -236,7 +242,7 @@ impl fmt::Display for RunResult {
             let t = &self.timing;
             writeln!(
                 f,
-                "seconds       {:.2} = keys {:.2} + encrypt {:.2} + linear {:.2} + decrypt {:.2} + activations {:.2}",
+                "seconds       {:.2}, of which keys {:.2}, encrypt {:.2}, linear {:.2}, decrypt {:.2}, activations {:.2}",
                 t.total, t.keygen, t.encrypt, t.linear, t.decrypt, t.nonlinear
             )?;
         }

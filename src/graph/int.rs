@@ -127,7 +127,57 @@ pub struct IntNetwork {
     pub assumed: bool,
 }
 
+/// What a non-linear node does, in elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NonLinearWork {
+    /// Elements that pass a ReLU: a clamp at 0 of values that may be negative.
+    pub relu: u64,
+    /// Elements that pass another shift and clamp, or a polynomial.
+    pub requant: u64,
+    /// Comparisons of max pools.
+    pub comparisons: u64,
+}
+
+impl std::ops::AddAssign for NonLinearWork {
+    fn add_assign(&mut self, o: Self) {
+        self.relu += o.relu;
+        self.requant += o.requant;
+        self.comparisons += o.comparisons;
+    }
+}
+
 impl IntNetwork {
+    /// What node `id` does; none if it is not non-linear.
+    #[must_use]
+    pub fn nonlinear_work(&self, id: NodeId) -> Option<NonLinearWork> {
+        let node = self.graph.node(id);
+        let elements = node.shape.elements() as u64;
+        let operand = self.graph.inputs(id).first().and_then(|i| self.intervals.get(i.0 as usize));
+        let negative = operand.is_some_and(|interval| interval.lo < 0);
+        let none = NonLinearWork::default();
+        match &node.layer {
+            IntLayer::Requant(r) if r.lo == 0 && negative => Some(NonLinearWork { relu: elements, ..none }),
+            IntLayer::Requant(_) | IntLayer::Poly { .. } => Some(NonLinearWork { requant: elements, ..none }),
+            IntLayer::MaxPool(pool) => {
+                let (c, h, w) = self.graph.input_shapes(id).first()?.chw();
+                let windows = pool.windows((h, w));
+                let (rows, columns) = windows.count();
+                let a_channel = windows.pixels().saturating_sub(rows.saturating_mul(columns));
+                Some(NonLinearWork { comparisons: c.saturating_mul(a_channel) as u64, ..none })
+            }
+            IntLayer::Input(_)
+            | IntLayer::Conv(_)
+            | IntLayer::Linear(_)
+            | IntLayer::Add { .. }
+            | IntLayer::Concat { .. }
+            | IntLayer::Shuffle(_)
+            | IntLayer::Subsample(_)
+            | IntLayer::PadChannels(_)
+            | IntLayer::SumPool(_)
+            | IntLayer::Flatten => None,
+        }
+    }
+
     /// The largest magnitude of any value that is held as shares, which the plaintext prime must
     /// exceed twice. The rounding term of the following activation is included, and so are polynomials
     /// before their shift.

@@ -10,7 +10,7 @@ mod print;
 mod reference;
 mod verify;
 
-pub use int::{IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, Requant};
+pub use int::{IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, NonLinearWork, Requant};
 pub(crate) use reference::walk;
 pub use reference::{MAX_VALUE, ReferenceError, evaluate, evaluate_all, quantise_input};
 pub use verify::{GraphError, verify, verify_model};

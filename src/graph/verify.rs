@@ -11,7 +11,7 @@
 
 use super::{Graph, IntLayer, IntNetwork, Interval, MAX_VALUE, Model, Node, NodeId, Requant};
 use crate::layers::{Layer, Pool, PoolKind, ShapeError};
-use crate::tensor::Shape;
+use crate::tensor::{MAX_ELEMENTS, Shape};
 use std::collections::BTreeSet;
 
 /// What is wrong with a graph.
@@ -155,6 +155,10 @@ fn verify_graph<L>(
         let name = || node.name.clone();
         if !names.insert(node.name.as_str()) {
             return Err(GraphError::Name { node: name() });
+        }
+        if node.shape.elements() > MAX_ELEMENTS {
+            let error = ShapeError::new("limit", format!("{} has more than 2^31 elements", node.shape), "");
+            return Err(GraphError::Operands { node: name(), error });
         }
         let inputs = graph.inputs(id);
         if let Some(late) = inputs.iter().find(|i| **i >= id) {

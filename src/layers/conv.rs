@@ -55,6 +55,9 @@ impl Conv {
                 "use a positive number",
             ));
         }
+        if self.pad.h > MAX_ELEMENTS || self.pad.w > MAX_ELEMENTS {
+            return Err(ShapeError::new("limit", "padding of more than 2^31 pixels", "use less padding"));
+        }
         let (ph, pw) = (h + 2 * self.pad.h, w + 2 * self.pad.w);
         if kh > ph || kw > pw {
             return Err(ShapeError::new(

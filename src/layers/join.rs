@@ -2,7 +2,7 @@
 
 use super::ShapeError;
 use super::number::Number;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{MAX_ELEMENTS, Shape, Tensor};
 
 pub(super) fn infer_add(inputs: &[&Shape]) -> Result<Shape, ShapeError> {
     let [first, rest @ ..] = inputs else {
@@ -44,8 +44,16 @@ pub(super) fn infer_concat(inputs: &[&Shape]) -> Result<Shape, ShapeError> {
             ));
         }
     }
-    let c = inputs.iter().map(|s| s.channels()).sum();
-    Ok(if first.is_image() { Shape::image(c, h, w) } else { Shape::flat(c) })
+    let c = inputs.iter().map(|s| s.channels()).fold(0, usize::saturating_add);
+    let out = if first.is_image() { Shape::image(c, h, w) } else { Shape::flat(c) };
+    if out.elements() > MAX_ELEMENTS {
+        return Err(ShapeError::new(
+            "limit",
+            format!("{out} has more than 2^31 elements"),
+            "join fewer channels",
+        ));
+    }
+    Ok(out)
 }
 
 /// The sum, from the first operand on.

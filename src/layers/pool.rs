@@ -104,14 +104,14 @@ impl Pool {
             return Ok(Shape::flat(c));
         }
         let ((kh, kw), (sh, sw)) = (self.kernel, self.stride);
-        if kh == 0 || kw == 0 || sh == 0 || sw == 0 || 2 * self.pad.h > kh || 2 * self.pad.w > kw {
+        if kh == 0 || kw == 0 || sh == 0 || sw == 0 || self.pad.h > kh / 2 || self.pad.w > kw / 2 {
             return Err(ShapeError::new(
                 "attribute-value",
                 format!("a {kh}x{kw} window with stride {sh}x{sw} and padding {}x{}", self.pad.h, self.pad.w),
                 "window and stride must be at least 1, padding at most half the window",
             ));
         }
-        let (ph, pw) = (h + 2 * self.pad.h, w + 2 * self.pad.w);
+        let (ph, pw) = (h.saturating_add(2 * self.pad.h), w.saturating_add(2 * self.pad.w));
         if kh > ph || kw > pw {
             return Err(ShapeError::new(
                 "kernel-too-large",
@@ -150,7 +150,7 @@ impl Windows {
     #[must_use]
     pub fn count(self) -> (usize, usize) {
         let along = |size: usize, kernel: usize, stride: usize, pad: usize| {
-            (size + 2 * pad).checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
+            size.saturating_add(2 * pad).checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
         };
         (
             along(self.map.0, self.kernel.0, self.stride.0, self.pad.h),
@@ -158,12 +158,19 @@ impl Windows {
         )
     }
 
+    /// Pixels of all windows together, padding left out.
+    #[must_use]
+    pub fn pixels(self) -> usize {
+        let along = |count: usize, size, kernel, stride, pad| {
+            (0..count).map(|i| span(i, size, kernel, stride, pad).len()).fold(0, usize::saturating_add)
+        };
+        let (rows, columns) = self.count();
+        let down = along(rows, self.map.0, self.kernel.0, self.stride.0, self.pad.h);
+        down.saturating_mul(along(columns, self.map.1, self.kernel.1, self.stride.1, self.pad.w))
+    }
+
     /// Rows and columns of each window inside the map, windows in row-major order.
     pub fn positions(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        let span = |i: usize, size: usize, kernel: usize, stride: usize, pad: usize| {
-            let start = i * stride;
-            start.saturating_sub(pad).min(size)..(start + kernel).saturating_sub(pad).min(size)
-        };
         let (rows, columns) = self.count();
         (0..rows).flat_map(move |i| {
             let ys = span(i, self.map.0, self.kernel.0, self.stride.0, self.pad.h);
@@ -171,4 +178,10 @@ impl Windows {
             (0..columns).map(move |j| (ys.clone(), xs(j)))
         })
     }
+}
+
+/// The pixels of window `i` along one side.
+fn span(i: usize, size: usize, kernel: usize, stride: usize, pad: usize) -> Range<usize> {
+    let start = i.saturating_mul(stride);
+    start.saturating_sub(pad).min(size)..start.saturating_add(kernel).saturating_sub(pad).min(size)
 }

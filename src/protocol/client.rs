@@ -7,7 +7,7 @@ use super::walk::{Linear, walk};
 use super::{PartyError, SegmentId, ciphertext_limit};
 use crate::backend::{ClientKeys, SchemeParams};
 use crate::circuit::Step;
-use crate::graph::IntNetwork;
+use crate::graph::{IntNetwork, NonLinearWork};
 use crate::select::Plan;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -30,6 +30,8 @@ pub struct ClientTimes {
     pub decrypt: Duration,
     /// Non-linear steps, both parties, as the client saw them.
     pub nonlinear: Duration,
+    /// Non-linear steps that were made.
+    pub work: NonLinearWork,
 }
 
 impl<'a, K: ClientKeys> Client<'a, K> {
@@ -62,8 +64,10 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         let t = self.params.plain_modulus;
         let input = image.map(|&x| residue(x, t));
         let mut turn = Turn { client: self, times: ClientTimes::default() };
-        let (mine, time) = walk(self.network, t, input, channel, nonlinear, &mut turn)?;
-        turn.times.nonlinear = time;
+        let walked = walk(self.network, t, input, channel, nonlinear, &mut turn)?;
+        let mine = walked.output;
+        turn.times.nonlinear = walked.nonlinear;
+        turn.times.work = walked.work;
         let output = self.network.graph.output();
         let theirs = receive_share(channel, output.0, Tag::Output, &mine.shape, t)?;
         let logits = mine.data.iter().zip(&theirs.data).map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();

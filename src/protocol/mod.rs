@@ -99,7 +99,7 @@ pub struct Inference {
     pub total: Duration,
     /// Bytes and rounds, seen from the client, keys excluded.
     pub traffic: Traffic,
-    /// Galois keys that were made.
+    /// Galois keys that were used, up to this inference.
     pub galois_keys: u64,
 }
 
@@ -119,9 +119,13 @@ pub fn run_in_process<K: ClientKeys, E: Evaluator>(
     // Each end moves into its thread, so that a party that fails hangs up and the other does not wait.
     let (mut client_end, mut channel) = InMemory::pair();
     std::thread::scope(|scope| {
-        let server = scope.spawn(move || -> Result<Vec<Vec<LayerRun>>, PartyError> {
+        let server = scope.spawn(move || -> Result<Vec<(Vec<LayerRun>, u64)>, PartyError> {
             let server = Server::<E>::accept(service, steps.len(), &mut channel)?;
-            images.iter().map(|_| server.serve(&mut channel, &mut RevealServer, progress)).collect()
+            let serve = |_| {
+                let layers = server.serve(&mut channel, &mut RevealServer, progress)?;
+                Ok((layers, server.galois_keys()))
+            };
+            images.iter().map(serve).collect()
         });
         let client = scope.spawn(move || converse::<K>(service, images, steps, &mut client_end, done));
         let client = client.join().map_err(|_| PartyError::Thread("client"))?;
@@ -133,8 +137,9 @@ pub fn run_in_process<K: ClientKeys, E: Evaluator>(
                 return Err(e);
             }
         };
-        for (inference, layers) in session.inferences.iter_mut().zip(layers) {
+        for (inference, (layers, galois_keys)) in session.inferences.iter_mut().zip(layers) {
             inference.layers = layers;
+            inference.galois_keys = galois_keys;
         }
         Ok(session)
     })
@@ -167,7 +172,7 @@ fn converse<K: ClientKeys>(
             client: times,
             total: started.elapsed(),
             traffic,
-            galois_keys: steps.len() as u64,
+            galois_keys: 0,
         });
         done(i + 1);
     }

@@ -65,6 +65,11 @@ impl<'a, E: Evaluator> Server<'a, E> {
         Ok(Self { service, evaluator, kept })
     }
 
+    /// Galois keys used so far.
+    pub fn galois_keys(&self) -> u64 {
+        self.evaluator.galois_keys()
+    }
+
     /// Serves one inference. Gives the counts of each linear layer.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ impl<'a, E: Evaluator> Server<'a, E> {
         let input = Tensor::zeros(input.unwrap_or_else(|| crate::tensor::Shape::flat(0)));
         let masks = Uniform::fresh(params.plain_modulus)?;
         let mut turn = Turn { server: self, masks, layers: Vec::new(), progress };
-        let (mine, _) = walk(network, params.plain_modulus, input, channel, nonlinear, &mut turn)?;
+        let mine = walk(network, params.plain_modulus, input, channel, nonlinear, &mut turn)?.output;
         send_share(channel, network.graph.output().0, Tag::Output, &mine.data, params.plain_modulus)?;
         Ok(turn.layers)
     }

@@ -25,6 +25,14 @@ pub struct Uniform {
     modulus: u64,
 }
 
+impl Drop for Uniform {
+    /// Wipes the key of the stream.
+    fn drop(&mut self) {
+        self.stream = ChaCha20Rng::from_seed([0; 32]);
+        std::hint::black_box(&mut self.stream);
+    }
+}
+
 impl Uniform {
     /// A fresh stream modulo `modulus`, at least 2.
     ///

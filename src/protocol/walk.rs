@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::nonlinear::{Function, NonLinear, Step};
 use super::share::{Share, local};
 use super::{PartyError, SegmentId};
-use crate::graph::{IntLayer, IntNetwork, NodeId};
+use crate::graph::{IntLayer, IntNetwork, NodeId, NonLinearWork};
 use std::time::{Duration, Instant};
 
 /// What one party does at a linear layer.
@@ -18,8 +18,17 @@ pub(super) trait Linear {
     ) -> Result<Share, PartyError>;
 }
 
-/// This party's share of the network's output, from its share of the input; and the time that the
-/// non-linear steps took.
+/// What a walk leaves.
+pub(super) struct Walked {
+    /// This party's share of the network's output.
+    pub(super) output: Share,
+    /// The time that the non-linear steps took.
+    pub(super) nonlinear: Duration,
+    /// The non-linear steps that were made.
+    pub(super) work: NonLinearWork,
+}
+
+/// From this party's share of the input to its share of the output.
 pub(super) fn walk(
     network: &IntNetwork,
     modulus: u64,
@@ -27,13 +36,14 @@ pub(super) fn walk(
     channel: &mut dyn Channel,
     nonlinear: &mut dyn NonLinear,
     party: &mut dyn Linear,
-) -> Result<(Share, Duration), PartyError> {
+) -> Result<Walked, PartyError> {
     let graph = &network.graph;
     let mut uses: Vec<usize> = graph.ids().map(|id| graph.users(id).len()).collect();
     let mut shares: Vec<Option<Share>> = vec![None; graph.len()];
     let mut input = Some(input);
     let mut segment = 0;
     let mut nonlinear_time = Duration::ZERO;
+    let mut work = NonLinearWork::default();
     for id in graph.ids() {
         let node = graph.node(id);
         let operands = graph.inputs(id);
@@ -52,6 +62,7 @@ pub(super) fn walk(
             let started = Instant::now();
             let result = nonlinear.apply(channel, &step, share)?;
             nonlinear_time += started.elapsed();
+            work += network.nonlinear_work(id).unwrap_or_default();
             result
         } else {
             let operands: Vec<&Share> =
@@ -62,7 +73,7 @@ pub(super) fn walk(
         release(&mut shares, &mut uses, &operands, graph.output());
     }
     let output = shares[graph.output().0 as usize].take().ok_or(PartyError::Graph(graph.output()))?;
-    Ok((output, nonlinear_time))
+    Ok(Walked { output, nonlinear: nonlinear_time, work })
 }
 
 /// Drops shares after their last use.

@@ -121,6 +121,16 @@ fn network(fitted: &Fitted, solution: &Solution, rho: &[i32]) -> IntNetwork {
     }
 }
 
+/// Whether the intervals that `network` carries are those that its weights prove.
+///
+/// # Errors
+/// If a value could exceed 2^62.
+pub fn intervals_are_proven(network: &IntNetwork, weights: &IntWeights) -> Result<bool, QuantError> {
+    let mut proven = network.clone();
+    bounds::bound(&mut proven, Knowledge::Weights(weights))?;
+    Ok(proven.intervals == network.intervals)
+}
+
 /// Why a model could not be weighed or quantised.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {

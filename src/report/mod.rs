@@ -9,7 +9,7 @@ mod text;
 use crate::circuit::{Counts, count};
 use crate::compiled::Compiled;
 use crate::cost::{CostTable, Sizes};
-use crate::graph::{IntLayer, NodeId};
+use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::security_bits;
 use crate::select::PlannedLayer;
@@ -137,6 +137,13 @@ impl Counters {
         }
     }
 
+    /// The counters of a non-linear node.
+    #[must_use]
+    pub fn from_work(work: NonLinearWork) -> Self {
+        let NonLinearWork { relu, requant, comparisons } = work;
+        Self { relu, requant, comparisons, ..Self::default() }
+    }
+
     fn add(&mut self, o: &Self) {
         self.rotations.internal += o.rotations.internal;
         self.rotations.external += o.rotations.external;
@@ -181,8 +188,8 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
                 counters.galois_keys = galois_steps(std::slice::from_ref(segment)).len() as u64;
                 (counters, Some(layer))
             }
-            None => match nonlinear_counters(compiled, id) {
-                Some(counters) => (counters, None),
+            None => match compiled.network.nonlinear_work(id) {
+                Some(work) => (Counters::from_work(work), None),
                 None => continue,
             },
         };
@@ -215,7 +222,7 @@ fn layer_report(
     LayerReport {
         name: node.name.clone(),
         block: node.block.clone(),
-        kind: if is_relu(compiled, id) { "relu" } else { node.layer.kind() },
+        kind: if counters.relu > 0 { "relu" } else { node.layer.kind() },
         shape_in: graph.input_shapes(id).first().map(|s| s.dims().to_vec()).unwrap_or_default(),
         shape_out: node.shape.dims().to_vec(),
         channel_capacity: place.map(|p| p.kernel.channel_capacity() as u64),
@@ -223,41 +230,5 @@ fn layer_report(
         layout_out: place.map(|p| p.kernel.output().to_string()),
         kernel: place.map(|p| p.kernel.name()),
         counters,
-    }
-}
-
-/// Whether a shift and clamp cuts off negative values: its lower bound is 0, and its operand may be below.
-fn is_relu(compiled: &Compiled, id: NodeId) -> bool {
-    let network = &compiled.network;
-    let operand = network.graph.inputs(id).first().and_then(|i| network.intervals.get(i.0 as usize));
-    matches!(&network.graph.node(id).layer, IntLayer::Requant(requant) if requant.lo == 0)
-        && operand.is_some_and(|interval| interval.lo < 0)
-}
-
-/// What a non-linear node costs; none for nodes that cost nothing.
-fn nonlinear_counters(compiled: &Compiled, id: NodeId) -> Option<Counters> {
-    let graph = &compiled.network.graph;
-    let node = graph.node(id);
-    let elements = node.shape.elements() as u64;
-    let none = Counters::default();
-    match &node.layer {
-        IntLayer::Requant(_) if is_relu(compiled, id) => Some(Counters { relu: elements, ..none }),
-        IntLayer::Requant(_) | IntLayer::Poly { .. } => Some(Counters { requant: elements, ..none }),
-        IntLayer::MaxPool(pool) => {
-            let (c, h, w) = graph.input_shapes(id).first()?.chw();
-            let windows = pool.windows((h, w)).positions();
-            let a_channel: usize = windows.map(|(y, x)| (y.len() * x.len()).saturating_sub(1)).sum();
-            Some(Counters { comparisons: (c * a_channel) as u64, ..none })
-        }
-        IntLayer::Input(_)
-        | IntLayer::Conv(_)
-        | IntLayer::Linear(_)
-        | IntLayer::Add { .. }
-        | IntLayer::Concat { .. }
-        | IntLayer::Shuffle(_)
-        | IntLayer::Subsample(_)
-        | IntLayer::PadChannels(_)
-        | IntLayer::SumPool(_)
-        | IntLayer::Flatten => None,
     }
 }

@@ -13,6 +13,9 @@ use std::fmt;
 /// The most elements that a tensor may have.
 pub const MAX_ELEMENTS: usize = 1 << 31;
 
+/// The most elements of an activation of a network that runs: 1 GB as integers.
+pub const MAX_ACTIVATION: usize = 1 << 27;
+
 /// The shape of an activation: `[C, H, W]` or `[F]`; no batch dimension.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape(Vec<usize>);

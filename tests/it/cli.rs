@@ -408,6 +408,33 @@ fn devices_and_giants_are_refused_at_once() {
     }
 }
 
+#[test]
+fn many_large_pools_are_counted_at_once() {
+    let folder = scratch();
+    let pools = "x = max_pool(x, kernel: 3, stride: 1, pad: 1)\n".repeat(40);
+    let text = format!("model m {{ input image: tensor[1, 40000, 50000] let x = image\n{pools} output x }}");
+    let model = write(folder.path(), "m.stria", text.as_bytes()).display().to_string();
+    let report = json(&stria(&["report", &model, "--format", "json"]));
+    // Each window but those at the border has nine pixels, eight comparisons.
+    let a_pool = (3 * 40_000 - 2) * (3 * 50_000 - 2) - 40_000 * 50_000_u64;
+    assert_eq!(report["totals"]["comparisons"], 40 * a_pool);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_may_come_from_a_pipe() {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stria"))
+        .args(["check", "/dev/stdin"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let text = b"model m { input x: tensor[1, 4, 4] output x |> conv(out: 1, kernel: 3) |> relu }";
+    child.stdin.take().expect("a pipe").write_all(text).expect("it reads");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn nobody_has_to_listen_to_the_errors() {

@@ -1,8 +1,13 @@
 //! The `.striac` file: round trip, and bytes that somebody made up with a valid hash.
 
-use crate::random::stages;
+use crate::protocol::service;
+use crate::random::{images, stages};
 use proptest::prelude::*;
+use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::compiled::{Compiled, CompiledError};
+use stria::graph::evaluate;
+use stria::protocol::run_in_process;
+use stria::tensor::Tensor;
 
 /// Bytes before the body: magic, version, hash, length.
 const PREFIX: usize = 8 + 4 + 32 + 8;
@@ -30,6 +35,25 @@ fn a_file_gives_back_the_same_network_plan_and_circuit() {
     assert_eq!(sealed(&bytes, &bytes[PREFIX..]), bytes);
 }
 
+fn on_clear(compiled: &Compiled, image: &Tensor<i64>) -> Tensor<i64> {
+    let service = service(compiled, compiled.weights.as_ref().unwrap());
+    let images = std::slice::from_ref(image);
+    let session = run_in_process::<ClearKeys, ClearEvaluator>(service, images, &|_| {}, &|_| {}).unwrap();
+    session.inferences[0].logits.clone()
+}
+
+/// A file whose bounds were narrowed, so that a smaller plaintext prime would do, is refused.
+#[test]
+fn bounds_that_the_weights_do_not_prove_are_refused() {
+    let mut compiled = stages(11).compiled;
+    for interval in &mut compiled.network.intervals {
+        interval.lo = interval.lo.max(-300);
+        interval.hi = interval.hi.min(300);
+    }
+    let read = Compiled::from_bytes(&compiled.to_bytes().unwrap());
+    assert!(matches!(read, Err(CompiledError::Bounds | CompiledError::Graph(_))), "{:?}", read.err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(5), ..ProptestConfig::default() })]
 
@@ -50,7 +74,15 @@ proptest! {
             body.truncate(cut.index(body.len()));
         }
         match Compiled::from_bytes(&sealed(&bytes, &body)) {
-            Ok(read) => prop_assert!(read.to_bytes().is_ok()),
+            Ok(read) => {
+                prop_assert!(read.to_bytes().is_ok());
+                if let Some(weights) = &read.weights {
+                    let image = &images(&read, 1)[0];
+                    if let Ok(expected) = evaluate(&read.network, weights, image) {
+                        prop_assert_eq!(on_clear(&read, image), expected);
+                    }
+                }
+            }
             Err(error) => prop_assert!(!matches!(error, CompiledError::Lower(_)), "{}", error),
         }
     }

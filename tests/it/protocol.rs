@@ -91,7 +91,7 @@ fn uniform_residues_are_below_the_modulus_and_spread() {
     assert_ne!(Uniform::fresh(T).unwrap().take(4), Uniform::fresh(T).unwrap().take(4));
 }
 
-fn service<'a>(compiled: &'a Compiled, weights: &'a IntWeights) -> Service<'a> {
+pub(crate) fn service<'a>(compiled: &'a Compiled, weights: &'a IntWeights) -> Service<'a> {
     Service {
         network: &compiled.network,
         plan: &compiled.plan,
