@@ -254,14 +254,14 @@ mod measured {
         let inputs = (0..segment.inputs).map(load).collect();
         let weights = Weights { params: params.clone(), seed: 9, bits: weight_bits };
         let mut result = exec::run(&evaluator, segment, &weights, inputs, &|_| ()).unwrap().remove(0);
-        let mut expected = keys.decrypt(&evaluator.store(&result)).unwrap();
+        let mut expected = keys.decrypt(&evaluator.store(&result).unwrap()).unwrap();
         let mut double = |times: u32| {
             for _ in 0..times {
                 let copy = result.clone();
                 evaluator.add_assign(&mut result, &copy);
                 expected.iter_mut().for_each(|slot| *slot = *slot * 2 % t);
             }
-            keys.decrypt(&evaluator.store(&result)).unwrap() == expected
+            keys.decrypt(&evaluator.store(&result).unwrap()).unwrap() == expected
         };
         let bits = (0..).take_while(|&n| f64::from(n + 1) <= estimate).count();
         assert!(double(u32::try_from(bits).unwrap()), "{params:?}: more noise than estimated");
@@ -270,15 +270,15 @@ mod measured {
 
     #[test]
     fn noise_never_exceeds_its_estimate() {
-        let small = small(20);
+        let short = small(20);
         let cases = [
-            (small.clone(), 1, 1, 1),
-            (small.clone(), 1, 1, 8),
-            (small.clone(), 1, 9, 1),
-            (small.clone(), 16, 2, 1),
-            (small.clone(), 4, 4, 8),
-            (SchemeParams { modulus_bits: vec![40; 5], ..small.clone() }, 2, 9, 2),
-            (SchemeParams { modulus_bits: vec![62, 40, 40], ..small }, 2, 9, 2),
+            (short.clone(), 1, 1, 1),
+            (short.clone(), 1, 1, 8),
+            (short.clone(), 1, 9, 1),
+            (short.clone(), 16, 2, 1),
+            (short.clone(), 4, 4, 8),
+            (SchemeParams { modulus_bits: vec![40; 5], ..short.clone() }, 2, 9, 2),
+            (SchemeParams { modulus_bits: vec![62, 40, 40], ..short }, 2, 9, 2),
             (small(45), 2, 9, 2),
             (chosen(Scheme::FheRs, 4096, 1000, None), 2, 5, 2),
             (chosen(Scheme::FheRs, 4096, 1000, Some(26)), 2, 1, 4),
