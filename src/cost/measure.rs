@@ -27,7 +27,7 @@ pub struct Effort {
 
 impl Effort {
     /// Some seconds for all operations.
-    pub const FULL: Self = Self { batches: 5, batch: Duration::from_millis(120) };
+    pub const FULL: Self = Self { batches: 4, batch: Duration::from_millis(120) };
     /// Less than a second for all operations, good to a third.
     pub const QUICK: Self = Self { batches: 1, batch: Duration::from_millis(30) };
 }

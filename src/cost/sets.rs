@@ -5,27 +5,30 @@ use crate::params::{self, Depth, Scheme, Workload};
 use std::collections::BTreeMap;
 
 const RINGS: [u32; 4] = [4096, 8192, 16384, 32768];
-/// Bits of t: from the least that there is to what deep layers with wide accumulators need.
-const PLAIN_BITS: [u32; 4] = [17, 23, 29, 35];
 
 /// One set for each ring and number of primes that [`params::choose`] picks for `scheme`, for small layers
-/// as for large ones and for short t as for long, by ring. Without those under which nothing decrypts: at
-/// ring 4096 flooding leaves the engine none.
+/// as for large ones and for short t as for long, by ring. Without those under which nothing decrypts:
+/// flooding leaves the engine little at ring 4096.
 #[must_use]
 pub fn parameter_sets(scheme: Scheme) -> Vec<SchemeParams> {
     let small = Depth { input_switches: 0, terms: 9, sums: 1, output_switches: 0 };
-    let workloads = [Workload::reference(), Workload::of([small], 1 << 13)];
+    let deep = Depth { input_switches: 1, terms: 288, sums: 128, output_switches: 1 };
+    let reference = Workload::reference();
+    // Bits of t and what it is for.
+    let cases = [
+        (17, Workload::of([small], 1 << 13)),
+        (23, reference.clone()),
+        (32, Workload::of([deep], reference.values_sent)),
+        (35, reference),
+    ];
     let mut sets = BTreeMap::new();
-    for ring in RINGS {
-        for bits in PLAIN_BITS {
-            let Ok(t) = params::plain_prime(ring, 0, Some(bits)) else { continue };
-            for workload in &workloads {
-                if let Ok(set) = params::choose(scheme, ring, t, workload)
-                    && params::fit(scheme, &set, workload).is_ok()
-                {
-                    sets.entry((ring, set.modulus_bits.len())).or_insert(set);
-                }
-            }
+    for (ring, (bits, workload)) in RINGS.iter().flat_map(|&ring| cases.iter().map(move |case| (ring, case)))
+    {
+        let t = params::plain_prime(ring, 0, Some(*bits));
+        if let Ok(set) = t.and_then(|t| params::choose(scheme, ring, t, workload))
+            && params::fit(scheme, &set, workload).is_ok()
+        {
+            sets.entry((ring, set.modulus_bits.len())).or_insert(set);
         }
     }
     sets.into_values().collect()
