@@ -1,9 +1,9 @@
 //! `stria compile`: prints stages of the pipeline, writes a `.striac` file.
 
+use super::costs::CostsOption;
 use super::failure::Failure;
 use super::load::Opened;
 use super::{CompileOptions, Format, ModelPath, load, output};
-use crate::cost::CostTable;
 use crate::input::write_atomically;
 use crate::passes::FLOAT_PASSES;
 use crate::report::report;
@@ -31,6 +31,8 @@ pub(super) struct CompileArgs {
     /// How the stages are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    costs: CostsOption,
     #[command(flatten)]
     compile: CompileOptions,
 }
@@ -89,6 +91,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
         return Err(Failure::not_built("--rewrite stria", "exact"));
     }
     let options = args.compile.driver()?;
+    let costs = args.costs.read()?;
     let Opened::Text(bytes) = load::open(&args.model)? else {
         return Err(Failure::User(format!(
             "{}: already compiled; give its .stria file",
@@ -118,12 +121,13 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
             Stage::Graph => ("quantised graph", compiled.network.to_string()),
             Stage::Plan => ("plan", compiled.plan.to_string()),
             Stage::Circuit => ("circuit", compiled.circuit.to_string()),
-            Stage::Report => ("report", report(&compiled, &CostTable::shipped(compiled.scheme)).to_string()),
+            Stage::Report => ("report", report(&compiled, &costs.table(compiled.scheme)?).to_string()),
         };
         stages.push((name.into(), text));
     }
     if let Some(path) = &args.output {
         output::spare(path, &front.inputs)?;
+        output::spare(path, args.costs.file.as_slice())?;
         write_atomically(path, &compiled.to_bytes()?).map_err(Failure::user)?;
     }
     let emitted = Emitted { model: model.header.name.clone(), written: args.output.clone(), stages };

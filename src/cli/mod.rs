@@ -3,8 +3,10 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 the user's error, 2 usage,
 //! 3 an error of ours.
 
+mod calibrate;
 mod check;
 mod compile;
+mod costs;
 mod eval;
 mod execute;
 mod failure;
@@ -43,6 +45,8 @@ enum Command {
     Run(run::RunArgs),
     /// Measure accuracy and agreement with the reference on labelled data.
     Eval(eval::EvalArgs),
+    /// Measure what this machine takes for each operation of the engine, for `--costs`.
+    Calibrate(calibrate::CalibrateArgs),
 }
 
 /// Options of every command that compiles.
@@ -147,6 +151,7 @@ pub fn main() -> ExitCode {
             Command::Report(args) => report::run(args),
             Command::Run(args) => run::run(args),
             Command::Eval(args) => eval::run(args),
+            Command::Calibrate(args) => calibrate::run(args),
         }
     });
     match outcome {

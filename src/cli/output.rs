@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::failure::Failure;
-use crate::input::write_atomically;
+use crate::input::{InputError, write_atomically};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::Write;
@@ -33,6 +33,15 @@ pub(super) fn spare(file: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Refuses a file in a folder that does not exist, before long work is done for it.
+pub(super) fn reachable(file: &Path) -> Result<(), Failure> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => Err(InputError::NoFolder { path: file.to_owned() }.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Writes `text` to `file`, or to stdout.

@@ -1,8 +1,8 @@
 //! `stria report`: what models cost.
 
+use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, ModelPath, load, output};
-use crate::cost::CostTable;
 use crate::report::{Report, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub(super) struct ReportArgs {
     /// How rotations are counted; `cryptflow2` is not built yet.
     #[arg(long, value_enum, default_value_t = Accounting::Stria)]
     accounting: Accounting,
+    #[command(flatten)]
+    costs: CostsOption,
     #[command(flatten)]
     compile: CompileOptions,
 }
@@ -87,6 +89,10 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.accounting == Accounting::Cryptflow2 {
         return Err(Failure::not_built("--accounting cryptflow2", "stria"));
     }
+    let costs = args.costs.read()?;
+    if let Some(file) = &args.output {
+        output::spare(file, args.costs.file.as_slice())?;
+    }
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
         let loaded = load::load(path, args.compile)?;
@@ -94,7 +100,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
             output::spare(file, &loaded.inputs)?;
         }
         let compiled = loaded.compiled;
-        reports.push(report(&compiled, &CostTable::shipped(compiled.scheme)));
+        reports.push(report(&compiled, &costs.table(compiled.scheme)?));
     }
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),

@@ -1,5 +1,6 @@
 //! `stria run`: one image through a network, encrypted, with what it cost.
 
+use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
@@ -34,6 +35,8 @@ pub(super) struct RunArgs {
     format: Format,
     #[command(flatten)]
     options: RunOptions,
+    #[command(flatten)]
+    costs: CostsOption,
     #[command(flatten)]
     compile: CompileOptions,
 }
@@ -71,12 +74,17 @@ struct RunResult {
     nonlinear: &'static str,
     rounds: u64,
     timing: Timing,
+    /// Predicted seconds of the linear part on one core, under BFV also where the backend is another.
+    predicted_seconds: f64,
+    /// Threads that it ran on.
+    threads: usize,
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let table = args.costs.read()?.table(args.backend.scheme())?;
     args.options.check(args.backend)?;
     let compiled = load::load(&args.model, args.compile)?.compiled.for_scheme(args.backend.scheme())?;
     weights(&compiled)?;
@@ -103,7 +111,6 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         .map(|l| (*l).clone())
         .ok_or_else(|| Failure::Internal("no output".into()))?;
 
-    let table = CostTable::shipped(compiled.scheme);
     let report = report(&compiled, &table);
     let expected = data
         .labels
@@ -134,6 +141,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         nonlinear: "reveal",
         rounds,
         timing,
+        predicted_seconds: report.totals.estimated_seconds,
+        threads: rayon::current_num_threads(),
         peak_memory: peak_memory(),
         image: args.input.display().to_string(),
         report,
@@ -244,6 +253,11 @@ impl fmt::Display for RunResult {
                 f,
                 "seconds       {:.2}, of which keys {:.2}, encrypt {:.2}, linear {:.2}, decrypt {:.2}, activations {:.2}",
                 t.total, t.keygen, t.encrypt, t.linear, t.decrypt, t.nonlinear
+            )?;
+            writeln!(
+                f,
+                "seconds of the linear part: predicted {:.2} on one core ({} costs), ran {:.2} on {}",
+                self.predicted_seconds, self.report.cost_table, t.linear, self.threads
             )?;
         }
         if let Some(bytes) = self.peak_memory {

@@ -14,32 +14,46 @@ const GROUP: u32 = 8;
 const TERMS: u32 = 9;
 /// Additions that are measured at a time.
 const ADDITIONS: u32 = 64;
-/// The clock time of a batch of runs: many ticks of the scheduler, which counts a thread's time in them.
-const BATCH: Duration = Duration::from_millis(120);
+
+/// How long a measurement may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Batches of runs of each operation, of which the fastest counts; none counts as one.
+    pub batches: u32,
+    /// The clock time of a batch. The scheduler counts a thread's time in ticks of some milliseconds: many
+    /// of them are needed.
+    pub batch: Duration,
+}
+
+impl Effort {
+    /// Some seconds for all operations.
+    pub const FULL: Self = Self { batches: 4, batch: Duration::from_millis(120) };
+    /// Less than a second for all operations, good to a third.
+    pub const QUICK: Self = Self { batches: 1, batch: Duration::from_millis(30) };
+}
 
 impl OpCosts {
-    /// Measures each operation on one thread: the mean of the fastest of `batches` batches of runs,
-    /// on Linux by the thread's own time on a processor, elsewhere by the clock. Takes about two seconds a
-    /// batch.
+    /// Measures each operation on one thread: the mean of the fastest batch of runs, on Linux by the
+    /// thread's own time on a processor, elsewhere by the clock.
     ///
     /// # Errors
     /// If the backend fails, or no thread can be started.
     pub fn measure<K: ClientKeys, E: Evaluator>(
         params: &SchemeParams,
-        batches: u32,
+        effort: Effort,
     ) -> Result<Self, BackendError> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .build()
             .map_err(|error| BackendError::Scheme { backend: "threads", reason: error.to_string() })?;
-        pool.install(|| Self::measure_here::<K, E>(params, batches))
+        pool.install(|| Self::measure_here::<K, E>(params, effort))
     }
 
     fn measure_here<K: ClientKeys, E: Evaluator>(
         params: &SchemeParams,
-        batches: u32,
+        effort: Effort,
     ) -> Result<Self, BackendError> {
-        let best = |run: &mut dyn FnMut() -> Result<(), BackendError>| least(batches, run);
+        let best = |run: &mut dyn FnMut() -> Result<(), BackendError>| least(effort, run);
         let keys = K::generate(params)?;
         let steps: Vec<Step> = (1..).take(GROUP as usize).map(Step::Rotate).collect();
         let no_keys = best(&mut || keys.evaluation_keys(&[]).map(drop_black_box))?;
@@ -96,21 +110,21 @@ fn drop_black_box<T>(value: T) {
     drop(black_box(value));
 }
 
-/// Seconds of a run in the fastest of `batches` batches, at least one.
-fn least(batches: u32, run: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<f64, BackendError> {
+/// Seconds of a run in the fastest batch.
+fn least(effort: Effort, run: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<f64, BackendError> {
     let mut least = f64::INFINITY;
-    for _ in 0..batches.max(1) {
+    for _ in 0..effort.batches.max(1) {
         let (wall, thread) = (Instant::now(), thread_nanoseconds());
         let mut runs = 0_u32;
-        while wall.elapsed() < BATCH {
+        while runs == 0 || wall.elapsed() < effort.batch {
             run()?;
             runs += 1;
         }
         let spent = match (thread, thread_nanoseconds()) {
-            (Some(start), Some(end)) => Duration::from_nanos(end.saturating_sub(start)),
-            (None, _) | (_, None) => wall.elapsed(),
+            (Some(start), Some(end)) if end > start => Duration::from_nanos(end - start),
+            (None | Some(_), _) => wall.elapsed(),
         };
-        least = least.min(spent.as_secs_f64() / f64::from(runs.max(1)));
+        least = least.min(spent.as_secs_f64() / f64::from(runs));
     }
     Ok(least)
 }

@@ -4,10 +4,15 @@
 //! those of one thread. Does not know layers.
 
 mod depth;
+mod file;
 mod measure;
+mod sets;
 mod shipped;
 
 pub use depth::depth;
+pub use file::{CostFile, CostFileError};
+pub use measure::Effort;
+pub use sets::parameter_sets;
 
 use crate::backend::{self, SchemeParams};
 use crate::circuit::Counts;
@@ -92,8 +97,10 @@ impl OpCosts {
 }
 
 /// Measured costs at several rings and numbers of primes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CostTable {
+    /// What reports call it: `shipped`, or the file that it came from.
+    pub name: String,
     /// One row a ring and number of primes; at least one.
     pub rows: Vec<OpCosts>,
 }

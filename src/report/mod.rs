@@ -107,6 +107,8 @@ pub struct Report {
     pub assumed_bounds: bool,
     /// Bytes of all Galois keys, sent once.
     pub galois_key_bytes: u64,
+    /// The cost table behind the predictions: `shipped`, or a file's name.
+    pub cost_table: String,
     /// Sums over the layers; Galois keys are counted once.
     pub totals: Counters,
     /// Layers that cost something, in order.
@@ -206,6 +208,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: sizes.key_bytes(totals.galois_keys),
+        cost_table: table.name.clone(),
         totals,
         layers,
     }

@@ -76,6 +76,10 @@ impl Report {
             "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",
             t.relu, t.requant, t.comparisons
         )?;
-        write!(f, "linear part   {:.2} s predicted on one core", t.estimated_seconds)
+        write!(
+            f,
+            "linear part   {:.2} s predicted on one core ({} costs)",
+            t.estimated_seconds, self.cost_table
+        )
     }
 }

@@ -5,7 +5,7 @@ use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator, SchemeParams};
 use stria::circuit::{BlockGeometry, Builder, Counts, Step};
-use stria::cost::{self, CostTable, OpCosts, Sizes};
+use stria::cost::{self, CostFile, CostFileError, CostTable, Effort, OpCosts, Sizes};
 use stria::params::{Depth, Scheme};
 
 /// Every predicted size is the number of bytes that the backend makes.
@@ -53,7 +53,7 @@ fn fhe_rs_sizes() {
 
 #[test]
 fn a_measurement_is_positive() {
-    let costs = OpCosts::measure::<ClearKeys, ClearEvaluator>(&small(17), 0).unwrap();
+    let costs = OpCosts::measure::<ClearKeys, ClearEvaluator>(&small(17), Effort::QUICK).unwrap();
     let measured = [costs.rotate, costs.encode, costs.add, costs.load, costs.store, costs.decrypt];
     assert!(measured.iter().all(|&seconds| seconds > 0.0), "{costs:?}");
     assert_eq!((costs.ring, costs.primes), (1024, 4));
@@ -77,14 +77,16 @@ fn estimates_add_up_and_scale() {
     let every = Counts { ciphertexts_in: 1, ciphertexts_out: 1, plain_adds: 1, ..counts };
     assert!(table.estimate(&every, &params) > table.estimate(&counts, &params));
     assert!((row.client_seconds(&every) - row.encrypt - row.decrypt).abs() < 1e-12);
-    assert!(CostTable { rows: Vec::new() }.costs(&params).is_none());
+    assert!(CostTable { name: String::new(), rows: Vec::new() }.costs(&params).is_none());
 }
 
 #[test]
 fn a_table_survives_yaml() {
     let table = CostTable::shipped(Scheme::Bfv);
-    let text = serde_yaml::to_string(&table).unwrap();
-    assert_eq!(serde_yaml::from_str::<CostTable>(&text).unwrap(), table);
+    let text = CostFile::measured(Scheme::Bfv, table.rows.clone()).to_yaml().unwrap();
+    let read = CostFile::from_yaml(text.as_bytes()).unwrap();
+    assert_eq!(read.table(Scheme::Bfv, "shipped").unwrap(), table);
+    assert!(matches!(read.table(Scheme::FheRs, ""), Err(CostFileError::Backend { .. })));
 }
 
 #[test]

@@ -1,0 +1,35 @@
+//! The parameters under which costs are measured.
+
+use crate::backend::SchemeParams;
+use crate::params::{self, Depth, Scheme, Workload};
+use std::collections::BTreeMap;
+
+const RINGS: [u32; 4] = [4096, 8192, 16384, 32768];
+
+/// One set for each ring and number of primes that [`params::choose`] picks for `scheme`, for small layers
+/// as for large ones and for short t as for long, by ring. Without those under which nothing decrypts:
+/// flooding leaves the engine little at ring 4096.
+#[must_use]
+pub fn parameter_sets(scheme: Scheme) -> Vec<SchemeParams> {
+    let small = Depth { input_switches: 0, terms: 9, sums: 1, output_switches: 0 };
+    let deep = Depth { input_switches: 1, terms: 288, sums: 128, output_switches: 1 };
+    let reference = Workload::reference();
+    // Bits of t and what it is for.
+    let cases = [
+        (17, Workload::of([small], 1 << 13)),
+        (23, reference.clone()),
+        (32, Workload::of([deep], reference.values_sent)),
+        (35, reference),
+    ];
+    let mut sets = BTreeMap::new();
+    for (ring, (bits, workload)) in RINGS.iter().flat_map(|&ring| cases.iter().map(move |case| (ring, case)))
+    {
+        let t = params::plain_prime(ring, 0, Some(*bits));
+        if let Ok(set) = t.and_then(|t| params::choose(scheme, ring, t, workload))
+            && params::fit(scheme, &set, workload).is_ok()
+        {
+            sets.entry((ring, set.modulus_bits.len())).or_insert(set);
+        }
+    }
+    sets.into_values().collect()
+}
