@@ -12,6 +12,7 @@ use crate::cost;
 use crate::graph::{
     self, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
 };
+use crate::layers::Conv;
 use crate::lower::{LowerError, lower};
 use crate::params::{self, Fit, ParamsError, Scheme, Workload};
 use crate::quant::intervals_are_proven;
@@ -82,6 +83,12 @@ pub enum CompiledError {
         found: Shape,
         /// Shape wanted.
         expected: Shape,
+    },
+    /// A tap that the kernel's shape excludes is not zero.
+    #[error("layer `{layer}`: a weight outside of the kernel's declared taps")]
+    Support {
+        /// The layer.
+        layer: String,
     },
     /// The bounds are not those that the weights prove, so the plaintext prime may be too small.
     #[error("inconsistent network: the bounds of its values are not those of its weights")]
@@ -337,6 +344,21 @@ fn check_weights(network: &IntNetwork, weights: &IntWeights) -> Result<(), Compi
             let found = found.map_or_else(|| Shape::of(&[]), |w| w.weight.shape.clone());
             return Err(CompiledError::Weights { layer: node.name.clone(), found, expected });
         }
+        if let (IntLayer::Conv(conv), Some(weights)) = (&node.layer, found)
+            && !keeps_support(conv, &weights.weight.data)
+        {
+            return Err(CompiledError::Support { layer: node.name.clone() });
+        }
     }
     Ok(())
+}
+
+/// Whether every weight outside of the declared taps is zero.
+fn keeps_support(conv: &Conv, weights: &[i8]) -> bool {
+    let (taps, columns) = (conv.kernel.0 * conv.kernel.1, conv.kernel.1);
+    let per_row = weights.len() / conv.out.max(1);
+    weights.iter().enumerate().filter(|&(_, &w)| w != 0).all(|(i, _)| {
+        let tap = i % taps.max(1);
+        conv.support.has((tap / columns, tap % columns), conv.kernel, i / per_row.max(1), conv.out)
+    })
 }

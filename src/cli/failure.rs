@@ -67,6 +67,7 @@ impl From<CompiledError> for Failure {
             | CompiledError::Length { .. }
             | CompiledError::Hash
             | CompiledError::Bounds
+            | CompiledError::Support { .. }
             | CompiledError::TooLarge { .. }
             | CompiledError::Body(_)
             | CompiledError::Graph(_)
