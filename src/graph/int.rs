@@ -10,6 +10,7 @@ use crate::layers::{Conv, Linear, PadChannels, Pool, Shuffle, Subsample};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// A closed range of integers.
@@ -96,12 +97,19 @@ pub enum IntLayer {
 }
 
 /// Weights of one linear layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerWeights {
     /// `[out, in / g, kh, kw]` or `[out, in]`, row `o` is output channel `o`; within the layer's bits.
     pub weight: Arc<Tensor<i8>>,
     /// One an output channel, at the accumulator's scale.
     pub bias: Arc<Vec<i64>>,
+}
+
+impl fmt::Debug for LayerWeights {
+    /// Shows no weight: they are the server's secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LayerWeights").field("shape", &self.weight.shape).finish_non_exhaustive()
+    }
 }
 
 impl Eq for Tensor<i8> {}

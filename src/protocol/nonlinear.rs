@@ -7,7 +7,7 @@
 
 use super::channel::{Channel, ChannelError, Tag};
 use super::share::{RandomnessError, Share, Uniform, add_mod, residue, signed, sub_mod};
-use crate::graph::{IntLayer, Requant};
+use crate::graph::{IntLayer, MAX_VALUE, Requant};
 use crate::layers::Pool;
 use crate::tensor::{Shape, Tensor};
 
@@ -153,12 +153,21 @@ impl Function {
         let data = match self {
             Self::Requant(requant) => x.data.iter().map(|&v| requant.apply(v)).collect(),
             Self::Poly { a, b, c, requant } => {
-                x.data.iter().map(|&v| requant.apply(a * v * v + b * v + c)).collect()
+                x.data.iter().map(|&v| requant.apply(polynomial([a, b, c], v))).collect()
             }
             Self::MaxPool(pool) => pool.max(x).data,
         };
         Tensor { shape: shape_out.clone(), data }
     }
+}
+
+/// `a v^2 + b v + c`, saturated at the largest value that a network may hold: what a peer shares may be any
+/// residue, and must not overflow.
+fn polynomial([a, b, c]: [i64; 3], v: i64) -> i64 {
+    let [a, b, c, v] = [a, b, c, v].map(i128::from);
+    let value = a.saturating_mul(v * v).saturating_add(b * v).saturating_add(c);
+    let limit = i128::from(MAX_VALUE);
+    i64::try_from(value.clamp(-limit, limit)).unwrap_or(0)
 }
 
 /// Bytes of a residue below `t` on the wire.
@@ -205,4 +214,16 @@ pub(super) fn receive_share(
         return Err(malformed());
     }
     Tensor::new(shape.clone(), data).ok_or_else(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polynomials_are_exact_and_saturate() {
+        assert_eq!(polynomial([3, -5, 7], -11), 3 * 121 + 55 + 7);
+        assert_eq!(polynomial([i64::MAX, i64::MAX, i64::MAX], i64::MIN), MAX_VALUE);
+        assert_eq!(polynomial([i64::MIN, i64::MAX, 0], i64::MIN), -MAX_VALUE);
+    }
 }

@@ -87,3 +87,12 @@ proptest! {
         }
     }
 }
+
+/// The text of a compiled network for debugging shows no weight.
+#[test]
+fn debugging_shows_no_weights() {
+    let compiled = stages(11).compiled;
+    let weights = compiled.weights.as_ref().unwrap();
+    let shown = format!("{weights:?}");
+    assert!(shown.contains("shape") && !shown.contains("bias") && !shown.contains("data"), "{shown}");
+}

@@ -1,5 +1,4 @@
 //! Images, arrays, labels and weights from files: right values, and errors for everything else.
-#![expect(clippy::unwrap_used, reason = "what makes the fixtures cannot fail")]
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};

@@ -1,7 +1,5 @@
 //! The backends against their definition, execution, counts, parameters, byte formats.
 
-#![expect(clippy::unwrap_used, reason = "a test's own functions may fail the test by a panic")]
-
 mod bytes;
 mod circuits;
 mod costs;

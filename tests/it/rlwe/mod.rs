@@ -1,7 +1,5 @@
 //! The HE engine.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
-
 mod noise;
 #[cfg(feature = "fhe-rs")]
 mod oracle;
