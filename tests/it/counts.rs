@@ -34,9 +34,9 @@ fn row(line: &'static str) -> Row {
     let shape: Vec<&str> = shape.split(' ').collect();
     let size = |i: usize| shape[i].parse::<usize>().unwrap();
     let kernel = if shape[6] == "fc" {
-        Kernel::linear(size(2), size(3), RING)
+        Kernel::hybrid(size(2), size(3), RING)
     } else {
-        Kernel::conv(
+        Kernel::output_rotation(
             &ConvGeometry {
                 c_in: size(2),
                 c_out: size(3),

@@ -27,7 +27,7 @@ fn dense(c_in: usize, c_out: usize, size: usize, kernel: usize) -> ConvGeometry 
 }
 
 fn counts_of(g: &ConvGeometry, ring: usize) -> Counts {
-    count(&Kernel::conv(g, ring).unwrap().emit("layer"))
+    count(&Kernel::output_rotation(g, ring).unwrap().emit("layer"))
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn striped_and_depthwise_layers_need_no_external_rotation() {
 fn a_rotation_that_no_term_reads_is_not_emitted() {
     let depthwise = ConvGeometry { groups: Groups::Contiguous(128), ..dense(128, 128, 16, 3) };
     let strips = ConvGeometry { support: Support::Strips, ..depthwise };
-    let segment = Kernel::conv(&strips, 8192).unwrap().emit("layer");
+    let segment = Kernel::output_rotation(&strips, 8192).unwrap().emit("layer");
     let steps = |ct: u32| -> Vec<Step> {
         let of_input = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } if src.0 == ct => Some(*step),
@@ -70,7 +70,7 @@ fn a_rotation_that_no_term_reads_is_not_emitted() {
 /// Horner's bracketing: a dense layer's diagonals use two keys and the row swap, not one key each.
 #[test]
 fn diagonals_share_galois_keys() {
-    let segment = Kernel::conv(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
+    let segment = Kernel::output_rotation(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
     let steps = |internal: bool| -> BTreeSet<Step> {
         let of_kind = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } => ((src.0 < segment.inputs) == internal).then_some(*step),
@@ -86,7 +86,7 @@ fn diagonals_share_galois_keys() {
 #[test]
 fn layouts_tell_what_they_are() {
     let shown = |g: &ConvGeometry, ring| {
-        let kernel = Kernel::conv(g, ring).unwrap();
+        let kernel = Kernel::output_rotation(g, ring).unwrap();
         (kernel.channel_capacity(), kernel.input().to_string(), kernel.output().to_string())
     };
     let text = |capacity, input: &str, output: &str| (capacity, input.to_owned(), output.to_owned());
@@ -116,7 +116,7 @@ fn layouts_tell_what_they_are() {
             "8 blocks of 1024 (28x28), 16 ciphertexts"
         )
     );
-    let linear = Kernel::linear(512, 1000, 8192).unwrap();
+    let linear = Kernel::hybrid(512, 1000, 8192).unwrap();
     assert_eq!(linear.input().to_string(), "16 copies of 512 features, 1 ciphertext");
     assert_eq!(linear.output().to_string(), "16 segments of 64 features, one every 512 slots, 1 ciphertext");
 }
@@ -124,9 +124,9 @@ fn layouts_tell_what_they_are() {
 #[test]
 fn impossible_layers_are_refused() {
     let g = dense(4, 4, 8, 3);
-    assert_eq!(Kernel::conv(&g, 100), Err(KernelError::Ring(100)));
-    assert_eq!(Kernel::linear(4, 4, 32), Err(KernelError::Ring(32)));
-    let what = |g: &ConvGeometry| match Kernel::conv(g, 8192) {
+    assert_eq!(Kernel::output_rotation(&g, 100), Err(KernelError::Ring(100)));
+    assert_eq!(Kernel::hybrid(4, 4, 32), Err(KernelError::Ring(32)));
+    let what = |g: &ConvGeometry| match Kernel::output_rotation(g, 8192) {
         Err(KernelError::Size { what, .. }) => what,
         other => panic!("{other:?}"),
     };
@@ -136,7 +136,7 @@ fn impossible_layers_are_refused() {
     assert_eq!(what(&ConvGeometry { groups: Groups::Striped(3), ..g }), "groups");
     assert_eq!(what(&ConvGeometry { groups: Groups::Contiguous(0), ..g }), "groups");
     assert_eq!(what(&ConvGeometry { pad: Pad { h: usize::MAX, w: 1 }, ..g }), "row padding");
-    let wide = Kernel::conv(&dense(1, 1, 600, 3), 2048).unwrap_err();
+    let wide = Kernel::output_rotation(&dense(1, 1, 600, 3), 2048).unwrap_err();
     assert_eq!(wide, KernelError::TileTooLarge { rows: 3, width: 600, half: 1024 });
     assert!(wide.to_string().contains("use a larger ring, at least 4096"), "{wide}");
     // The first half of the outputs has the middle tap alone, which falls into the padding.
@@ -148,19 +148,19 @@ fn impossible_layers_are_refused() {
         support: Support::Strips,
         ..dense(1, 2, 4, 3)
     };
-    assert!(Kernel::conv(&unreached, 64).is_ok());
+    assert!(Kernel::output_rotation(&unreached, 64).is_ok());
     let unreached = ConvGeometry { c_out: 200, groups: Groups::Dense, ..unreached };
-    assert_eq!(Kernel::conv(&unreached, 64), Err(KernelError::NoTerm(0)));
+    assert_eq!(Kernel::output_rotation(&unreached, 64), Err(KernelError::NoTerm(0)));
     let limit = KernelError::TooLarge { limit: 1 << 24 };
-    assert_eq!(Kernel::conv(&dense(1 << 16, 1 << 16, 8, 3), 64), Err(limit.clone()));
-    assert_eq!(Kernel::linear(1 << 30, 1 << 30, 64), Err(limit.clone()));
+    assert_eq!(Kernel::output_rotation(&dense(1 << 16, 1 << 16, 8, 3), 64), Err(limit.clone()));
+    assert_eq!(Kernel::hybrid(1 << 30, 1 << 30, 64), Err(limit.clone()));
     let long = ConvGeometry { h: 1 << 31, w: 1, ..dense(1, 1, 1, 1) };
-    assert_eq!(Kernel::conv(&long, 64), Err(limit));
+    assert_eq!(Kernel::output_rotation(&long, 64), Err(limit));
     let deep =
         ConvGeometry { c_in: 1 << 31, c_out: 1 << 31, groups: Groups::Striped(1 << 31), ..dense(1, 1, 1, 1) };
-    assert!(matches!(Kernel::conv(&deep, 64), Err(KernelError::TooLarge { .. })));
+    assert!(matches!(Kernel::output_rotation(&deep, 64), Err(KernelError::TooLarge { .. })));
     assert_eq!(what(&ConvGeometry { kernel: (1 << 11, 1), h: 1 << 20, ..g }), "kernel height");
-    let kernel = Kernel::conv(&g, 1024).unwrap();
+    let kernel = Kernel::output_rotation(&g, 1024).unwrap();
     let weights = Tensor::zeros(Shape::of(&[4, 4, 3, 2]));
     assert_eq!(
         kernel.plains(&weights).err(),
