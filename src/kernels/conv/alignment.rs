@@ -35,6 +35,8 @@ pub(super) struct Alignment {
     pub profiles: Vec<Profile>,
     /// Of each output ciphertext of a phase and tile pair, its profile.
     pub profile_of: Vec<u32>,
+    /// Where each block starts: row of slots, slot in it.
+    pub starts: Vec<(usize, usize)>,
     /// Of each tile pair, of each tap: whether it serves an output row.
     live: Vec<bool>,
 }
@@ -110,11 +112,17 @@ impl Alignment {
             arrangement,
             profiles: Vec::new(),
             profile_of: Vec::new(),
+            starts: Vec::new(),
             live: Vec::new(),
         };
         alignment.check_work()?;
         alignment.list_profiles();
         alignment.list_live();
+        let start = |block| {
+            let slot = alignment.plan.grid.base(block);
+            (slot / alignment.plan.grid.half(), slot % alignment.plan.grid.half())
+        };
+        alignment.starts = (0..alignment.plan.grid.blocks()).map(start).collect();
         Ok(alignment)
     }
 
@@ -160,18 +168,13 @@ impl Alignment {
         ((j / per_row) ^ swap) * per_row + (j % per_row + k) % per_row
     }
 
-    /// The block that diagonal `d` joins to output block `block`.
-    pub(super) fn met_block(&self, block: usize, d: usize) -> usize {
-        let lanes = self.arrangement.lanes;
-        self.met(block / lanes, d) * lanes + block % lanes
-    }
-
-    /// Group and index of the output channel that `block` computes in output ciphertext `part`.
-    pub(super) fn computed(&self, part: usize, block: usize) -> Option<(usize, usize)> {
-        let Arrangement { lanes, period, diagonals, .. } = self.arrangement;
-        let (lane, place) = (block % lanes, block / lanes);
-        let home = place / period * period + place % period % diagonals;
-        self.outputs.spread.member(self.outputs.channels, part, home * lanes + lane)
+    /// Of each place of a lane, which of its ciphertext's output channels it computes.
+    pub(super) fn homes(&self) -> impl Iterator<Item = usize> + use<> {
+        let Arrangement { period, diagonals, .. } = self.arrangement;
+        let places = self.outputs.spread.places;
+        (0..places / period).flat_map(move |segment| {
+            (0..period).map(move |within| segment * diagonals + (within & (diagonals - 1)))
+        })
     }
 
     /// The blocks that compute something: all, or one where two hold tiles.
@@ -206,13 +209,19 @@ impl Alignment {
 
     fn profile(&self, part: usize) -> Profile {
         let Arrangement { lanes, period, diagonals, .. } = self.arrangement;
-        let mut halves = vec![0; self.outputs.spread.places];
-        for block in 0..self.blocks() {
-            if let Some((group, index)) = self.computed(part, block) {
-                let channel = self.geometry.groups.member(group, index, self.geometry.c_out);
-                halves[block / lanes] |= half(channel, self.geometry.c_out);
+        let (c_out, groups) = (self.geometry.c_out, self.geometry.groups.count());
+        let (round, part) = (part / self.outputs.per_round, part % self.outputs.per_round);
+        let held = round * lanes..groups.min((round + 1) * lanes);
+        let halves_of = |index: usize| {
+            if index >= c_out / groups {
+                return 0;
             }
-        }
+            let of = |group| half(self.geometry.groups.member(group, index, c_out), c_out);
+            // Members rise with their group.
+            of(held.start) | of(held.end - 1)
+        };
+        let first = part * self.outputs.spread.per_ciphertext;
+        let halves: Vec<u8> = self.homes().map(|index| halves_of(first + index)).collect();
         let full = halves.iter().fold(0, |all, h| all | h);
         let ragged = self.columns() % period;
         let mut last = Vec::new();

@@ -6,7 +6,7 @@ use stria::diag::Span;
 use stria::graph::{
     Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes, WeightsDecl,
 };
-use stria::kernels::{Kernel, KernelError};
+use stria::kernels::{Arrangement, Blocks, Choice, Kernel, KernelError, Operand, Split};
 use stria::layers::{Conv, Linear};
 use stria::lower::{galois_steps, lower};
 use stria::select::{PlanError, plan};
@@ -45,6 +45,59 @@ fn striped_and_depthwise_layers_need_no_external_rotation() {
     let depthwise = ConvGeometry { groups: Groups::Contiguous(128), ..dense(128, 128, 16, 3) };
     let depthwise = counts_of(&depthwise, 8192);
     assert_eq!((depthwise.internal, depthwise.external, depthwise.plain_mults), (4 * 8, 0, 9 * 4));
+}
+
+/// Groups and depthwise layers are free of external rotations by layout alone, whatever order their
+/// channels are written in, in blocks as tight as the map.
+#[test]
+fn grouped_layers_are_free_of_external_rotations_by_layout() {
+    for (size, capacity) in [(7, 166), (14, 40), (28, 10)] {
+        for groups in [Groups::Contiguous as fn(usize) -> Groups, Groups::Striped] {
+            let depthwise = ConvGeometry { groups: groups(3 * capacity), ..dense(0, 0, size, 3) };
+            let depthwise = ConvGeometry { c_in: 3 * capacity, c_out: 3 * capacity, ..depthwise };
+            let grouped = ConvGeometry { groups: groups(capacity), ..depthwise };
+            for (g, products) in [(depthwise, 3 * 9), (grouped, 9 * 9)] {
+                let candidates = Kernel::candidates(&g, 8192).unwrap();
+                assert_eq!(candidates[0].tally.external, 0);
+                let whole = candidates.iter().find(|c| c.choice.arrangement.fragments == 1).unwrap();
+                let kernel = Kernel::conv_as(&g, 8192, whole.choice).unwrap();
+                assert_eq!(kernel.channel_capacity(), capacity);
+                let segment = kernel.emit("layer");
+                let counts = count(&segment);
+                assert_eq!((counts.internal, counts.external, counts.plain_mults), (3 * 4, 0, products));
+                let reach = i32::try_from(size + 1).unwrap();
+                for step in galois_steps(&[segment]) {
+                    assert!(matches!(step, Step::Rotate(k) if k.abs() <= reach), "{step:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A 3x3 kernel alone: 2 rotations an input and 2 an output; in 2x2 fragments 3 an input, or 1 an input and
+/// 1 an output. A cross in fragments: 2 an input.
+#[test]
+fn taps_turn_inputs_or_sums_or_choose_fragments() {
+    let stripes = ConvGeometry { groups: Groups::Striped(32), ..dense(128, 128, 16, 3) };
+    let cross = ConvGeometry { support: Support::Cross, ..stripes };
+    let (inputs, sums) = (Operand::Inputs, Operand::Sums);
+    let counts = |g: &ConvGeometry, fragments: usize, rows: Operand, columns: Operand| {
+        let lanes = if fragments == 1 { 32 } else { 128 };
+        let g = ConvGeometry { groups: Groups::Striped(lanes.min(g.c_in)), ..*g };
+        let arrangement =
+            Arrangement { fragments, blocks: Blocks::PowerOfTwo, lanes, period: 1, diagonals: 1 };
+        let choice = Choice { arrangement, split: Split { baby_diagonals: 1, rows, columns } };
+        let counts = count(&Kernel::conv_as(&g, 8192, choice).unwrap().emit("layer"));
+        (counts.ciphertexts_in, counts.internal, counts.external)
+    };
+    assert_eq!(counts(&stripes, 1, inputs, inputs), (4, 4 * 8, 0));
+    assert_eq!(counts(&stripes, 1, inputs, sums), (4, 4 * 2 + 4 * 2, 0));
+    assert_eq!(counts(&stripes, 1, sums, sums), (4, 4 * 8, 0));
+    assert_eq!(counts(&stripes, 2, inputs, inputs), (4, 4 * 3, 0));
+    assert_eq!(counts(&stripes, 2, inputs, sums), (4, 4 + 4, 0));
+    assert_eq!(counts(&cross, 1, inputs, inputs), (4, 4 * 4, 0));
+    assert_eq!(counts(&cross, 1, sums, inputs), (4, 4 * 2 + 4 * 2, 0));
+    assert_eq!(counts(&cross, 2, inputs, inputs), (4, 4 * 2, 0));
 }
 
 /// Depthwise strips: each ciphertext of the first half turns by row taps only, the others by column taps.
