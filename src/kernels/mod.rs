@@ -75,7 +75,6 @@ pub enum KernelError {
 
 /// A linear layer's packed algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one kernel a layer")]
 pub enum Kernel {
     /// A convolution.
     Conv(Conv),
@@ -222,6 +221,15 @@ impl Kernel {
         match self {
             Self::Conv(k) | Self::Features(k) => k.name(),
             Self::Linear(_) => "hybrid-diagonals",
+        }
+    }
+
+    /// How it is laid out and scheduled, where there was a choice.
+    #[must_use]
+    pub fn choice(&self) -> Option<Choice> {
+        match self {
+            Self::Conv(k) | Self::Features(k) => Some(k.choice()),
+            Self::Linear(_) => None,
         }
     }
 

@@ -211,7 +211,7 @@ impl fmt::Display for Spread {
         if self.advance == 0 && period < places {
             write!(f, ", channels repeated every {period}")?;
         } else if width < period {
-            write!(f, ", {width} of {period} hold a channel")?;
+            write!(f, ", {width} of every {period} hold a channel")?;
         }
         Ok(())
     }

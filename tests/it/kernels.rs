@@ -308,11 +308,11 @@ fn any_choice(seed: u64) -> Choice {
     let mut below = |n: u64| {
         let value = rest % n;
         rest /= n;
-        value
+        usize::try_from(value).unwrap()
     };
-    let fragments = usize::try_from([1, 1, 1, 2, 2, 3][below(6) as usize]).unwrap();
+    let fragments = [1, 1, 1, 2, 2, 3][below(6)];
     let blocks = if below(5) == 0 { Blocks::Tight } else { Blocks::PowerOfTwo };
-    let lanes = if blocks == Blocks::Tight { 1 + below(12) as usize } else { 1 << below(4) };
+    let lanes = if blocks == Blocks::Tight { 1 + below(12) } else { 1 << below(4) };
     let period = if blocks == Blocks::Tight { 1 } else { 1 << below(5) };
     let diagonals = 1.max(period >> below(4));
     let baby_diagonals = 1.max(diagonals >> below(5));

@@ -161,11 +161,11 @@ impl Alignment {
         (d / per_row, d % per_row)
     }
 
-    /// The place that diagonal `d` joins to output place `j`.
-    fn met(&self, j: usize, d: usize) -> usize {
+    /// The output place that diagonal `d` joins to input place `j`.
+    fn reader(&self, j: usize, d: usize) -> usize {
         let per_row = self.places_per_row();
         let (swap, k) = self.diagonal(d);
-        ((j / per_row) ^ swap) * per_row + (j % per_row + k) % per_row
+        ((j / per_row) ^ swap) * per_row + (j % per_row + per_row - k) % per_row
     }
 
     /// Of each place of a lane, which of its ciphertext's output channels it computes.
@@ -228,11 +228,11 @@ impl Alignment {
         if ragged > 0 {
             let meets = |d: usize| {
                 let mut all = 0;
-                for (j, h) in halves.iter().enumerate() {
-                    if self.met(j, d) % period < ragged {
-                        all |= h;
+                for segment in (0..halves.len()).step_by(period) {
+                    for j in segment..segment + ragged {
+                        all |= halves[self.reader(j, d)];
                         if all == full {
-                            break;
+                            return all;
                         }
                     }
                 }

@@ -34,10 +34,18 @@ pub(super) struct Offsets {
     shifts: Vec<(i64, i64)>,
     /// `diagonal * shifts + shift` to the index of a baby.
     baby_of: Vec<u32>,
-    /// Shifts of giants, in order, each with its taps: a list for each output and input phase.
-    pub rows: Vec<((i64, i64), Vec<Vec<TapPart>>)>,
+    /// The taps by what they leave to the sums, in the order of giant steps.
+    groups: Vec<TapGroup>,
     /// The largest step that aligns taps alone.
     pub reach: usize,
+}
+
+/// The taps that leave one shift to the sums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TapGroup {
+    shift: (i64, i64),
+    /// Output phase by output phase, in it by input phases.
+    taps: Vec<Vec<TapPart>>,
 }
 
 /// A tap, and the shift that is left to the inputs.
@@ -61,19 +69,19 @@ impl Offsets {
         let shifts: BTreeSet<_> = a.plan.taps.iter().map(|t| parts(t.shift).0).collect();
         let shifts: Vec<(i64, i64)> = shifts.into_iter().collect();
         let phases = a.plan.inputs.len() * a.plan.outputs.len();
-        let mut rows: BTreeMap<[(bool, i64); 2], _> = BTreeMap::new();
+        let mut groups: BTreeMap<[(bool, i64); 2], TapGroup> = BTreeMap::new();
         for (tap, t) in a.plan.taps.iter().enumerate() {
             let (baby, giant) = parts(t.shift);
-            let (_, lists) = rows
+            let group = groups
                 .entry([falling(giant.0), falling(giant.1)])
-                .or_insert_with(|| (giant, vec![Vec::new(); phases]));
+                .or_insert_with(|| TapGroup { shift: giant, taps: vec![Vec::new(); phases] });
             let shift = shifts.partition_point(|s| *s < baby);
-            lists[t.output * a.plan.inputs.len() + t.input].push(TapPart { tap, shift });
+            group.taps[t.output * a.plan.inputs.len() + t.input].push(TapPart { tap, shift });
         }
-        let rows: Vec<_> = rows.into_values().collect();
+        let groups: Vec<TapGroup> = groups.into_values().collect();
         let step = |(r, c): (i64, i64)| r * pitch + c;
         let taps = shifts.iter().map(|&s| step(s));
-        let sums = rows.iter().flat_map(|&((r, c), _)| [r * pitch, c]);
+        let sums = groups.iter().flat_map(|group| [group.shift.0 * pitch, group.shift.1]);
         let reach = taps.chain(sums).map(i64::unsigned_abs).max().unwrap_or(0);
         let mut offsets = Self {
             split,
@@ -81,7 +89,7 @@ impl Offsets {
             giants: Vec::new(),
             shifts,
             baby_of: Vec::new(),
-            rows,
+            groups,
             reach: usize::try_from(reach).unwrap_or(usize::MAX),
         };
         offsets.list_babies(a, step);
@@ -92,6 +100,12 @@ impl Offsets {
     /// The baby that turns by diagonal `d`, below the split's, and shift `shift`.
     pub(super) fn baby(&self, d: usize, shift: usize) -> u32 {
         self.baby_of[d * self.shifts.len() + shift]
+    }
+
+    /// The taps of giant step `giant` from input phase `from` to output phase `to`.
+    pub(super) fn taps(&self, a: &Alignment, giant: usize, (from, to): (usize, usize)) -> &[TapPart] {
+        let group = &self.groups[giant % self.groups.len()];
+        &group.taps[to * a.plan.inputs.len() + from]
     }
 
     fn list_babies(&mut self, a: &Alignment, step: impl Fn((i64, i64)) -> i64) {
@@ -125,7 +139,7 @@ impl Offsets {
             (swap, std::cmp::Reverse(k))
         });
         for diagonal in diagonals {
-            self.giants.extend(self.rows.iter().map(|&(shift, _)| Giant { diagonal, shift }));
+            self.giants.extend(self.groups.iter().map(|group| Giant { diagonal, shift: group.shift }));
         }
     }
 }

@@ -72,8 +72,7 @@ impl Conv {
         let turn = blocks + giant.shift.0 * signed(a.plan.grid.pitch) + giant.shift.1;
         let turn = usize::try_from(turn.rem_euclid(signed(a.plan.grid.half()))).unwrap_or(0);
         let mut target = Target { pair, swap: swap == 1, turn, half: a.plan.grid.half(), slots };
-        let (_, lists) = &offsets.rows[sum.giant % offsets.rows.len()];
-        let parts = &lists[to * a.plan.inputs.len() + from];
+        let parts = offsets.taps(a, sum.giant, (from, to));
         for d in 0..offsets.split.baby_diagonals {
             for tap in parts.iter().filter(|p| offsets.baby(d, p.shift) == term.baby) {
                 let tap = &a.plan.taps[tap.tap];

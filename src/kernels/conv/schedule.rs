@@ -110,14 +110,12 @@ pub(super) fn split(index: usize, pairs: usize, parts: usize) -> (usize, usize, 
 
 /// Visits the products of `target`, giant step by giant step.
 pub(super) fn walk(a: &Alignment, offsets: &Offsets, target: Target, visit: &mut dyn FnMut(Products)) {
-    let phases = a.plan.inputs.len();
     let mut babies: Vec<u32> = Vec::new();
     let mut seen = vec![0_u32; offsets.babies.len()];
     let mut mark = 0;
     for (index, &Giant { diagonal, .. }) in offsets.giants.iter().enumerate() {
-        let (_, lists) = &offsets.rows[index % offsets.rows.len()];
-        for phase in 0..phases {
-            let taps = &lists[target.phase * phases + phase];
+        for phase in 0..a.plan.inputs.len() {
+            let taps = offsets.taps(a, index, (phase, target.phase));
             for (class, inputs) in a.class_sizes() {
                 if inputs == 0 || taps.is_empty() {
                     continue;

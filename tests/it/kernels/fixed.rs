@@ -9,7 +9,7 @@ use stria::graph::{
 use stria::kernels::{Arrangement, Blocks, Choice, Kernel, KernelError, Operand, Split};
 use stria::layers::{Conv, Linear};
 use stria::lower::{galois_steps, lower};
-use stria::select::{PlanError, plan};
+use stria::select::{PlanError, candidates, plan};
 use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
 
 fn dense(c_in: usize, c_out: usize, size: usize, kernel: usize) -> ConvGeometry {
@@ -267,14 +267,20 @@ fn network(size: usize, ring: u32) -> IntNetwork {
 
 #[test]
 fn a_plan_lowers_to_a_verified_circuit() {
-    let plan = plan(&network(2, 64), 64).unwrap();
+    let network = network(2, 64);
+    let plan = plan(&network, 64).unwrap();
+    let listed = |node| candidates(&network, node, 64).unwrap();
+    assert_eq!(listed(NodeId(1)).first().map(|c| c.choice), plan.layers[0].kernel.choice());
+    assert!(listed(NodeId(2)).is_empty());
+    assert!(listed(NodeId(3)).iter().all(|c| c.tally.rotations() >= 3));
     assert_eq!(
         plan.to_string(),
         "plan: ring 64
 
-layer stem (node 1): output-rotation
+layer stem (node 1): baby-giant
+  1 of 1 diagonals on inputs, rows on inputs, columns on sums
   in  16 blocks of 4 (2x2), channels repeated every 2, 1 ciphertext
-  out 16 blocks of 4 (2x2), 1 ciphertext
+  out 16 blocks of 4 (2x2), 1 of every 2 hold a channel, 1 ciphertext
 
 layer head (node 3): hybrid-diagonals
   in  8 copies of 8 features, 1 ciphertext
@@ -286,18 +292,19 @@ layer head (node 3): hybrid-diagonals
         circuit.to_string(),
         "circuit: ring 64
 
-segment stem: inputs 1, plaintexts 14, block 4, reach 3
-  v1 = rotate v0, 1 (internal)
-  v2 = rotate v0, 2 (internal)
-  v3 = rotate v0, 3 (internal)
-  v4 = rotate v0, -3 (internal)
-  v5 = rotate v0, -2 (internal)
-  v6 = rotate v0, -1 (internal)
-  v7 = dot [v0*p0, v1*p1, v2*p2, v3*p3, v4*p4, v5*p5, v6*p6]
-  v8 = dot [v0*p7, v1*p8, v2*p9, v3*p10, v4*p11, v5*p12, v6*p13]
-  v9 = rotate v7, 4 (external)
-  v10 = add v8, v9
-  return v10
+segment stem: inputs 1, plaintexts 9, block 4, reach 2
+  v1 = rotate v0, 2 (internal)
+  v2 = rotate v0, -2 (internal)
+  v3 = dot [v0*p0, v1*p1, v2*p2]
+  v4 = dot [v0*p3, v1*p4, v2*p5]
+  v5 = rotate v3, 1 (internal)
+  v6 = add v4, v5
+  v7 = dot [v0*p6, v1*p7, v2*p8]
+  v8 = rotate v7, -1 (internal)
+  v9 = add v6, v8
+  v10 = rotate v9, 4 (external)
+  v11 = add v9, v10
+  return v11
 
 segment head: inputs 1, plaintexts 1, block 1, reach 0
   v1 = dot [v0*p0]
@@ -310,7 +317,7 @@ segment head: inputs 1, plaintexts 1, block 1, reach 0
   return v7
 "
     );
-    let steps: Vec<Step> = [-3, -2, -1, 1, 2, 3, 4].map(Step::Rotate).to_vec();
+    let steps: Vec<Step> = [-2, -1, 1, 2, 4].map(Step::Rotate).to_vec();
     assert_eq!(galois_steps(&circuit.segments), steps);
 }
 
