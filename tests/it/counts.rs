@@ -5,7 +5,7 @@
 //! both sides leave a row of slots empty, so that some diagonals of the two would multiply by zeros. The
 //! choice by rotation count is bounded by the formula of the unified split, layer by layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stria::circuit::{Counts, count, verify};
 use stria::kernels::Kernel;
 use stria::tensor::{ConvGeometry, Groups, Pad, Support};
@@ -21,6 +21,8 @@ struct Row {
     kernel: Kernel,
     /// The choice by rotation count.
     chosen: Kernel,
+    /// Of a fully connected layer, that of one pixel.
+    geometry: ConvGeometry,
     map: usize,
     channels: (usize, usize),
     /// `in out int ext mul` by the formulas.
@@ -42,22 +44,23 @@ fn row(line: &'static str) -> Row {
     let [shape, counts, unified, best] = columns[..] else { panic!("{line}") };
     let shape: Vec<&str> = shape.split(' ').collect();
     let size = |i: usize| shape[i].parse::<usize>().unwrap();
-    let (kernel, chosen) = if shape[6] == "fc" {
-        let (inputs, outputs) = (size(2), size(3));
-        (Kernel::hybrid(inputs, outputs, RING).unwrap(), Kernel::linear(inputs, outputs, RING).unwrap())
+    let connected = shape[6] == "fc";
+    let kernel = if connected { 1 } else { size(6) };
+    let geometry = ConvGeometry {
+        c_in: size(2),
+        c_out: size(3),
+        h: size(4),
+        w: size(5),
+        kernel: (kernel, kernel),
+        stride: (size(7), size(7)),
+        pad: Pad { h: size(8), w: size(8) },
+        groups: if size(9) == 1 { Groups::Dense } else { Groups::Contiguous(size(9)) },
+        support: Support::Full,
+    };
+    let (kernel, chosen) = if connected {
+        (Kernel::hybrid(size(2), size(3), RING), Kernel::linear(size(2), size(3), RING))
     } else {
-        let geometry = ConvGeometry {
-            c_in: size(2),
-            c_out: size(3),
-            h: size(4),
-            w: size(5),
-            kernel: (size(6), size(6)),
-            stride: (size(7), size(7)),
-            pad: Pad { h: size(8), w: size(8) },
-            groups: if size(9) == 1 { Groups::Dense } else { Groups::Contiguous(size(9)) },
-            support: Support::Full,
-        };
-        (Kernel::output_rotation(&geometry, RING).unwrap(), Kernel::conv(&geometry, RING).unwrap())
+        (Kernel::output_rotation(&geometry, RING), Kernel::conv(&geometry, RING))
     };
     let mut words = counts.split(' ');
     let formula = numbers(&mut words);
@@ -71,8 +74,9 @@ fn row(line: &'static str) -> Row {
     Row {
         net: shape[0],
         layer: shape[1],
-        kernel,
-        chosen,
+        kernel: kernel.unwrap(),
+        chosen: chosen.unwrap(),
+        geometry,
         map: size(4),
         channels: (size(2), size(3)),
         formula,
@@ -201,6 +205,29 @@ fn a_stria_block_takes_at_most_19_percent_of_the_internal_rotations() {
     // Dense layers mix diagonals and taps in one rotation: in all, their best schedule takes 256 each.
     let (internal, external) = best(&basic);
     assert_eq!(internal + external, 2 * 256);
+}
+
+/// Every candidate of the smaller layers, not only the chosen one, costs what its closed counts say.
+#[test]
+fn closed_counts_of_candidates_are_those_of_the_instructions() {
+    let mut seen = BTreeSet::new();
+    for row in rows() {
+        let Kernel::Conv(_) = row.chosen else { continue };
+        if row.formula[4] > 1200 || !seen.insert((row.geometry.c_in, row.geometry.c_out, row.map)) {
+            continue;
+        }
+        for candidate in Kernel::candidates(&row.geometry, RING).unwrap() {
+            let segment = Kernel::conv_as(&row.geometry, RING, candidate.choice).unwrap().emit(row.layer);
+            verify(&segment, u32::try_from(RING).unwrap()).unwrap();
+            let counts = count(&segment);
+            let t = candidate.tally;
+            let closed = [t.ciphertexts_in, t.ciphertexts_out, t.internal, t.external, t.plain_mults, t.adds];
+            let [ins, outs, internal, external, mults] = columns(&counts);
+            let emitted = [ins, outs, internal, external, mults, counts.adds];
+            assert_eq!(closed, emitted, "{} {}: {}", row.net, row.layer, candidate.choice);
+        }
+    }
+    assert!(seen.len() > 15, "{}", seen.len());
 }
 
 /// Every departure from the formulas has one of the two reasons.

@@ -376,7 +376,7 @@ fn check_case(case: &Case, coverage: &mut Coverage) -> Result<(), KernelError> {
         Err(other) => return Err(other),
     }
     let mut seed = case.seed;
-    for _ in 0..8 {
+    for _ in 0..4 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let choice = any_choice(seed >> 8);
         match Kernel::conv_as(g, case.ring, choice) {

@@ -84,7 +84,7 @@ impl Emitter<'_> {
         let of = |sum: &Sum| self.place(sum).1 / baby;
         let parts: Vec<(usize, &[Sum])> =
             sums.chunk_by(|a, b| of(a) == of(b)).map(|sums| (of(&sums[0]), sums)).collect();
-        self.joined(builder, unit, &parts, Self::kernel_rows)
+        rotated_sum(builder, unit, &parts, |builder, sums| self.kernel_rows(builder, sums))
     }
 
     fn kernel_rows(&self, builder: &mut Builder, sums: &[Sum]) -> Value {
@@ -113,23 +113,13 @@ impl Emitter<'_> {
             let distance = |sum: &Sum| usize::try_from(step(sum).unsigned_abs()).unwrap_or(0);
             let parts: Vec<(usize, &[Sum])> =
                 side.chunk_by(|a, b| step(a) == step(b)).map(|sums| (distance(&sums[0]), sums)).collect();
-            let value = self.joined(builder, unit, &parts, inner);
+            let value = rotated_sum(builder, unit, &parts, |builder, sums| inner(self, builder, sums));
             total = Some(match total {
                 Some(total) => builder.add(total, value),
                 None => value,
             });
         }
         total.expect("an axis has a step")
-    }
-
-    fn joined(
-        &self,
-        builder: &mut Builder,
-        unit: usize,
-        parts: &[(usize, &[Sum])],
-        inner: fn(&Self, &mut Builder, &[Sum]) -> Value,
-    ) -> Value {
-        rotated_sum(builder, unit, parts, |builder, sums| inner(self, builder, sums))
     }
 
     /// The products of one sum. Plaintexts are numbered as their terms are: sums are emitted in order.

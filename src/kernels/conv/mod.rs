@@ -107,13 +107,10 @@ impl Conv {
         Shape::of(&[g.c_out, self.alignment.columns(), g.kernel.0, g.kernel.1])
     }
 
-    /// What the reports call it.
+    /// What the reports call it. One input channel of a group a ciphertext needs no external rotation.
     pub(super) fn name(&self) -> &'static str {
-        let Choice { arrangement: Arrangement { diagonals, period, fragments, .. }, split } = self.choice;
-        let taps = self.alignment.plan.taps.len();
-        if fragments > 1 {
-            "fragments"
-        } else if period == 1 && (split == Split::OUTPUT_ROTATION || taps == 1) {
+        let Choice { arrangement: Arrangement { diagonals, period, .. }, split } = self.choice;
+        if period == 1 {
             "exrot-free"
         } else if split == Split::OUTPUT_ROTATION {
             "output-rotation"
