@@ -6,7 +6,9 @@
 //!    a block offset, or the sum of both.
 //! 4. A dot product has terms, they lie in the segment, their plaintexts are described.
 //! 5. An addition adds two different values.
-//! 6. There are outputs, all defined, and every instruction leads to one.
+//! 6. A sum of rotations has two or more summands, they lie in the segment, some are rotated.
+//! 7. Extended values are read by dot products alone.
+//! 8. There are outputs, all defined, and every instruction leads to one.
 
 use super::{BlockGeometry, Inst, Segment, Step, Value};
 
@@ -73,6 +75,26 @@ pub enum CircuitError {
         /// How many there are.
         plains: u32,
     },
+    /// A sum of rotations that is none, or whose summands are not there.
+    #[error("instruction {inst} sums {len} turns from {first} on, {rotated} of them rotated, of {turns}")]
+    Turns {
+        /// The instruction.
+        inst: usize,
+        /// First summand.
+        first: u32,
+        /// How many.
+        len: u32,
+        /// How many of them are there and rotated.
+        rotated: usize,
+        /// How many the segment has.
+        turns: usize,
+    },
+    /// An extended value that is read by something else than a dot product.
+    #[error("{operand:?} is extended, and only dot products may read it")]
+    Extended {
+        /// The value.
+        operand: Value,
+    },
     /// A value added to itself.
     #[error("instruction {inst} adds a value to itself")]
     AddSelf {
@@ -116,42 +138,50 @@ pub fn verify(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
                 Err(CircuitError::Undefined { inst, operand: value })
             }
         };
-        match *op {
-            Inst::Automorphism { src, step } => {
-                operand(src)?;
-                check_step(inst, step, segment.geometry, ring)?;
-            }
-            Inst::Dot { first, len } => {
-                let terms = terms(segment, first, len).ok_or(CircuitError::Terms {
-                    inst,
-                    first,
-                    len,
-                    terms: segment.terms.len(),
-                })?;
-                for &(value, plain) in terms {
-                    operand(value)?;
-                    if plain.0 >= segment.plains {
-                        let plains = segment.plains;
-                        return Err(CircuitError::Plain { inst, plain: plain.0, plains });
-                    }
-                }
-            }
-            Inst::Add(a, b) => {
-                operand(a)?;
-                operand(b)?;
-                if a == b {
-                    return Err(CircuitError::AddSelf { inst });
-                }
-            }
-        }
+        segment.operands(*op).try_for_each(operand)?;
+        check_inst(segment, ring, inst, *op)?;
     }
     check_outputs(segment)
 }
 
-/// The terms of a dot product, if it has some and they are there.
-fn terms(segment: &Segment, first: u32, len: u32) -> Option<&[(Value, super::PlainId)]> {
-    let end = first.checked_add(len)?;
-    segment.terms.get(first as usize..end as usize).filter(|t| !t.is_empty())
+/// Checks an instruction whose operands are defined.
+fn check_inst(segment: &Segment, ring: u32, inst: usize, op: Inst) -> Result<(), CircuitError> {
+    let whole = |operand: Value| {
+        if segment.is_extended(operand) { Err(CircuitError::Extended { operand }) } else { Ok(()) }
+    };
+    match op {
+        Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
+            whole(src)?;
+            check_step(inst, step, segment.geometry, ring)
+        }
+        Inst::RotateSum { first, len } => {
+            let summands = segment.summands(first, len);
+            let rotated = summands.iter().filter(|turn| turn.step.is_some()).count();
+            if summands.len() < 2 || rotated == 0 {
+                let turns = segment.turns.len();
+                return Err(CircuitError::Turns { inst, first, len, rotated, turns });
+            }
+            summands.iter().try_for_each(|turn| {
+                whole(turn.src)?;
+                turn.step.map_or(Ok(()), |step| check_step(inst, step, segment.geometry, ring))
+            })
+        }
+        Inst::Dot { first, len } => {
+            let terms = segment.dot_terms(first, len);
+            if terms.is_empty() {
+                return Err(CircuitError::Terms { inst, first, len, terms: segment.terms.len() });
+            }
+            let undescribed = terms.iter().find(|(_, plain)| plain.0 >= segment.plains);
+            undescribed.map_or(Ok(()), |&(_, plain)| {
+                Err(CircuitError::Plain { inst, plain: plain.0, plains: segment.plains })
+            })
+        }
+        Inst::Add(a, b) => {
+            whole(a)?;
+            whole(b)?;
+            if a == b { Err(CircuitError::AddSelf { inst }) } else { Ok(()) }
+        }
+    }
 }
 
 fn check_step(inst: usize, step: Step, geometry: BlockGeometry, ring: u32) -> Result<(), CircuitError> {
@@ -176,6 +206,9 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
         return Err(CircuitError::NoOutput);
     }
     for (output, &value) in segment.outputs.iter().enumerate() {
+        if segment.is_extended(value) {
+            return Err(CircuitError::Extended { operand: value });
+        }
         match needed.get_mut(value.0 as usize) {
             Some(slot) => *slot = true,
             None => return Err(CircuitError::Output { output, value }),
@@ -185,18 +218,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
         if !needed[inputs + inst] {
             return Err(CircuitError::Dead { inst });
         }
-        match *op {
-            Inst::Automorphism { src, .. } => needed[src.0 as usize] = true,
-            Inst::Dot { first, len } => {
-                for (value, _) in terms(segment, first, len).into_iter().flatten() {
-                    needed[value.0 as usize] = true;
-                }
-            }
-            Inst::Add(a, b) => {
-                needed[a.0 as usize] = true;
-                needed[b.0 as usize] = true;
-            }
-        }
+        segment.operands(*op).for_each(|value| needed[value.0 as usize] = true);
     }
     Ok(())
 }

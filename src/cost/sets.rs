@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 const RINGS: [u32; 4] = [4096, 8192, 16384, 32768];
 
-/// One set for each ring and number of primes that [`params::choose`] picks for `scheme`, for small layers
+/// One set for each ring, number of primes and form of key switch that [`params::choose`] picks for `scheme`, for small layers
 /// as for large ones and for short t as for long, by ring. Without those under which nothing decrypts:
 /// flooding leaves the engine little at ring 4096.
 #[must_use]
@@ -28,7 +28,7 @@ pub fn parameter_sets(scheme: Scheme) -> Vec<SchemeParams> {
         if let Ok(set) = t.and_then(|t| params::choose(scheme, ring, t, workload))
             && params::fit(scheme, &set, workload).is_ok()
         {
-            sets.entry((ring, set.modulus_bits.len())).or_insert(set);
+            sets.entry((ring, set.modulus_bits.len(), set.key_switch)).or_insert(set);
         }
     }
     sets.into_values().collect()

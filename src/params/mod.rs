@@ -20,6 +20,7 @@ pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 
 use prime::{is_prime, smallest_prime};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Who computes BFV: the moduli that a circuit needs depend on it.
@@ -59,7 +60,8 @@ pub struct SchemeParams {
 }
 
 /// How key switching keeps its noise down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum KeySwitching {
     /// One digit a prime, no special prime: the crate `fhe`.
     Primes,

@@ -61,7 +61,7 @@ impl<'a, E: Evaluator> Server<'a, E> {
     pub fn accept(service: Service<'a>, steps: usize, channel: &mut dyn Channel) -> Result<Self, PartyError> {
         let keys = channel.receive(0, Tag::EvaluationKeys, keys_limit(service.params, steps))?;
         let evaluator = Counting::new(E::from_keys(service.params, &keys)?);
-        let kept = Kept::of(&service.circuit.segments, evaluator.plaintext_bytes(), service.memory);
+        let kept = Kept::of(&service.circuit.segments, service.memory);
         Ok(Self { service, evaluator, kept })
     }
 

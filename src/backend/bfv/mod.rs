@@ -11,10 +11,11 @@
 //! every part with its length before it. Knows no circuit.
 
 mod client;
+mod dot;
 mod server;
 
 pub use client::BfvKeys;
-pub use server::{BfvCiphertext, BfvEvaluator};
+pub use server::{BfvCiphertext, BfvEvaluator, BfvExtended};
 
 use super::wire::Envelope;
 use super::{BackendError, SchemeParams};

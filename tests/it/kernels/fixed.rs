@@ -56,7 +56,11 @@ fn a_rotation_that_no_term_reads_is_not_emitted() {
     let steps = |ct: u32| -> Vec<Step> {
         let of_input = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } if src.0 == ct => Some(*step),
-            Inst::Automorphism { .. } | Inst::Dot { .. } | Inst::Add(..) => None,
+            Inst::Automorphism { .. }
+            | Inst::Extended { .. }
+            | Inst::RotateSum { .. }
+            | Inst::Dot { .. }
+            | Inst::Add(..) => None,
         });
         let mut steps: Vec<Step> = of_input.collect();
         steps.sort_unstable();
@@ -67,20 +71,22 @@ fn a_rotation_that_no_term_reads_is_not_emitted() {
     assert_eq!(count(&segment).rotations(), 4 * 2);
 }
 
-/// Horner's bracketing: a dense layer's diagonals use two keys and the row swap, not one key each.
+/// Two levels: 64 diagonals in 8 groups of 8 use 7 keys inside of groups and 7 between them, not one key each.
 #[test]
 fn diagonals_share_galois_keys() {
     let segment = Kernel::conv(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
     let steps = |internal: bool| -> BTreeSet<Step> {
         let of_kind = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } => ((src.0 < segment.inputs) == internal).then_some(*step),
-            Inst::Dot { .. } | Inst::Add(..) => None,
+            Inst::Extended { .. } | Inst::RotateSum { .. } | Inst::Dot { .. } | Inst::Add(..) => None,
         });
         of_kind.collect()
     };
     assert_eq!(count(&segment).external, 63);
     assert_eq!(steps(true).len(), 8);
-    assert_eq!(steps(false), BTreeSet::from([Step::Rotate(64), Step::Rotate(64 * 8)]));
+    let inner = (1..8).map(|k| k * 64);
+    let outer = (1..8).map(|k| if k <= 4 { k * 512 } else { k * 512 - 4096 });
+    assert_eq!(steps(false), inner.chain(outer).map(Step::Rotate).collect());
 }
 
 #[test]
