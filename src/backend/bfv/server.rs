@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// Terms that the engine multiplies in one pass.
-const PASS: usize = 4;
+/// Terms that the engine is given at once: so many encoded plaintexts may be held that nobody keeps.
+const PASS: usize = 32;
 
 /// Evaluates with the client's Galois keys, without any secret.
 pub struct BfvEvaluator {
@@ -167,25 +167,31 @@ impl Evaluator for BfvEvaluator {
     where
         Self: 'a,
     {
-        let mut sum = DotProduct::new(&self.shared.engine);
+        let engine = &self.shared.engine;
+        let mut sum: Option<DotProduct> = None;
         let mut noise = Noise::none();
         let mut pass: Vec<(&BfvCiphertext, Arc<Plaintext>)> = Vec::with_capacity(PASS);
-        let mut flush = |pass: &mut Vec<(&BfvCiphertext, Arc<Plaintext>)>| {
-            let terms: Vec<_> = pass.iter().map(|(c, p)| (&c.inner, &**p)).collect();
-            let added = sum.add(&terms).map_err(failed);
+        loop {
             pass.clear();
-            added
-        };
-        for term in terms {
-            let (ciphertext, plaintext) = term?;
-            noise = noise.plus(ciphertext.noise.times(self.factor));
-            pass.push((ciphertext, plaintext));
-            if pass.len() == PASS {
-                flush(&mut pass)?;
+            for term in terms.by_ref().take(PASS) {
+                let (ciphertext, plaintext) = term?;
+                noise = noise.plus(ciphertext.noise.times(self.factor));
+                pass.push((ciphertext, plaintext));
             }
+            let refs: Vec<_> = pass.iter().map(|(c, p)| (&c.inner, &**p)).collect();
+            if pass.len() == PASS {
+                sum.get_or_insert_with(|| DotProduct::new(engine)).add(&refs).map_err(failed)?;
+                continue;
+            }
+            let inner = match sum {
+                None => DotProduct::of(engine, &refs).map_err(failed)?,
+                Some(mut sum) => {
+                    sum.add(&refs).map_err(failed)?;
+                    sum.finish()
+                }
+            };
+            return Ok(BfvCiphertext { inner, noise });
         }
-        flush(&mut pass)?;
-        Ok(BfvCiphertext { inner: sum.finish(), noise })
     }
 
     fn add_assign(&self, a: &mut BfvCiphertext, b: &BfvCiphertext) {
