@@ -12,8 +12,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 use stria::rlwe::{
-    Automorphism, Basis, Ciphertext, DotProduct, Extended, ExtendedSum, Hoisted, KeySwitch, Packing,
-    ParameterSpec, Parameters, Plaintext, Randomness, SecretKey,
+    Automorphism, Basis, Ciphertext, DotProduct, Extended, ExtendedSum, GaloisKeys, Hoisted, KeySwitch,
+    Packing, ParameterSpec, Parameters, Plaintext, Randomness, RotationSum, SecretKey,
 };
 
 const PLAIN: u64 = 786_433;
@@ -88,8 +88,40 @@ fn rotations(c: &mut Criterion) {
             });
         });
         c.bench_function(&format!("rotate/double-hoisted/finish/{id}"), |b| b.iter(|| sum.finish()));
+        rotation_sums(c, &keys, &steps, &s, &id);
         ntt_floor(c, &spec, &s.params, &id);
     }
+}
+
+/// Sums of rotated ciphertexts, a term's cost without and with the one division.
+fn rotation_sums(c: &mut Criterion, keys: &GaloisKeys, steps: &[Automorphism], s: &Setup, id: &str) {
+    let mut sum = RotationSum::new(&s.params);
+    c.bench_function(&format!("rotation_sum/term/{id}"), |b| {
+        b.iter(|| sum.add(keys, black_box(&s.ciphertexts[0]), steps[0]).unwrap());
+    });
+    let hoisted = Hoisted::new(&s.ciphertexts[0]).unwrap();
+    c.bench_function(&format!("rotation_sum/hoisted-term/{id}"), |b| {
+        b.iter(|| sum.add_hoisted(keys, black_box(&hoisted), steps[0]).unwrap());
+    });
+    c.bench_function(&format!("rotation_sum/terms=8/{id}"), |b| {
+        b.iter(|| {
+            let mut sum = RotationSum::new(&s.params);
+            for (i, &by) in steps.iter().enumerate() {
+                sum.add(keys, black_box(&s.ciphertexts[i % BATCH]), by).unwrap();
+            }
+            sum.finish()
+        });
+    });
+    c.bench_function(&format!("rotation_sum/terms=8-as-plain-rotations/{id}"), |b| {
+        b.iter(|| {
+            let mut sum = Ciphertext::zero(&s.params);
+            for (i, &by) in steps.iter().enumerate() {
+                let turned = keys.rotate(black_box(&s.ciphertexts[i % BATCH]), by).unwrap();
+                sum.add_assign(&turned).unwrap();
+            }
+            sum
+        });
+    });
 }
 
 /// `k^2 + 3k + 2` transforms with one special prime, one inverse a prime and one forward a digit and

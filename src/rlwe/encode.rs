@@ -73,7 +73,7 @@ impl Parameters {
             Basis::Ciphertext => self.own(),
             Basis::Extended => &self.primes,
         };
-        let mut poly = Poly::zero(self.ring(), primes.len());
+        let mut poly = Poly::pooled(&self.scratch, self.ring(), primes.len());
         for (prime, limb) in primes.iter().zip(poly.limbs_mut()) {
             kernels::lift(t, prime.modulus, &message, limb);
             prime.forward(limb);

@@ -32,9 +32,21 @@ pub(super) struct Digit {
     pub(super) half: u64,
 }
 
+/// What becomes of what the outputs of an inner product hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// It is written over.
+    #[default]
+    Anything,
+    /// The result is added to it.
+    Sum,
+}
+
 /// What an inner product adds and subtracts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Addends<'a> {
+    /// What the outputs hold before.
+    pub(super) onto: Onto,
     /// Added to the first output before it is permuted.
     pub(super) base: Option<&'a [u64]>,
     /// Subtracted from the outputs after they are permuted; the whole ring.
@@ -77,6 +89,8 @@ dispatched! {
     fn add(m: Modulus, a: &mut [u64], b: &[u64]);
     /// `a -= b`.
     fn sub(m: Modulus, a: &mut [u64], b: &[u64]);
+    /// `a = b - a`.
+    fn sub_from(m: Modulus, a: &mut [u64], b: &[u64]);
     /// `a *= w`; `a` need only be below 2^52.
     fn scale(m: Modulus, a: &mut [u64], w: Factor);
     /// `out = a * b`.

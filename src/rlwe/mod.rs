@@ -4,7 +4,7 @@
 //! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`), randomness
 //! (`random`), parameters and their constants (`params`, `gadget`), messages (`encode`), keys, encryption
 //! and ciphertexts (`keys`, `cipher`, `sum`), automorphisms (`galois`, `galois_keys`, `switch`, `rotate`,
-//! `extended`), replies (`reply`), noise (`noise`), bytes (`bytes`).
+//! `rotation_sum`, `extended`), replies (`reply`), noise (`noise`), bytes (`bytes`).
 //!
 //! Invariants: residues are canonical between operations, ciphertexts are kept transformed, parameters
 //! are 128-bit secure, secrets are wiped and never shown, nothing from outside is believed before it is
@@ -33,10 +33,13 @@ mod prime;
 mod random;
 mod reply;
 mod rotate;
+mod rotation_sum;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 mod sum;
 mod switch;
+#[cfg(target_arch = "x86_64")]
+mod vector_ntt;
 
 pub use cipher::Ciphertext;
 pub use encode::{Basis, Packing, Plaintext};
@@ -52,4 +55,5 @@ pub use prime::plain_prime;
 pub use random::{Randomness, Seed};
 pub use reply::{Hiding, Reply, Sent};
 pub use rotate::Hoisted;
+pub use rotation_sum::RotationSum;
 pub use sum::DotProduct;

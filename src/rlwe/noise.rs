@@ -80,6 +80,13 @@ impl Noise {
         Self { variance: self.variance + other.variance }
     }
 
+    /// The sum with a ciphertext whose noise may be the same up to an automorphism, as another rotation of
+    /// one source: an automorphism leaves the constant coefficient where it is, so magnitudes add up.
+    #[must_use]
+    pub fn plus_dependent(self, other: Self) -> Self {
+        Self { variance: (self.variance.sqrt() + other.variance.sqrt()).powi(2) }
+    }
+
     /// The sum of `terms` ciphertexts like this one.
     #[must_use]
     pub fn summed(self, terms: usize) -> Self {

@@ -1,7 +1,7 @@
 //! The kernels in plain Rust: the meaning that the vector versions are checked against.
 
 use super::galois::LANES;
-use super::kernels::{ACCUMULATOR, Digit, InnerProduct, TermSlices};
+use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, TermSlices};
 use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, low};
 
 pub(super) fn add(m: Modulus, a: &mut [u64], b: &[u64]) {
@@ -13,6 +13,12 @@ pub(super) fn add(m: Modulus, a: &mut [u64], b: &[u64]) {
 pub(super) fn sub(m: Modulus, a: &mut [u64], b: &[u64]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a = m.sub(*a, b);
+    }
+}
+
+pub(super) fn sub_from(m: Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.sub(b, *a);
     }
 }
 
@@ -139,8 +145,12 @@ pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut
             let to = target.block * LANES + target.lane(lane);
             let first = m.add(first, job.addends.base.map_or(0, |base| base[at + lane]));
             let [minus0, minus1] = job.addends.minus.map_or([0, 0], |minus| minus.map(|values| values[to]));
-            out0[to] = m.sub(first, minus0);
-            out1[to] = m.sub(second, minus1);
+            let [held0, held1] = match job.addends.onto {
+                Onto::Anything => [0, 0],
+                Onto::Sum => [out0[to], out1[to]],
+            };
+            out0[to] = m.add(held0, m.sub(first, minus0));
+            out1[to] = m.add(held1, m.sub(second, minus1));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::gadget::MOST_DIGITS;
 use super::galois::{Automorphism, LANES};
 use super::galois_keys::GaloisKeys;
 use super::kernels::Addends;
-use super::pool::Buffer;
+use super::pool::Words;
 use super::switch::{Undigested, lifted, special_coefficients};
 
 /// Extra words between digits, so that equal coefficients of all digits do not share a cache set.
@@ -21,7 +21,7 @@ const STAGGER: usize = LANES;
 pub struct Hoisted<'a> {
     pub(super) source: &'a Ciphertext,
     /// `[prime][digit]`, each N words and a stagger; those that reuse the source are left out.
-    digits: Buffer<'a>,
+    digits: Words,
 }
 
 impl<'a> Hoisted<'a> {
@@ -68,6 +68,42 @@ impl<'a> Hoisted<'a> {
     }
 }
 
+/// The digits of a ciphertext that is used once, cut prime by prime.
+#[derive(Debug)]
+pub(super) struct Streamed<'a> {
+    source: &'a Ciphertext,
+    undigested: Undigested<'a>,
+    /// `[digit]`, each N words and a stagger.
+    digits: Words,
+}
+
+impl<'a> Streamed<'a> {
+    /// For a ciphertext with all its primes.
+    pub(super) fn new(source: &'a Ciphertext) -> Self {
+        let params = &*source.params;
+        let digits = params.scratch.take(params.gadget.digits() * (params.ring() + STAGGER));
+        Self { source, undigested: Undigested::new(params, &source.parts[1]), digits }
+    }
+
+    /// The digits modulo prime `r`.
+    pub(super) fn at(&mut self, r: usize) -> [&[u64]; MOST_DIGITS] {
+        let params = &*self.source.params;
+        let ring = params.ring();
+        let mut slices: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
+        for (j, (slice, digit)) in
+            slices.iter_mut().zip(self.digits.chunks_exact_mut(ring + STAGGER)).enumerate()
+        {
+            *slice = if params.gadget.reuses(r, j) {
+                self.source.parts[1].limb(r)
+            } else {
+                self.undigested.digit(r, j, &mut digit[..ring]);
+                &digit[..ring]
+            };
+        }
+        slices
+    }
+}
+
 fn complete(source: &Ciphertext) -> Result<(), RlweError> {
     let (expected, found) = (source.params.top(), source.primes());
     if expected == found { Ok(()) } else { Err(RlweError::Level { expected, found }) }
@@ -79,7 +115,7 @@ impl GaloisKeys {
     /// # Errors
     /// If the key is missing, parameters differ, or the ciphertext lacks primes.
     pub fn rotate(&self, source: &Ciphertext, by: Automorphism) -> Result<Ciphertext, RlweError> {
-        let mut out = Ciphertext::zero(&self.params);
+        let mut out = Ciphertext::unset(&self.params);
         self.rotate_into(source, by, &mut out)?;
         Ok(out)
     }
@@ -101,22 +137,9 @@ impl GaloisKeys {
             out.clone_from(source);
             return Ok(());
         };
-        let (ring, count) = (params.ring(), params.gadget.digits());
-        let stride = ring + STAGGER;
-        let undigested = Undigested::new(params, &source.parts[1]);
-        let mut digits = params.scratch.take(count * stride);
+        let mut digits = Streamed::new(source);
         self.switched(source, out, |r, addends, halves| {
-            for (j, digit) in digits.chunks_exact_mut(stride).enumerate() {
-                if !params.gadget.reuses(r, j) {
-                    undigested.digit(r, j, &mut digit[..ring]);
-                }
-            }
-            let mut slices: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
-            for (j, (slice, digit)) in slices.iter_mut().zip(digits.chunks_exact(stride)).enumerate() {
-                let reused = params.gadget.reuses(r, j);
-                *slice = if reused { source.parts[1].limb(r) } else { &digit[..ring] };
-            }
-            key.apply(params, r, 0, &slices[..count], addends, halves);
+            key.apply(params, r, 0, &digits.at(r)[..params.gadget.digits()], addends, halves);
         });
         Ok(())
     }
@@ -126,7 +149,7 @@ impl GaloisKeys {
     /// # Errors
     /// If the key is missing or parameters differ.
     pub fn rotate_hoisted(&self, hoisted: &Hoisted<'_>, by: Automorphism) -> Result<Ciphertext, RlweError> {
-        let mut out = Ciphertext::zero(&self.params);
+        let mut out = Ciphertext::unset(&self.params);
         self.rotate_hoisted_into(hoisted, by, &mut out)?;
         Ok(out)
     }
@@ -184,7 +207,7 @@ impl GaloisKeys {
                 }
                 fractions.each_ref().map(|fraction| &fraction[..])
             });
-            apply(r, Addends { base, minus }, [out0.limb_mut(r), out1.limb_mut(r)]);
+            apply(r, Addends { base, minus, ..Addends::default() }, [out0.limb_mut(r), out1.limb_mut(r)]);
         }
     }
 

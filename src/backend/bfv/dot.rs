@@ -1,7 +1,7 @@
 //! Sums of products whose terms arrive one by one.
 //!
 //! Products with ciphertexts and those with extended rotations have an accumulator each, made at the first
-//! term; the extended one is divided by the special primes once. The engine multiplies some terms in a pass.
+//! full pass; the extended one is divided by the special primes once.
 
 use super::failed;
 use super::server::{BfvCiphertext, BfvEvaluator, BfvExtended};
@@ -9,8 +9,8 @@ use crate::backend::{BackendError, Operand};
 use crate::rlwe::{Ciphertext, DotProduct, ExtendedSum, FactorNorm, Noise, Parameters, Plaintext};
 use std::sync::Arc;
 
-/// Terms that the engine multiplies in one pass.
-const PASS: usize = 4;
+/// Terms that the engine is given at once: so many encoded plaintexts may be held that nobody keeps.
+const PASS: usize = 32;
 
 pub(super) struct MixedSum<'a> {
     engine: Arc<Parameters>,
@@ -65,22 +65,30 @@ impl<'a> MixedSum<'a> {
         if !self.extendeds.is_empty() {
             self.pass_extendeds()?;
         }
-        if !self.wholes.is_empty() {
-            self.pass_wholes()?;
-        }
-        let [whole, extended] = self.noises;
-        let whole = self.whole.map(|sum| BfvCiphertext { inner: sum.finish(), noise: whole });
-        let Some(sum) = self.extended else {
-            // A sum of nothing is zero.
-            let zero = || BfvCiphertext { inner: Ciphertext::zero(&self.engine), noise: Noise::none() };
-            return Ok(whole.unwrap_or_else(zero));
+        let [noise, extended] = self.noises;
+        let Some(divided) = &self.extended else {
+            return Ok(BfvCiphertext { inner: self.whole()?, noise });
         };
-        let mut sum = BfvCiphertext { inner: sum.finish(), noise: extended.divided(&self.engine) };
-        if let Some(whole) = whole {
-            sum.inner.add_assign(&whole.inner).map_err(failed)?;
-            sum.noise = sum.noise.plus(whole.noise);
+        let mut sum = BfvCiphertext { inner: divided.finish(), noise: extended.divided(&self.engine) };
+        if self.whole.is_some() || !self.wholes.is_empty() {
+            sum.inner.add_assign(&self.whole()?).map_err(failed)?;
+            sum.noise = sum.noise.plus(noise);
         }
         Ok(sum)
+    }
+
+    /// The sum of products with ciphertexts.
+    fn whole(&mut self) -> Result<Ciphertext, BackendError> {
+        if self.whole.is_some() {
+            self.pass_wholes()?;
+        }
+        match &self.whole {
+            Some(sum) => Ok(sum.finish()),
+            None => {
+                let terms: Vec<_> = self.wholes.iter().map(|(c, p)| (&c.inner, &**p)).collect();
+                DotProduct::of(&self.engine, &terms).map_err(failed)
+            }
+        }
     }
 
     fn pass_wholes(&mut self) -> Result<(), BackendError> {

@@ -7,7 +7,7 @@ use crate::backend::wire::{self, Envelope, Kind, Reader};
 use crate::backend::{BackendError, Basis, BatchStep, Evaluator, SchemeParams, Term};
 use crate::circuit::Step;
 use crate::rlwe::{
-    Ciphertext, Extended, FactorNorm, GaloisKeys, Hoisted, Noise, Packing, Plaintext, PublicKey,
+    Ciphertext, Extended, FactorNorm, GaloisKeys, Hoisted, Noise, Packing, Plaintext, PublicKey, RotationSum,
     SeededCiphertext, SeededGaloisKeys, Sent,
 };
 use rayon::prelude::*;
@@ -206,19 +206,21 @@ impl Evaluator for BfvEvaluator {
         summands: &[(&BfvCiphertext, Option<Step>)],
     ) -> Result<BfvCiphertext, BackendError> {
         self.check_keys(summands.iter().filter_map(|&(_, step)| step))?;
-        let engine = &self.shared.engine;
-        let mut sum = BfvCiphertext { inner: Ciphertext::zero(engine), noise: Noise::none() };
+        let mut sum = RotationSum::new(&self.shared.engine);
+        let mut noise = Noise::none();
         for &(summand, step) in summands {
-            match step {
+            noise = noise.plus(match step {
                 Some(step) => {
-                    let inner = self.keys.rotate(&summand.inner, automorphism(step)).map_err(failed)?;
-                    let noise = summand.noise.rotated(engine);
-                    self.add_assign(&mut sum, &BfvCiphertext { inner, noise });
+                    sum.add(&self.keys, &summand.inner, automorphism(step)).map_err(failed)?;
+                    summand.noise.rotated_extended(&self.shared.engine)
                 }
-                None => self.add_assign(&mut sum, summand),
-            }
+                None => {
+                    sum.add_ciphertext(&summand.inner).map_err(failed)?;
+                    summand.noise
+                }
+            });
         }
-        Ok(sum)
+        Ok(BfvCiphertext { inner: sum.finish(), noise: noise.divided(&self.shared.engine) })
     }
 
     fn dot<'a>(&self, terms: &mut dyn Iterator<Item = Term<'a, Self>>) -> Result<BfvCiphertext, BackendError>

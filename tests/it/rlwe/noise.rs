@@ -11,7 +11,7 @@ use stria::rlwe::{
 /// Bits that an estimate may lie above what is measured.
 const SLACK: f64 = 8.0;
 
-fn check(what: &str, secret: &SecretKey, ciphertext: &Ciphertext, estimate: Noise) {
+pub(super) fn check(what: &str, secret: &SecretKey, ciphertext: &Ciphertext, estimate: Noise) {
     let measured = secret.noise_bits(ciphertext).unwrap();
     let bound = estimate.bits(secret.parameters());
     let spec = secret.parameters().spec();

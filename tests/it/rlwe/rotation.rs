@@ -10,7 +10,7 @@ use stria::rlwe::{
 };
 
 /// What an automorphism does to slots.
-fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
+pub(super) fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
     let row = slots.len() / 2;
     let from = |i: usize| match by {
         Automorphism::SwapRows => (i + row) % slots.len(),
@@ -22,26 +22,26 @@ fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
     (0..slots.len()).map(|i| slots[from(i)]).collect()
 }
 
-fn row(params: &Parameters) -> i32 {
+pub(super) fn row(params: &Parameters) -> i32 {
     i32::try_from(params.ring() / 2).unwrap()
 }
 
-fn steps(params: &Parameters) -> Vec<Automorphism> {
+pub(super) fn steps(params: &Parameters) -> Vec<Automorphism> {
     let row = row(params);
     let mut steps: Vec<_> = [1, -1, 2, 3, -3, row / 2, 1 - row / 2].map(Automorphism::Rotate).to_vec();
     steps.push(Automorphism::SwapRows);
     steps
 }
 
-struct Setup {
-    params: Arc<Parameters>,
-    secret: SecretKey,
-    keys: GaloisKeys,
-    message: Vec<u64>,
-    ciphertext: Ciphertext,
+pub(super) struct Setup {
+    pub(super) params: Arc<Parameters>,
+    pub(super) secret: SecretKey,
+    pub(super) keys: GaloisKeys,
+    pub(super) message: Vec<u64>,
+    pub(super) ciphertext: Ciphertext,
 }
 
-fn setup(params: Arc<Parameters>) -> Setup {
+pub(super) fn setup(params: Arc<Parameters>) -> Setup {
     let (secret, mut randomness) = key(&params, 20);
     let keys = secret.galois_keys(&steps(&params), &mut randomness).expand();
     let message = values(&params, 21);
@@ -50,7 +50,7 @@ fn setup(params: Arc<Parameters>) -> Setup {
 }
 
 impl Setup {
-    fn slots(&self, ciphertext: &Ciphertext) -> Vec<u64> {
+    pub(super) fn slots(&self, ciphertext: &Ciphertext) -> Vec<u64> {
         self.secret.decrypt(ciphertext, Packing::Slots).unwrap()
     }
 }
