@@ -226,7 +226,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::{Builder, PlainId};
+    use crate::circuit::{Builder, PlainId, Turn};
 
     const RING: u32 = 64;
 
@@ -291,6 +291,30 @@ mod tests {
             CircuitError::Plain { inst: 1, plain: 3, plains: 3 }
         );
         assert_eq!(broken(|s| s.insts[3] = Inst::Add(Value(3), Value(3))), CircuitError::AddSelf { inst: 3 });
+        let turns = |src: u32, steps: [Option<Step>; 2]| {
+            let mut segment = sound();
+            segment.turns = steps.map(|step| Turn { src: Value(src), step }).to_vec();
+            segment.insts[3] = Inst::RotateSum { first: 0, len: 2 };
+            verify(&segment, RING)
+        };
+        let by = |k: i32| Some(Step::Rotate(k));
+        assert_eq!(turns(4, [by(1), None]), Ok(()));
+        assert_eq!(turns(4, [by(1), by(40)]), Err(CircuitError::Step { inst: 3, step: 40 }));
+        assert_eq!(turns(9, [by(1), None]), Err(CircuitError::Undefined { inst: 3, operand: Value(9) }));
+        let none = CircuitError::Turns { inst: 3, first: 0, len: 2, rotated: 0, turns: 2 };
+        assert_eq!(turns(4, [None, None]), Err(none));
+        assert_eq!(
+            broken(|s| s.insts[3] = Inst::RotateSum { first: 1, len: 1 }),
+            CircuitError::Turns { inst: 3, first: 1, len: 1, rotated: 0, turns: 0 }
+        );
+        let extended = |inst: usize| {
+            let mut segment = sound();
+            segment.insts[inst] = Inst::Extended { src: Value(0), step: Step::Rotate(1) };
+            verify(&segment, RING)
+        };
+        assert_eq!(extended(0), Ok(()), "a dot product reads it");
+        assert_eq!(extended(1), Err(CircuitError::Extended { operand: Value(3) }), "a row swap reads it");
+        assert_eq!(extended(3), Err(CircuitError::Extended { operand: Value(5) }), "it is an output");
         assert_eq!(broken(|s| s.outputs.clear()), CircuitError::NoOutput);
         assert_eq!(broken(|s| s.outputs.push(Value(6))), CircuitError::Output { output: 1, value: Value(6) });
         assert_eq!(broken(|s| s.outputs = vec![Value(3)]), CircuitError::Dead { inst: 3 });

@@ -6,12 +6,14 @@
 mod depth;
 mod file;
 mod measure;
+mod memory;
 mod sets;
 mod shipped;
 
 pub use depth::depth;
 pub use file::{CostFile, CostFileError};
 pub use measure::Effort;
+pub use memory::{Means, PeakMemory, peak_memory};
 pub use sets::parameter_sets;
 
 use crate::backend::{self, SchemeParams};

@@ -8,7 +8,7 @@ mod text;
 
 use crate::circuit::{Counts, count};
 use crate::compiled::Compiled;
-use crate::cost::{CostTable, Sizes};
+use crate::cost::{self, CostTable, Means, PeakMemory, Sizes};
 use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::security_bits;
@@ -36,6 +36,8 @@ pub struct Counters {
     pub key_switches: u64,
     /// Groups of rotations of one ciphertext.
     pub hoisted_groups: u64,
+    /// Divisions by the special primes: one a rotation, unless sums of rotations or products share one.
+    pub divisions: u64,
     /// Ciphertext times plaintext.
     pub plain_mults: u64,
     /// Ciphertext plus ciphertext.
@@ -107,6 +109,9 @@ pub struct Report {
     pub assumed_bounds: bool,
     /// Bytes of all Galois keys, sent once.
     pub galois_key_bytes: u64,
+    /// Predicted bytes of the most memory that a run of one image takes, on one thread, both parties in one
+    /// process.
+    pub peak_memory_estimate: u64,
     /// The cost table behind the predictions: `shipped`, or a file's name.
     pub cost_table: String,
     /// Sums over the layers; Galois keys are counted once.
@@ -127,6 +132,7 @@ impl Counters {
             },
             key_switches: counts.key_switches,
             hoisted_groups: counts.hoisted_groups,
+            divisions: counts.divisions(),
             plain_mults: counts.plain_mults,
             adds: counts.adds,
             plain_adds: counts.plain_adds,
@@ -152,6 +158,7 @@ impl Counters {
         self.rotations.total += o.rotations.total;
         self.key_switches += o.key_switches;
         self.hoisted_groups += o.hoisted_groups;
+        self.divisions += o.divisions;
         self.plain_mults += o.plain_mults;
         self.adds += o.adds;
         self.plain_adds += o.plain_adds;
@@ -208,10 +215,19 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: sizes.key_bytes(totals.galois_keys),
+        peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }).total(),
         cost_table: table.name.clone(),
         totals,
         layers,
     }
+}
+
+/// The most memory that a run of `compiled` takes, both parties in one process.
+#[must_use]
+pub fn peak_memory(compiled: &Compiled, means: Means) -> PeakMemory {
+    let segments = &compiled.circuit.segments;
+    let keys = galois_steps(segments).len() as u64;
+    cost::peak_memory(compiled.scheme, segments, &compiled.params, keys, means)
 }
 
 fn layer_report(

@@ -60,7 +60,7 @@ impl Report {
             "\nrotations     {} = {} internal + {} external, in {} hoisted groups",
             t.rotations.total, t.rotations.internal, t.rotations.external, t.hoisted_groups
         )?;
-        writeln!(f, "key switches  {}", t.key_switches)?;
+        writeln!(f, "key switches  {}, {} divisions by the special primes", t.key_switches, t.divisions)?;
         writeln!(f, "plain mults   {}, additions {}", t.plain_mults, t.adds)?;
         writeln!(
             f,
@@ -71,6 +71,7 @@ impl Report {
             megabytes(t.bytes_down)
         )?;
         writeln!(f, "Galois keys   {} ({}, sent once)", t.galois_keys, megabytes(self.galois_key_bytes))?;
+        writeln!(f, "memory        {} predicted for one image", megabytes(self.peak_memory_estimate))?;
         writeln!(
             f,
             "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",

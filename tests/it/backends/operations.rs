@@ -205,7 +205,7 @@ mod bfv {
     /// The forms of key switching that the choice does not take at this ring.
     #[test]
     fn every_key_switch() {
-        let shallow = Depth { input_switches: 0, terms: 64, sums: 1, output_switches: 1 };
+        let shallow = Depth { input_switches: 1, terms: 64, sums: 1, output_switches: 1 };
         let workload = Workload::of([shallow], 1024);
         let small = SchemeParams { workload, ..small_for(Scheme::Bfv, 1024, 20) };
         for (primes, key_switch) in [

@@ -240,15 +240,15 @@ layer head (node 3): hybrid-diagonals
         "circuit: ring 64
 
 segment stem: inputs 1, plaintexts 14, block 4, reach 3
-  v1 = rotate v0, 1 (internal)
-  v2 = rotate v0, 2 (internal)
-  v3 = rotate v0, 3 (internal)
-  v4 = rotate v0, -3 (internal)
-  v5 = rotate v0, -2 (internal)
-  v6 = rotate v0, -1 (internal)
-  v7 = dot [v0*p0, v1*p1, v2*p2, v3*p3, v4*p4, v5*p5, v6*p6]
-  v8 = dot [v0*p7, v1*p8, v2*p9, v3*p10, v4*p11, v5*p12, v6*p13]
-  v9 = rotate v7, 4 (external)
+  v1 = extended rotate v0, -3 (internal)
+  v2 = extended rotate v0, -2 (internal)
+  v3 = extended rotate v0, -1 (internal)
+  v4 = extended rotate v0, 1 (internal)
+  v5 = extended rotate v0, 2 (internal)
+  v6 = extended rotate v0, 3 (internal)
+  v7 = dot [v0*p0, v4*p1, v5*p2, v6*p3, v1*p4, v2*p5, v3*p6]
+  v8 = rotate v7, 4 (external)
+  v9 = dot [v0*p7, v4*p8, v5*p9, v6*p10, v1*p11, v2*p12, v3*p13]
   v10 = add v8, v9
   return v10
 
