@@ -6,9 +6,9 @@
 //! not when it comes. Both parties run in one process. Allocators round up and the order of parallel jobs
 //! varies: good to about a quarter.
 
-use super::{Sizes, float};
+use super::Sizes;
 use crate::backend::SchemeParams;
-use crate::circuit::{BATCH, Inst, Segment};
+use crate::circuit::{BATCH, Segment};
 use crate::params::{KeySwitching, Scheme};
 use serde::Serialize;
 
@@ -26,8 +26,10 @@ const WORD: u64 = 8;
 pub struct PeakMemory {
     /// The program, the network and its circuit.
     pub program: u64,
-    /// Evaluation keys, as they are used and on their way from the client.
+    /// Galois keys as they are used.
     pub keys: u64,
+    /// What the keys take on their way from the client, as far as it is more than all that is needed later.
+    pub key_transfer: u64,
     /// Ciphertexts and extended rotations that are live at once.
     pub ciphertexts: u64,
     /// Encoded plaintexts, kept or in use.
@@ -40,7 +42,7 @@ impl PeakMemory {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.program + self.keys + self.ciphertexts + self.plaintexts + self.working
+        self.program + self.keys + self.key_transfer + self.ciphertexts + self.plaintexts + self.working
     }
 }
 
@@ -112,15 +114,18 @@ pub fn peak_memory(
     });
     let digits = BATCH as u64 * words.digits * words.all * words.ring;
     let accumulators = ACCUMULATOR * words.all * words.ring;
-    // Keys lie twice on the wire while they are expanded.
-    let wire = sizes.key_bytes(galois_keys);
-    let expanded = galois_keys * words.key() * WORD;
+    let ciphertexts = live * WORD;
+    let plaintexts = (plains * WORD).min(means.kept) + held.min(plains) * WORD;
+    let working = means.threads * (digits + accumulators) * WORD + messages.max().unwrap_or(0);
+    // The bytes of all keys are there until the last one is expanded.
+    let transfer = sizes.key_bytes(galois_keys);
     PeakMemory {
         program: PROGRAM + segments.iter().map(code_bytes).sum::<u64>(),
-        keys: expanded + 2 * wire,
-        ciphertexts: live * WORD,
-        plaintexts: (plains * WORD).min(means.kept) + held.min(plains) * WORD,
-        working: means.threads * (digits + accumulators) * WORD + messages.max().unwrap_or(0),
+        keys: galois_keys * words.key() * WORD,
+        key_transfer: transfer.saturating_sub(ciphertexts + plaintexts + working),
+        ciphertexts,
+        plaintexts,
+        working,
     }
 }
 
@@ -159,20 +164,4 @@ fn plain_words(segment: &Segment, words: Words) -> u64 {
 fn code_bytes(segment: &Segment) -> u64 {
     let bytes = size_of_val(&*segment.insts) + size_of_val(&*segment.terms) + size_of_val(&*segment.turns);
     bytes as u64
-}
-
-impl std::fmt::Display for PeakMemory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let megabytes = |bytes: u64| float(bytes) / 1e6;
-        write!(
-            f,
-            "{:.0} MB: keys {:.0}, ciphertexts {:.0}, plaintexts {:.0}, working {:.0}, program {:.0}",
-            megabytes(self.total()),
-            megabytes(self.keys),
-            megabytes(self.ciphertexts),
-            megabytes(self.plaintexts),
-            megabytes(self.working),
-            megabytes(self.program)
-        )
-    }
 }
