@@ -173,7 +173,7 @@ impl Evaluator for BfvEvaluator {
         let mut pass: Vec<(&BfvCiphertext, Arc<Plaintext>)> = Vec::with_capacity(PASS);
         loop {
             pass.clear();
-            for term in terms.by_ref().take(PASS) {
+            for term in (&mut *terms).take(PASS) {
                 let (ciphertext, plaintext) = term?;
                 noise = noise.plus(ciphertext.noise.times(self.factor));
                 pass.push((ciphertext, plaintext));
