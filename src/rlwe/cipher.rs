@@ -34,9 +34,9 @@ impl Ciphertext {
         Self { params: params.clone(), parts: [part(), part()] }
     }
 
-    /// To be written over: of all primes, its residues unspecified.
-    pub(super) fn unset(params: &Arc<Parameters>) -> Self {
-        let part = || Poly::pooled(&params.scratch, params.ring(), params.top());
+    /// To be written over: modulo the first `primes` primes, its residues unspecified.
+    pub(super) fn unset(params: &Arc<Parameters>, primes: usize) -> Self {
+        let part = || Poly::pooled(&params.scratch, params.ring(), primes);
         Self { params: params.clone(), parts: [part(), part()] }
     }
 

@@ -6,13 +6,12 @@
 use super::cipher::{Ciphertext, same};
 use super::encode::Plaintext;
 use super::error::RlweError;
-use super::gadget::MOST_DIGITS;
 use super::galois::{Automorphism, LANES};
 use super::galois_keys::GaloisKeys;
 use super::kernels::Addends;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
-use super::rotate::Hoisted;
+use super::rotate::{Hoisted, complete};
 use super::sum::WideSums;
 use super::switch::divided;
 use std::sync::Arc;
@@ -66,26 +65,25 @@ impl GaloisKeys {
         }
         let params = &*self.params;
         for (source, out) in hoisted.iter().zip(&*out) {
-            self.accepts(source.source)?;
+            complete(self, source.source)?;
             same(&self.params, &out.params)?;
         }
         let Some(key) = self.key(by)? else {
             hoisted.iter().zip(out).for_each(|(source, out)| out.set(source.source));
             return Ok(());
         };
-        let (blocks, count) = (params.ring() / LANES, params.gadget.digits());
+        let blocks = params.ring() / LANES;
         for r in 0..params.primes.len() {
             for first in (0..blocks).step_by(TILE) {
                 let tile = TILE.min(blocks - first);
                 for (source, out) in hoisted.iter().zip(&mut *out) {
-                    let mut slices: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
-                    source.slices(r, first, tile, &mut slices);
                     let range = first * LANES..(first + tile) * LANES;
+                    let slices = source.slices(r, range.clone());
                     let base = (r < params.top()).then(|| &source.source.parts[0].limb(r)[range]);
                     let addends = Addends { base, ..Addends::default() };
                     let [out0, out1] = &mut out.parts;
                     let halves = [out0.limb_mut(r), out1.limb_mut(r)];
-                    key.apply(params, r, first, &slices[..count], addends, halves);
+                    key.apply(params, r, first, &slices, addends, halves);
                 }
             }
         }

@@ -149,13 +149,15 @@ impl GaloisKey {
         addends: Addends<'_>,
         out: [&mut [u64]; 2],
     ) {
-        let per_block = digits.len() * 2 * LANES;
+        let key_digits = params.gadget.digits();
+        let per_block = key_digits * 2 * LANES;
         let start = r * (params.ring() / LANES) * per_block + first * per_block;
         let len = digits[0].len() / LANES * per_block;
         let job = InnerProduct {
             modulus: params.primes[r].modulus,
             digits,
             key: &self.prepared[start..start + len],
+            key_digits,
             addends,
             permutation: &self.permutation,
             first_block: first,

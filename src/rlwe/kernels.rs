@@ -63,6 +63,8 @@ pub(super) struct InnerProduct<'a> {
     /// For each 8 coefficients, for each digit: 8 words for the first output, 8 for the second; times
     /// 2^52 (Montgomery).
     pub(super) key: &'a [u64],
+    /// Digits that the key has for each 8 coefficients: those of `digits`, then perhaps others.
+    pub(super) key_digits: usize,
     /// What goes in besides the products.
     pub(super) addends: Addends<'a>,
     /// Where the result goes.
@@ -113,6 +115,8 @@ dispatched! {
     fn reduce(m: Modulus, accumulator: &[u64], out0: &mut [u64], out1: &mut [u64]);
     /// Reduces an accumulator's wide values in place, so that it can sum further terms.
     fn fold(m: Modulus, accumulator: &mut [u64]);
+    /// The sum of values times a residue each, of 4096 terms at most.
+    fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]);
     /// The inner product; the outputs span the whole ring.
     fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]);
 }

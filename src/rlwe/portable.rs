@@ -126,9 +126,21 @@ pub(super) fn fold(m: Modulus, accumulator: &mut [u64]) {
     }
 }
 
+pub(super) fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let (mut lo, mut hi) = (0, 0);
+        for (values, factor) in terms {
+            let product = u128::from(values[i]) * u128::from(*factor);
+            lo += low(product) & MASK;
+            hi += low(product >> RADIX_BITS);
+        }
+        *out = m.reduce_wide(lo, hi);
+    }
+}
+
 pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]) {
     let (m, terms) = (job.modulus, job.digits.len());
-    let keys = job.key.chunks_exact(2 * LANES * terms);
+    let keys = job.key.chunks_exact(2 * LANES * job.key_digits);
     let targets = job.permutation.targets(job.first_block);
     for (block, (key, target)) in keys.zip(targets).enumerate() {
         let at = block * LANES;

@@ -7,13 +7,12 @@
 
 use super::cipher::{Ciphertext, same};
 use super::error::RlweError;
-use super::gadget::MOST_DIGITS;
-use super::galois::{Automorphism, LANES};
-use super::galois_keys::{GaloisKey, GaloisKeys};
+use super::galois::Automorphism;
+use super::galois_keys::GaloisKeys;
 use super::kernels::{self, Addends, Onto};
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
-use super::rotate::{Hoisted, Streamed};
+use super::rotate::{Digits, Hoisted, complete};
 use super::switch::divided;
 use std::sync::Arc;
 
@@ -44,17 +43,8 @@ impl RotationSum {
     /// If the key is missing, parameters differ, or the ciphertext lacks primes; nothing is added then.
     pub fn add(&mut self, keys: &GaloisKeys, source: &Ciphertext, by: Automorphism) -> Result<(), RlweError> {
         same(&self.params, &source.params)?;
-        keys.accepts(source)?;
-        match keys.key(by)? {
-            Some(key) => {
-                let mut digits = Streamed::new(source);
-                for r in 0..self.params.primes.len() {
-                    self.add_switched(r, key, &digits.at(r), source);
-                }
-                Ok(())
-            }
-            None => self.add_ciphertext(source),
-        }
+        complete(keys, source)?;
+        self.add_digits(keys, Digits::stream(source)?, by)
     }
 
     /// Adds the source of `hoisted`, rotated.
@@ -68,18 +58,8 @@ impl RotationSum {
         by: Automorphism,
     ) -> Result<(), RlweError> {
         same(&self.params, &hoisted.source.params)?;
-        keys.accepts(hoisted.source)?;
-        match keys.key(by)? {
-            Some(key) => {
-                for r in 0..self.params.primes.len() {
-                    let mut digits: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
-                    hoisted.slices(r, 0, self.params.ring() / LANES, &mut digits);
-                    self.add_switched(r, key, &digits, hoisted.source);
-                }
-                Ok(())
-            }
-            None => self.add_ciphertext(hoisted.source),
-        }
+        complete(keys, hoisted.source)?;
+        self.add_digits(keys, Digits::Hoisted(hoisted), by)
     }
 
     /// Adds a ciphertext as it is.
@@ -107,12 +87,21 @@ impl RotationSum {
         Ciphertext { params: self.params, parts }
     }
 
-    fn add_switched(&mut self, r: usize, key: &GaloisKey, digits: &[&[u64]], source: &Ciphertext) {
+    fn add_digits(
+        &mut self,
+        keys: &GaloisKeys,
+        mut digits: Digits<'_>,
+        by: Automorphism,
+    ) -> Result<(), RlweError> {
+        let source = digits.source();
+        let Some(key) = keys.key(by)? else { return self.add_ciphertext(source) };
         let params = &*self.params;
-        let base = (r < params.top()).then(|| source.parts[0].limb(r));
-        let addends = Addends { base, onto: Onto::Sum, ..Addends::default() };
-        let [sum0, sum1] = &mut self.parts;
-        let sums = [sum0.limb_mut(r), sum1.limb_mut(r)];
-        key.apply(params, r, 0, &digits[..params.gadget.digits()], addends, sums);
+        for r in 0..params.primes.len() {
+            let base = (r < params.top()).then(|| source.parts[0].limb(r));
+            let addends = Addends { base, onto: Onto::Sum, ..Addends::default() };
+            let [sum0, sum1] = &mut self.parts;
+            key.apply(params, r, 0, &digits.at(r), addends, [sum0.limb_mut(r), sum1.limb_mut(r)]);
+        }
+        Ok(())
     }
 }

@@ -280,6 +280,19 @@ entered! {
         }
     }
 
+    fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+        let m = Wide::new(m);
+        for (i, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            let (mut lo, mut hi) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            for (values, factor) in terms {
+                let (x, factor) = (load(&values.as_chunks().0[i]), splat(*factor));
+                lo = _mm512_madd52lo_epu64(lo, x, factor);
+                hi = _mm512_madd52hi_epu64(hi, x, factor);
+            }
+            store(out, m.reduce_wide(lo, hi));
+        }
+    }
+
     fn fold(m: Modulus, accumulator: &mut [u64]) {
         portable::fold(m, accumulator);
     }
@@ -351,7 +364,7 @@ fn turned_sums<const D: usize>(
     let m = Wide::new(job.modulus);
     let inverse = splat(job.modulus.inverse);
     let (out0, out1) = (out0.as_chunks_mut::<LANES>().0, out1.as_chunks_mut::<LANES>().0);
-    let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * D);
+    let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * job.key_digits);
     let base = job.addends.base.map(|base| base.as_chunks::<LANES>().0);
     let minus = job.addends.minus.map(|minus| minus.map(|values| values.as_chunks::<LANES>().0));
     for (i, (key, target)) in keys.zip(job.permutation.targets(job.first_block)).enumerate() {

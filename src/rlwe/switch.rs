@@ -24,13 +24,13 @@ pub(super) struct Undigested<'a> {
 impl<'a> Undigested<'a> {
     pub(super) fn new(params: &'a Parameters, poly: &Poly<Ntt>) -> Self {
         let n = params.ring();
-        let mut coefficients = params.scratch.take(n * params.top());
+        let mut coefficients = params.scratch.take(n * poly.primes());
         for (i, limb) in coefficients.chunks_exact_mut(n).enumerate() {
             limb.copy_from_slice(poly.limb(i));
             params.primes[i].inverse(limb);
         }
         if let Decomposition::Groups(groups) = &params.gadget.decomposition {
-            for group in groups.iter().filter(|g| g.len > 1) {
+            for group in groups.iter().filter(|g| g.len > 1 && g.first + g.len <= poly.primes()) {
                 for (i, &w) in (group.first..).zip(&group.inverses) {
                     kernels::scale(params.primes[i].modulus, &mut coefficients[i * n..(i + 1) * n], w);
                 }

@@ -1,7 +1,7 @@
 //! The transform with AVX-512 IFMA, modulo primes below 2^49: bit for bit that of [`ntt`](super::ntt).
 //!
-//! Three levels are done between a load and a store, the last six of the forward transform at once: three
-//! across vectors, and after a transposition three that were inside them. Values grow up to 8p and are
+//! Up to three levels are done between a load and a store, those inside of vectors after a transposition.
+//! Values grow up to 8p and are
 //! reduced in every second level only, which is what the prime's bound is for. Whatever carries above bit 52
 //! is left there, because the multipliers do not read it, until a comparison needs it gone.
 //!
@@ -15,11 +15,13 @@ use std::arch::x86_64::*;
 
 /// Bits below which primes must lie: eight of them fit the multipliers' 52 bits.
 pub(super) const BITS: u32 = 49;
-/// Lengths from which on there is a level outside of the last six.
+/// Lengths from which on there is a level across vectors.
 pub(super) const LEAST_RING: usize = 128;
 
-/// Coefficients of the blocks that the last six levels transform.
+/// Coefficients of 8 vectors.
 const LEAF: usize = 64;
+/// Vectors of a block that the nearest cache holds with its twiddles: 8 KiB.
+const BLOCK: usize = 128;
 /// The multiple of the prime that values stay below.
 const MOST: u32 = 8;
 
@@ -27,13 +29,16 @@ type Vector = __m512i;
 /// A twiddle factor and its quotient in every lane, or one in each.
 type Twiddle = (Vector, Vector);
 
+/// The twiddles inside of 8 vectors, transposed: factors and quotients.
+type Leaf = [[Block; 2]; 7];
+
 /// A direction's twiddles.
 #[derive(Clone, Debug)]
 struct Table {
     /// By node, of the levels across vectors.
     nodes: Vec<Factor>,
-    /// For each leaf the twiddles of the levels inside of its vectors, transposed: factors, then quotients.
-    leaves: Vec<[[Block; 2]; 7]>,
+    /// For each 8 vectors, of the levels inside of them.
+    leaves: Vec<Leaf>,
 }
 
 /// The twiddles of one prime and length, and proof that they are in range.
@@ -177,16 +182,16 @@ const RADIX_8: [&Pairs; 3] = [
     &[(0, 1, 3), (2, 3, 4), (4, 5, 5), (6, 7, 6)],
 ];
 
-/// The levels of a forward transform on N values below `bound * p`; returns the results' bound.
+/// The levels of a forward transform on N values below `BOUND * p`; the results are below `MOST * p`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_levels<const N: usize, const LEVELS: usize>(
+fn forward_levels<const N: usize, const LEVELS: usize, const BOUND: u32>(
     c: &Constants,
     x: &mut [Vector; N],
     w: &[Twiddle],
     levels: &[&Pairs; LEVELS],
-    mut bound: u32,
-) -> u32 {
+) {
+    let mut bound = BOUND;
     for pairs in levels {
         let reduced = bound + 2 > MOST;
         for &(i, j, twiddle) in *pairs {
@@ -199,7 +204,6 @@ fn forward_levels<const N: usize, const LEVELS: usize>(
         }
         bound = if reduced { 6 } else { bound + 2 };
     }
-    bound
 }
 
 /// The levels of an inverse transform on N values below 2p, as are the results.
@@ -246,16 +250,16 @@ impl Table {
         }
         twiddles
     }
+}
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn leaf(&self, leaf: usize) -> [Twiddle; 7] {
-        let mut twiddles = [(splat(0), splat(0)); 7];
-        for (w, [value, quotient]) in twiddles.iter_mut().zip(&self.leaves[leaf]) {
-            *w = (load(value), load(quotient));
-        }
-        twiddles
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inside(leaf: &Leaf) -> [Twiddle; 7] {
+    let mut twiddles = [(splat(0), splat(0)); 7];
+    for (w, [value, quotient]) in twiddles.iter_mut().zip(leaf) {
+        *w = (load(value), load(quotient));
     }
+    twiddles
 }
 
 /// Lane i of vector j becomes lane j of vector i.
@@ -290,133 +294,201 @@ fn transposed(v: [Vector; 8]) -> [Vector; 8] {
     ]
 }
 
-/// How many levels are done at once on a block, so that the last six remain for its leaves.
-fn levels(len: usize) -> u32 {
-    match len.ilog2() - LEAF.ilog2() {
+/// How many levels to do at once where `left` are left above the blocks.
+fn outer_levels(left: u32) -> u32 {
+    if left == 4 { 2 } else { left.min(3) }
+}
+
+/// How many levels to do at once where `left` are left of a block.
+fn inner_levels(left: u32) -> u32 {
+    match left {
         1 => 1,
-        2 | 4 => 2,
-        _ => 3,
+        3 | 6 => 3,
+        _ => 2,
     }
 }
 
-/// The forward transform of a block below `bound * p`.
+/// The forward transform of values below `BOUND * p`.
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_node(c: &Constants, table: &Table, data: &mut [Block], node: usize, bound: u32) {
-    let len = data.len() * 8;
-    if len == LEAF {
-        forward_leaf(c, table, data, node);
+fn forward_node<const BOUND: u32>(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
+    if data.len() <= BLOCK {
+        forward_block::<BOUND>(c, table, data, node);
         return;
     }
-    let parts = match levels(len) {
-        1 => forward_pass::<2, 1, 1>(c, table, data, node, (&RADIX_2, bound)),
-        2 => forward_pass::<4, 3, 2>(c, table, data, node, (&RADIX_4, bound)),
-        _ => forward_pass::<8, 7, 3>(c, table, data, node, (&RADIX_8, bound)),
-    };
-    for (i, part) in data.chunks_exact_mut(len / 8 / parts).enumerate() {
-        forward_node(c, table, part, parts * node + i, MOST);
-    }
-}
-
-/// LEVELS levels across a block, which leave N parts; returns N.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_pass<const N: usize, const TWIDDLES: usize, const LEVELS: usize>(
-    c: &Constants,
-    table: &Table,
-    data: &mut [Block],
-    node: usize,
-    (levels, bound): (&[&Pairs; LEVELS], u32),
-) -> usize {
-    let w = table.below::<TWIDDLES>(node);
-    let stride = data.len() / N;
-    for i in 0..stride {
-        let mut x = [c.zero; N];
-        for (k, x) in x.iter_mut().enumerate() {
-            *x = load(&data[k * stride + i]);
-        }
-        forward_levels(c, &mut x, &w, levels, bound);
-        for (k, &x) in x.iter().enumerate() {
-            store(&mut data[k * stride + i], x);
-        }
-    }
-    N
-}
-
-/// The last six levels of a forward transform, and the reduction.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_leaf(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
-    let Some(data) = data.as_mut_array::<8>() else { return };
-    let mut x = [c.zero; 8];
-    for (x, block) in x.iter_mut().zip(&*data) {
-        *x = load(block);
-    }
-    let bound = forward_levels(c, &mut x, &table.below::<7>(node), &RADIX_8, MOST);
-    let mut x = transposed(x);
-    forward_levels(c, &mut x, &table.leaf(node % table.leaves.len()), &RADIX_8, bound);
-    for (x, block) in transposed(x).into_iter().zip(data) {
-        store(block, least(c.below_twice(c.below_fourfold(x)), c.once));
-    }
-}
-
-/// The inverse transform of a block; the results are below 2p.
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_node(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
-    let len = data.len() * 8;
-    if len == LEAF {
-        inverse_leaf(c, table, data, node);
-        return;
-    }
-    let levels = levels(len);
+    let levels = outer_levels((data.len() / BLOCK).ilog2());
+    forward_pass::<BOUND>(c, table, data, node, levels);
     let parts = 1 << levels;
-    for (i, part) in data.chunks_exact_mut(len / 8 / parts).enumerate() {
-        inverse_node(c, table, part, parts * node + i);
+    for (i, part) in data.chunks_exact_mut(data.len() / parts).enumerate() {
+        forward_node::<MOST>(c, table, part, parts * node + i);
     }
+}
+
+/// The forward transform of a block that the nearest cache holds: level by level, so that neighbours do not
+/// wait for each other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn forward_block<const BOUND: u32>(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
+    let mut levels = inner_levels(data.len().ilog2());
+    forward_pass::<BOUND>(c, table, data, node, levels);
+    let mut parts = 1 << levels;
+    while parts < data.len() {
+        levels = inner_levels((data.len() / parts).ilog2());
+        for (i, part) in data.chunks_exact_mut(data.len() / parts).enumerate() {
+            forward_pass::<MOST>(c, table, part, parts * node + i, levels);
+        }
+        parts <<= levels;
+    }
+    let first = parts / 8 * node % table.leaves.len();
+    for (leaf, data) in table.leaves[first..].iter().zip(data.as_chunks_mut().0) {
+        forward_leaf(c, leaf, data);
+    }
+}
+
+/// Some levels across a block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn forward_pass<const BOUND: u32>(
+    c: &Constants,
+    table: &Table,
+    data: &mut [Block],
+    node: usize,
+    levels: u32,
+) {
     match levels {
-        1 => inverse_pass::<2, 1, 1>(c, table, data, node, &RADIX_2),
-        2 => inverse_pass::<4, 3, 2>(c, table, data, node, &RADIX_4),
-        _ => inverse_pass::<8, 7, 3>(c, table, data, node, &RADIX_8),
+        1 => forward_across::<2, 1, 1, BOUND>(c, &table.below(node), data, &RADIX_2),
+        2 => forward_across::<4, 3, 2, BOUND>(c, &table.below(node), data, &RADIX_4),
+        _ => forward_across::<8, 7, 3, BOUND>(c, &table.below(node), data, &RADIX_8),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_pass<const N: usize, const TWIDDLES: usize, const LEVELS: usize>(
+fn forward_across<const N: usize, const TWIDDLES: usize, const LEVELS: usize, const BOUND: u32>(
     c: &Constants,
-    table: &Table,
+    w: &[Twiddle; TWIDDLES],
     data: &mut [Block],
-    node: usize,
     levels: &[&Pairs; LEVELS],
 ) {
-    let w = table.below::<TWIDDLES>(node);
     let stride = data.len() / N;
     for i in 0..stride {
         let mut x = [c.zero; N];
         for (k, x) in x.iter_mut().enumerate() {
             *x = load(&data[k * stride + i]);
         }
-        inverse_levels(c, &mut x, &w, levels);
+        forward_levels::<N, LEVELS, BOUND>(c, &mut x, w, levels);
         for (k, &x) in x.iter().enumerate() {
-            let x = if node == 1 { least(c.masked(x), c.once) } else { x };
             store(&mut data[k * stride + i], x);
         }
     }
 }
 
-/// The first six levels of an inverse transform.
+/// The last three levels of a forward transform, and the reduction.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_leaf(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
-    let Some(data) = data.as_mut_array::<8>() else { return };
+fn forward_leaf(c: &Constants, leaf: &Leaf, data: &mut [Block; 8]) {
     let mut x = [c.zero; 8];
     for (x, block) in x.iter_mut().zip(&*data) {
         *x = load(block);
     }
     let mut x = transposed(x);
-    inverse_levels(c, &mut x, &table.leaf(node % table.leaves.len()), &RADIX_8);
+    forward_levels::<8, 3, MOST>(c, &mut x, &inside(leaf), &RADIX_8);
+    for (x, block) in transposed(x).into_iter().zip(data) {
+        store(block, least(least(c.below_fourfold(x), c.twice), c.once));
+    }
+}
+
+/// The inverse transform; the results are below 2p, those of the root canonical.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_node(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
+    if data.len() <= BLOCK {
+        inverse_block(c, table, data, node);
+        return;
+    }
+    let levels = outer_levels((data.len() / BLOCK).ilog2());
+    let parts = 1 << levels;
+    for (i, part) in data.chunks_exact_mut(data.len() / parts).enumerate() {
+        inverse_node(c, table, part, parts * node + i);
+    }
+    inverse_pass(c, table, data, node, levels);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_block(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
+    let first = data.len() / 8 * node % table.leaves.len();
+    for (leaf, data) in table.leaves[first..].iter().zip(data.as_chunks_mut().0) {
+        inverse_leaf(c, leaf, data);
+    }
+    let mut parts = data.len();
+    while parts > 1 {
+        // The order of the forward transform, backwards: what is left to do is what it has done.
+        let levels = inner_levels(parts.ilog2());
+        parts >>= levels;
+        for (i, part) in data.chunks_exact_mut(data.len() / parts).enumerate() {
+            inverse_pass(c, table, part, parts * node + i, levels);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_pass(c: &Constants, table: &Table, data: &mut [Block], node: usize, levels: u32) {
+    if node == 1 {
+        inverse_bounded::<1>(c, table, data, node, levels);
+    } else {
+        inverse_bounded::<2>(c, table, data, node, levels);
+    }
+}
+
+/// Some levels across a block; the results are below `BOUND * p`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_bounded<const BOUND: u32>(
+    c: &Constants,
+    table: &Table,
+    data: &mut [Block],
+    node: usize,
+    levels: u32,
+) {
+    match levels {
+        1 => inverse_across::<2, 1, 1, BOUND>(c, &table.below(node), data, &RADIX_2),
+        2 => inverse_across::<4, 3, 2, BOUND>(c, &table.below(node), data, &RADIX_4),
+        _ => inverse_across::<8, 7, 3, BOUND>(c, &table.below(node), data, &RADIX_8),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_across<const N: usize, const TWIDDLES: usize, const LEVELS: usize, const BOUND: u32>(
+    c: &Constants,
+    w: &[Twiddle; TWIDDLES],
+    data: &mut [Block],
+    levels: &[&Pairs; LEVELS],
+) {
+    let stride = data.len() / N;
+    for i in 0..stride {
+        let mut x = [c.zero; N];
+        for (k, x) in x.iter_mut().enumerate() {
+            *x = load(&data[k * stride + i]);
+        }
+        inverse_levels(c, &mut x, w, levels);
+        for (k, &x) in x.iter().enumerate() {
+            store(&mut data[k * stride + i], if BOUND == 1 { least(c.masked(x), c.once) } else { x });
+        }
+    }
+}
+
+/// The first three levels of an inverse transform.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn inverse_leaf(c: &Constants, leaf: &Leaf, data: &mut [Block; 8]) {
+    let mut x = [c.zero; 8];
+    for (x, block) in x.iter_mut().zip(&*data) {
+        *x = load(block);
+    }
     let mut x = transposed(x);
-    inverse_levels(c, &mut x, &table.below::<7>(node), &RADIX_8);
-    for (x, block) in x.into_iter().zip(data) {
+    inverse_levels(c, &mut x, &inside(leaf), &RADIX_8);
+    for (x, block) in transposed(x).into_iter().zip(data) {
         store(block, x);
     }
 }
@@ -424,7 +496,7 @@ fn inverse_leaf(c: &Constants, table: &Table, data: &mut [Block], node: usize) {
 /// Coefficients to values, canonical both.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn forward(twisted: &Twisted, data: &mut [u64]) {
-    forward_node(&Constants::new(twisted.modulus), &twisted.forward, data.as_chunks_mut().0, 1, 1);
+    forward_node::<1>(&Constants::new(twisted.modulus), &twisted.forward, data.as_chunks_mut().0, 1);
 }
 
 /// Values to N times the coefficients, canonical both.

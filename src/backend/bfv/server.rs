@@ -175,11 +175,14 @@ impl Evaluator for BfvEvaluator {
             return Ok(vec![turned(source, rotated)]);
         }
         let hoisted = hoist(sources)?;
-        let rotated = steps.par_iter().map(|&(source, step)| {
-            let rotated = self.keys.rotate_hoisted(&hoisted[source], automorphism(step));
-            rotated.map(|inner| turned(source, inner)).map_err(failed)
+        let runs: Vec<&[BatchStep]> = steps.chunk_by(|a, b| a.1 == b.1).collect();
+        let rotated = runs.par_iter().map(|run| {
+            let chosen: Vec<_> = run.iter().map(|&(source, _)| &hoisted[source]).collect();
+            let rotated = self.keys.rotate_hoisted_many(&chosen, automorphism(run[0].1)).map_err(failed)?;
+            let sources = run.iter().map(|&(source, _)| source);
+            Ok(sources.zip(rotated).map(|(source, inner)| turned(source, inner)).collect())
         });
-        rotated.collect()
+        Ok(rotated.collect::<Result<Vec<Vec<_>>, BackendError>>()?.into_iter().flatten().collect())
     }
 
     fn extended(
