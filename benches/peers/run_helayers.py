@@ -1,4 +1,4 @@
-"""HElayers (community, non-commercial): `pip install pyhelayers==1.5.5.4 numpy onnx`, then `python helayers.py conv16x32`.
+"""HElayers (community, non-commercial): `pip install pyhelayers==1.5.5.4 numpy onnx`, then `python run_helayers.py conv16x32`.
 
 CKKS on SEAL with the parameters that it chooses itself for one image, the model's weights in the clear.
 """

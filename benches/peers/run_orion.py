@@ -1,4 +1,4 @@
-"""Orion: `pip install orion-fhe==1.0.2 torch==2.3.1 torchvision==0.18.1 "numpy<2"`, then `python orion.py conv16x32`.
+"""Orion: `pip install orion-fhe==1.0.2 torch==2.3.1 torchvision==0.18.1 "numpy<2"`, then `python run_orion.py conv16x32`.
 
 CKKS on Lattigo, one thread, 128-bit security; the ring and moduli that evaluate one layer. The plaintexts are
 encoded while it compiles, before anything is timed.
