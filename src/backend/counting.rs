@@ -122,10 +122,7 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         Ok(turned)
     }
 
-    fn rotate_sum(
-        &self,
-        summands: &[(&E::Ciphertext, Option<Step>)],
-    ) -> Result<E::Ciphertext, BackendError> {
+    fn rotate_sum(&self, summands: &[(&E::Ciphertext, Option<Step>)]) -> Result<E::Ciphertext, BackendError> {
         let sum = self.inner.rotate_sum(summands)?;
         let mut tally = self.tally();
         for step in summands.iter().filter_map(|&(_, step)| step) {

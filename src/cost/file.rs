@@ -15,7 +15,8 @@ const MAX_ROWS: usize = 64;
 const MAX_PRIMES: u32 = 16;
 /// The most that an operation may take.
 const MAX_SECONDS: f64 = 3600.0;
-const HEADING: &str = "# Seconds of each operation on one thread, by ring degree, ciphertext primes and form of key switch.\n";
+const HEADING: &str =
+    "# Seconds of each operation on one thread, by ring degree, ciphertext primes and form of key switch.\n";
 
 /// Measured costs of one backend, and what measured them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -129,14 +129,12 @@ impl<E: Evaluator> Setup<'_, E> {
             let turn = turns.next().map(|(operand, &step)| evaluator.automorphisms(&[operand], &[(0, step)]));
             turn.map_or(Ok(()), |turned| turned.map(drop_black_box))
         })?;
-        let group =
-            least(effort, &mut || evaluator.automorphisms(&sources, &of_one).map(drop_black_box))?;
+        let group = least(effort, &mut || evaluator.automorphisms(&sources, &of_one).map(drop_black_box))?;
         let one = least(effort, &mut || evaluator.extended(&sources, &of_one[..1]).map(drop_black_box))?;
         let all = least(effort, &mut || evaluator.extended(&sources, &of_one).map(drop_black_box))?;
         let summands: Vec<_> =
             operands.iter().zip(steps).map(|(operand, &step)| (operand, Some(step))).collect();
-        let sum_of_one =
-            least(effort, &mut || evaluator.rotate_sum(&summands[..1]).map(drop_black_box))?;
+        let sum_of_one = least(effort, &mut || evaluator.rotate_sum(&summands[..1]).map(drop_black_box))?;
         let sum = least(effort, &mut || evaluator.rotate_sum(&summands).map(drop_black_box))?;
         let summand = (sum - sum_of_one).max(0.0) / further;
         Ok(Rotations {
@@ -157,7 +155,8 @@ impl<E: Evaluator> Setup<'_, E> {
         let dot = |values: &[Operand<'_, E>], basis| {
             least(effort, &mut || {
                 let values = values.iter().cycle().take(TERMS as usize);
-                let mut terms = values.map(|&value| Ok((value, Arc::new(evaluator.encode(&weights, basis)?))));
+                let mut terms =
+                    values.map(|&value| Ok((value, Arc::new(evaluator.encode(&weights, basis)?))));
                 evaluator.dot(&mut terms).map(drop_black_box)
             })
         };

@@ -204,10 +204,7 @@ impl Evaluator for BfvEvaluator {
         Ok(turned.collect::<Result<Vec<Vec<_>>, BackendError>>()?.into_iter().flatten().collect())
     }
 
-    fn rotate_sum(
-        &self,
-        summands: &[(&BfvCiphertext, Option<Step>)],
-    ) -> Result<BfvCiphertext, BackendError> {
+    fn rotate_sum(&self, summands: &[(&BfvCiphertext, Option<Step>)]) -> Result<BfvCiphertext, BackendError> {
         self.check_keys(summands.iter().filter_map(|&(_, step)| step))?;
         let mut sum = RotationSum::new(&self.shared.engine);
         let mut noise = Noise::none();

@@ -185,10 +185,7 @@ impl Evaluator for FheEvaluator {
         self.automorphisms(sources, steps)
     }
 
-    fn rotate_sum(
-        &self,
-        summands: &[(&FheCiphertext, Option<Step>)],
-    ) -> Result<FheCiphertext, BackendError> {
+    fn rotate_sum(&self, summands: &[(&FheCiphertext, Option<Step>)]) -> Result<FheCiphertext, BackendError> {
         let turned = summands.iter().map(|&(summand, step)| match step {
             Some(step) => self.automorphism(&summand.0, step),
             None => Ok(summand.clone()),

@@ -138,9 +138,7 @@ impl Tree<'_> {
                     self.gone.push(index);
                     stack.extend([a, b]);
                 }
-                (Some(index), Some(Inst::Automorphism { src, step }))
-                    if self.uses[value.0 as usize] == 1 =>
-                {
+                (Some(index), Some(Inst::Automorphism { src, step })) if self.uses[value.0 as usize] == 1 => {
                     self.gone.push(index);
                     self.turns.push(Turn { src, step: Some(step) });
                 }

@@ -187,7 +187,8 @@ fn malformed_segments_are_refused() {
         assert!(matches!(result, Err(ExecError::Turns { .. })), "{first}, {len}");
     }
     let extended = Inst::Extended { src: Value(0), step: Step::SwapRows };
-    for insts in [vec![extended, add(0, 1)], vec![extended, Inst::Extended { src: Value(1), step: Step::SwapRows }]]
+    for insts in
+        [vec![extended, add(0, 1)], vec![extended, Inst::Extended { src: Value(1), step: Step::SwapRows }]]
     {
         assert!(matches!(run(insts, vec![], vec![], 1), Err(ExecError::Extended(Value(1)))));
     }

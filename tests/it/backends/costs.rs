@@ -54,7 +54,15 @@ fn fhe_rs_sizes() {
 #[test]
 fn a_measurement_is_positive() {
     let costs = OpCosts::measure::<ClearKeys, ClearEvaluator>(&small(17), Effort::QUICK).unwrap();
-    let measured = [costs.rotate, costs.encode, costs.extended_encode, costs.add, costs.load, costs.store, costs.decrypt];
+    let measured = [
+        costs.rotate,
+        costs.encode,
+        costs.extended_encode,
+        costs.add,
+        costs.load,
+        costs.store,
+        costs.decrypt,
+    ];
     assert!(measured.iter().all(|&seconds| seconds > 0.0), "{costs:?}");
     assert_eq!((costs.ring, costs.primes), (1024, 4));
 }

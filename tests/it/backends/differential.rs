@@ -11,8 +11,8 @@ use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
 use stria::circuit::{Counts, Inst, Segment, Step, count};
-use stria::passes::CIRCUIT_PASSES;
 use stria::params::{self, Scheme, Workload};
+use stria::passes::CIRCUIT_PASSES;
 use stria::{cost, exec};
 
 /// Circuits without the environment variable.

@@ -151,8 +151,7 @@ pub(crate) fn random_segment(random: &mut Random, ring: u32, inputs: u32, size: 
         }
         let value = if after.is_empty() || random.below(2) == 0 {
             let len = if random.below(8) == 0 { 1 + random.index(80) } else { 1 + random.index(5) };
-            let terms: Vec<_> =
-                (0..len).map(|_| (read[random.index(read.len())], builder.plain())).collect();
+            let terms: Vec<_> = (0..len).map(|_| (read[random.index(read.len())], builder.plain())).collect();
             builder.dot(terms)
         } else {
             let src = after[random.index(after.len())];

@@ -61,11 +61,10 @@ fn every_operation<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
         multiply_add(&mut expected, [&a, &b][i % 2], weights, t);
     }
     let mut terms = weights.iter().zip(operands.iter().cycle());
-    let mut encoded =
-        terms.by_ref().map(|(weights, operand)| {
-            let plaintext = evaluator.encode(weights, Basis::Ciphertext)?;
-            Ok((Operand::Ciphertext(operand), Arc::new(plaintext)))
-        });
+    let mut encoded = terms.by_ref().map(|(weights, operand)| {
+        let plaintext = evaluator.encode(weights, Basis::Ciphertext)?;
+        Ok((Operand::Ciphertext(operand), Arc::new(plaintext)))
+    });
     assert_eq!(open(&evaluator.dot(&mut encoded).unwrap()), expected, "dot");
 
     let extremes: Vec<i64> =
