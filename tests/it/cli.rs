@@ -465,7 +465,7 @@ fn a_calibration_is_what_predictions_take() {
     assert!(calibrated.status.success(), "{}", stderr(&calibrated));
     assert!(calibrated.stdout.is_empty() && calibrated.stderr.is_empty());
     let costs: Value = serde_yaml::from_slice(&std::fs::read(&file).expect("written")).expect("YAML");
-    assert_eq!((&costs["version"], &costs["backend"]), (&Value::from(1), &Value::from("bfv")));
+    assert_eq!((&costs["version"], &costs["backend"]), (&Value::from(2), &Value::from("bfv")));
     assert_eq!(costs["crate_version"], env!("CARGO_PKG_VERSION"));
     let rows = costs["rows"].as_array().expect("rows");
     for ring in [8192, 16384, 32768] {

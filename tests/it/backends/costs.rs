@@ -110,11 +110,11 @@ fn estimates_add_up_and_scale() {
 /// A row of the same form of key switch is taken before one of as many primes.
 #[test]
 fn costs_are_looked_up_by_key_switch() {
-    let table = CostTable::shipped(Scheme::Bfv);
-    let mut digits = table.rows[0];
-    digits.key_switch = KeySwitching::Digits { bits: 25 };
-    digits.primes = 2;
-    let table = CostTable { rows: [table.rows.clone(), vec![digits]].concat(), ..table };
+    let special = KeySwitching::Special { special: 1, primes_per_digit: 1 };
+    let row = CostTable::shipped(Scheme::Bfv).rows[0];
+    let special = OpCosts { ring: 8192, primes: 4, key_switch: special, ..row };
+    let digits = OpCosts { primes: 2, key_switch: KeySwitching::Digits { bits: 25 }, ..special };
+    let table = CostTable { name: String::new(), rows: vec![special, digits] };
     let params = chosen(Scheme::Bfv, 8192, 1000, Some(20));
     let of = |key_switch, primes: usize| {
         let params = SchemeParams { key_switch, modulus_bits: vec![49; primes], ..params.clone() };
@@ -122,7 +122,8 @@ fn costs_are_looked_up_by_key_switch() {
     };
     assert_eq!(of(digits.key_switch, 2), digits);
     assert_eq!(of(digits.key_switch, 3), digits.scaled(8192, 3));
-    assert_eq!(of(table.rows[0].key_switch, table.rows[0].primes as usize), table.rows[0]);
+    assert_eq!(of(special.key_switch, 4), special);
+    assert_eq!(of(special.key_switch, 2), special.scaled(8192, 2));
 }
 
 #[test]
