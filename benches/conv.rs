@@ -6,7 +6,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
-use stria::backend::{ClientKeys, Evaluator};
+use stria::backend::{ClientKeys, Evaluator, Sent};
 use stria::compile::{Options, compile};
 use stria::compiled::Compiled;
 use stria::diag::SourceFile;
@@ -53,14 +53,15 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize) {
         .iter()
         .map(|slots| evaluator.load(&keys.encrypt(slots).expect("a ciphertext")).expect("it loads"))
         .collect();
-    let kept = Kept::of(&compiled.circuit.segments, evaluator.plaintext_bytes(), u64::MAX).remove(0);
+    let kept = Kept::of(&compiled.circuit.segments, |_| evaluator.plaintext_bytes(), u64::MAX).remove(0);
     let run = || {
         run_kept(&evaluator, segment, (&plains, &kept), inputs.clone(), &|_| {}).expect("the circuit runs")
     };
 
     let results = run();
-    let replies =
-        results.iter().map(|r| keys.decrypt(&evaluator.store(r).expect("a reply")).expect("it decrypts"));
+    let replies = results.iter().map(|r| {
+        keys.decrypt(&evaluator.store(r, Sent::Slots).expect("a reply"), Sent::Slots).expect("it decrypts")
+    });
     let output = layer.kernel.output().unpack(&replies.collect::<Vec<_>>());
     let expected = evaluate(&compiled.network, weights, &image).expect("the reference");
     let pixels = expected.data.len() / channels;
@@ -75,7 +76,9 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize) {
     };
     c.bench_function(&id("evaluate"), |b| b.iter(|| black_box(run())));
     c.bench_function(&id("reply"), |b| {
-        b.iter(|| results.iter().map(|r| evaluator.store(r).expect("a reply").len()).sum::<usize>());
+        b.iter(|| {
+            results.iter().map(|r| evaluator.store(r, Sent::Slots).expect("a reply").len()).sum::<usize>()
+        });
     });
 }
 

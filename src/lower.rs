@@ -1,6 +1,7 @@
 //! Lowers a plan to a circuit: each kernel emits its segment, each segment is verified.
 
 use crate::circuit::{Circuit, CircuitError, Inst, Segment, Step, verify};
+use crate::params::Encoding;
 use crate::select::Plan;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -25,14 +26,18 @@ pub fn lower(plan: &Plan) -> Result<Circuit, LowerError> {
         .par_iter()
         .map(|layer| {
             let segment = layer.kernel.emit(&layer.name);
-            match verify(&segment, plan.ring) {
+            let ring = match layer.kernel.encoding() {
+                Encoding::Slots => plan.ring,
+                Encoding::Coefficients => plan.coefficient_ring,
+            };
+            match verify(&segment, ring) {
                 Ok(()) => Ok(segment),
                 Err(source) => Err(LowerError { layer: layer.name.clone(), source }),
             }
         })
         .collect();
     let segments = segments.into_iter().collect::<Result<_, _>>()?;
-    Ok(Circuit { ring: plan.ring, segments })
+    Ok(Circuit { ring: plan.ring, coefficient_ring: plan.coefficient_ring, segments })
 }
 
 /// The automorphisms that `segments` use, sorted: one Galois key each.

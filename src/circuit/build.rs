@@ -1,6 +1,6 @@
 //! Builds one segment.
 
-use super::{BlockGeometry, Inst, PlainId, Segment, Step, Value};
+use super::{BlockGeometry, Contents, Inst, Places, PlainId, Segment, Step, Value};
 use std::collections::HashMap;
 
 /// Emits the instructions of one linear layer. Equal automorphisms of one source are emitted once,
@@ -16,8 +16,21 @@ impl Builder {
     /// A segment of `inputs` ciphertexts of `ring` slots.
     #[must_use]
     pub fn new(layer: impl Into<String>, ring: u32, geometry: BlockGeometry, inputs: u32) -> Self {
+        Self::with(layer.into(), ring, Contents::Slots, geometry, inputs)
+    }
+
+    /// A segment of `inputs` ciphertexts of `ring` coefficients, whose plaintexts have at most `weights`
+    /// that are not 0 and whose outputs send what [`output_places`](Self::output_places) tells.
+    #[must_use]
+    pub fn in_coefficients(layer: impl Into<String>, ring: u32, weights: u32, inputs: u32) -> Self {
+        let contents = Contents::Coefficients { weights, sent: Vec::new() };
+        Self::with(layer.into(), ring, contents, BlockGeometry { block: 1, reach: 0 }, inputs)
+    }
+
+    fn with(layer: String, ring: u32, contents: Contents, geometry: BlockGeometry, inputs: u32) -> Self {
         let segment = Segment {
-            layer: layer.into(),
+            layer,
+            contents,
             geometry,
             inputs,
             plains: 0,
@@ -70,6 +83,15 @@ impl Builder {
     /// Declares the next output ciphertext.
     pub fn output(&mut self, value: Value) {
         self.segment.outputs.push(value);
+    }
+
+    /// Declares the next output ciphertext of a segment in coefficients, and what of it is sent.
+    pub fn output_places(&mut self, value: Value, places: Places) {
+        self.output(value);
+        match &mut self.segment.contents {
+            Contents::Coefficients { sent, .. } => sent.push(places),
+            Contents::Slots => debug_assert!(false, "slots are sent whole"),
+        }
     }
 
     /// The finished segment.

@@ -3,6 +3,7 @@
 use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, ModelPath, load, output};
+use crate::params::Scheme;
 use crate::report::{Report, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -89,18 +90,17 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.accounting == Accounting::Cryptflow2 {
         return Err(Failure::not_built("--accounting cryptflow2", "stria"));
     }
-    let costs = args.costs.read()?;
+    let table = args.costs.read()?.table(Scheme::default())?;
     if let Some(file) = &args.output {
         output::spare(file, args.costs.file.as_slice())?;
     }
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        let loaded = load::load(path, args.compile)?;
+        let loaded = load::load(path, args.compile, Scheme::default(), Some(&table))?;
         if let Some(file) = &args.output {
             output::spare(file, &loaded.inputs)?;
         }
-        let compiled = loaded.compiled;
-        reports.push(report(&compiled, &costs.table(compiled.scheme)?));
+        reports.push(report(&loaded.compiled, &table));
     }
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),

@@ -1,20 +1,21 @@
 //! A cost table as a YAML file: written by a calibration, read back and checked.
 //!
-//! Invariant: a table that comes from a file has rows, no two of one ring and number of primes, and only
+//! Invariant: a table that comes from a file has rows, no two of one encoding, ring and primes, and only
 //! seconds that an operation can take, so no estimate is negative or no number. Gets and gives text, knows
 //! no paths.
 
 use super::{CostTable, OpCosts};
-use crate::params::Scheme;
+use crate::params::{Encoding, Scheme};
 use serde::{Deserialize, Serialize};
 
 /// The version of the format that is written, and the only one that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAX_ROWS: usize = 64;
 const MAX_PRIMES: u32 = 16;
 /// The most that an operation may take.
 const MAX_SECONDS: f64 = 3600.0;
-const HEADING: &str = "# Seconds of each operation on one thread, by ring degree and ciphertext primes.\n";
+const HEADING: &str =
+    "# Seconds of each operation on one thread, by encoding, ring degree and ciphertext primes.\n";
 
 /// Measured costs of one backend, and what measured them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ pub enum CostFileError {
         /// Its primes.
         primes: u32,
     },
-    /// Two rows of the same ring and primes.
+    /// Two rows of the same encoding, ring and primes.
     #[error("row {row}: ring {ring} with {primes} primes has a row already")]
     Repeated {
         /// The second of them, from 1.
@@ -141,7 +142,10 @@ impl CostFile {
             if !known_ring || !(1..=MAX_PRIMES).contains(&primes) {
                 return Err(CostFileError::Set { row, ring, primes });
             }
-            if self.rows.iter().take(i).any(|other| (other.ring, other.primes) == (ring, primes)) {
+            let same = |other: &OpCosts| {
+                (other.encoding, other.ring, other.primes) == (costs.encoding, ring, primes)
+            };
+            if self.rows.iter().take(i).any(same) {
                 return Err(CostFileError::Repeated { row, ring, primes });
             }
             if let Some((operation, seconds)) = impossible(costs) {
@@ -152,11 +156,16 @@ impl CostFile {
     }
 }
 
-/// The first operation whose seconds cannot be. What is the difference of two measurements may be 0.
+/// The first operation whose seconds cannot be. What is the difference of two measurements may be 0, and so
+/// may a rotation of coefficients, which there is none of.
 fn impossible(costs: &OpCosts) -> Option<(&'static str, f64)> {
     let differences = [("hoisted", costs.hoisted), ("mult", costs.mult), ("keygen", costs.keygen)];
+    let rotate = match costs.encoding {
+        Encoding::Slots => costs.rotate,
+        Encoding::Coefficients => costs.rotate.max(f64::MIN_POSITIVE),
+    };
     let measured = [
-        ("rotate", costs.rotate),
+        ("rotate", rotate),
         ("encode", costs.encode),
         ("add", costs.add),
         ("add_plain", costs.add_plain),

@@ -1,8 +1,9 @@
 //! Measures the operations of a backend.
 
 use super::OpCosts;
-use crate::backend::{BackendError, ClientKeys, Evaluator, SchemeParams};
+use crate::backend::{BackendError, ClientKeys, Evaluator, SchemeParams, Sent};
 use crate::circuit::Step;
+use crate::params::Encoding;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ const GROUP: u32 = 8;
 /// Terms of the dot products that measure a multiplication, as many as a 3x3 kernel has taps: what a sum
 /// costs by itself is shared by few.
 const TERMS: u32 = 9;
+/// Of so many coefficients one is sent.
+const WANTED: usize = 4;
 /// Additions that are measured at a time.
 const ADDITIONS: u32 = 64;
 
@@ -55,7 +58,16 @@ impl OpCosts {
     ) -> Result<Self, BackendError> {
         let best = |run: &mut dyn FnMut() -> Result<(), BackendError>| least(effort, run);
         let keys = K::generate(params)?;
-        let steps: Vec<Step> = (1..).take(GROUP as usize).map(Step::Rotate).collect();
+        let turns = match params.workload.encoding {
+            Encoding::Slots => GROUP as usize,
+            Encoding::Coefficients => 0,
+        };
+        let steps: Vec<Step> = (1..).take(turns).map(Step::Rotate).collect();
+        let wanted: Vec<u32> = (0..params.ring).step_by(WANTED).collect();
+        let sent = match params.workload.encoding {
+            Encoding::Slots => Sent::Slots,
+            Encoding::Coefficients => Sent::Coefficients(&wanted),
+        };
         let no_keys = best(&mut || keys.evaluation_keys(&[]).map(drop_black_box))?;
         let all_keys = best(&mut || keys.evaluation_keys(&steps).map(drop_black_box))?;
         let evaluator = E::from_keys(params, &keys.evaluation_keys(&steps)?)?;
@@ -67,7 +79,7 @@ impl OpCosts {
         // Several operands and keys, so that memory costs what it costs in a circuit.
         let operands =
             (0..GROUP).map(|_| evaluator.load(&keys.encrypt(&slots)?)).collect::<Result<Vec<_>, _>>()?;
-        let reply = evaluator.store(&ciphertext)?;
+        let reply = evaluator.store(&ciphertext, sent)?;
         let encode = best(&mut || evaluator.encode(&weights).map(drop_black_box))?;
         let dot = best(&mut || {
             let operands = operands.iter().cycle().take(TERMS as usize);
@@ -80,15 +92,20 @@ impl OpCosts {
             drop_black_box(sum);
             Ok(())
         })? / f64::from(ADDITIONS);
-        let mut turns = operands.iter().zip(&steps).cycle();
-        let rotate = best(&mut || {
-            let turn = turns.next().map(|(operand, &step)| evaluator.automorphisms(operand, &[step]));
-            turn.map_or(Ok(()), |turned| turned.map(drop_black_box))
-        })?;
-        let group = best(&mut || evaluator.automorphisms(&ciphertext, &steps).map(drop_black_box))?;
+        let (mut rotate, mut group, mut keygen) = (0.0, 0.0, 0.0);
+        if !steps.is_empty() {
+            let mut turns = operands.iter().zip(&steps).cycle();
+            rotate = best(&mut || {
+                let turn = turns.next().map(|(operand, &step)| evaluator.automorphisms(operand, &[step]));
+                turn.map_or(Ok(()), |turned| turned.map(drop_black_box))
+            })?;
+            group = best(&mut || evaluator.automorphisms(&ciphertext, &steps).map(drop_black_box))?;
+            keygen = (all_keys - no_keys).max(0.0) / f64::from(GROUP);
+        }
         // Reducing the sum at its end is part of a term's price.
         let term = dot / f64::from(TERMS);
         Ok(Self {
+            encoding: params.workload.encoding,
             ring: params.ring,
             primes: u32::try_from(params.modulus_bits.len()).unwrap_or(u32::MAX),
             rotate,
@@ -98,10 +115,10 @@ impl OpCosts {
             add,
             add_plain: best(&mut || evaluator.add_plain(&mut ciphertext.clone(), &slots))?,
             load: best(&mut || evaluator.load(&bytes).map(drop_black_box))?,
-            store: best(&mut || evaluator.store(&ciphertext).map(drop_black_box))?,
+            store: best(&mut || evaluator.store(&ciphertext, sent).map(drop_black_box))?,
             encrypt: best(&mut || keys.encrypt(&slots).map(drop_black_box))?,
-            decrypt: best(&mut || keys.decrypt(&reply).map(drop_black_box))?,
-            keygen: (all_keys - no_keys).max(0.0) / f64::from(GROUP),
+            decrypt: best(&mut || keys.decrypt(&reply, sent).map(drop_black_box))?,
+            keygen,
         })
     }
 }

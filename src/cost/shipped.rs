@@ -7,7 +7,7 @@
 //! further rotation costs what the first one does.
 
 use super::{CostTable, OpCosts};
-use crate::params::Scheme;
+use crate::params::{Encoding, Scheme};
 
 /// Ring, primes with the special ones, and microseconds of: rotate, hoisted, mult, encode, add, plaintext
 /// added, load, store, encrypt, decrypt, key generation.
@@ -21,6 +21,16 @@ const BFV: [Row; 6] = [
     (16384, 6, [2_570.0, 1_400.0, 66.0, 245.0, 30.0, 310.0, 930.0, 3_800.0, 1_390.0, 395.0, 9_500.0]),
     (32768, 4, [2_430.0, 1_300.0, 200.0, 390.0, 37.0, 470.0, 1_120.0, 5_300.0, 2_200.0, 860.0, 8_300.0]),
     (32768, 6, [5_400.0, 3_700.0, 400.0, 510.0, 63.0, 700.0, 1_800.0, 7_900.0, 3_100.0, 810.0, 28_000.0]),
+];
+
+/// In coefficients: ring, primes, and microseconds of: mult, encode, add, plaintext added, load, store,
+/// encrypt, decrypt.
+type CoefficientRow = (u32, u32, [f64; 8]);
+
+#[rustfmt::skip]
+const BFV_COEFFICIENTS: [CoefficientRow; 2] = [
+    (4096, 2, [1.8, 15.0, 1.5, 20.0, 60.0, 260.0, 100.0, 80.0]),
+    (8192, 3, [5.0, 45.0, 4.9, 60.0, 200.0, 850.0, 330.0, 196.0]),
 ];
 
 #[rustfmt::skip]
@@ -37,18 +47,26 @@ impl CostTable {
     /// The shipped table of `scheme`'s backend.
     #[must_use]
     pub fn shipped(scheme: Scheme) -> Self {
-        let rows = match scheme {
-            Scheme::Bfv => &BFV,
-            Scheme::FheRs => &FHE_RS,
+        let (slots, coefficients) = match scheme {
+            Scheme::Bfv => (&BFV, &BFV_COEFFICIENTS[..]),
+            Scheme::FheRs => (&FHE_RS, &[][..]),
         };
-        Self { name: "shipped".into(), rows: rows.iter().map(costs).collect() }
+        let rows = slots.iter().map(costs).chain(coefficients.iter().map(coefficient_costs)).collect();
+        Self { name: "shipped".into(), rows }
     }
+}
+
+fn coefficient_costs(&(ring, primes, microseconds): &CoefficientRow) -> OpCosts {
+    let [mult, encode, add, add_plain, load, store, encrypt, decrypt] = microseconds;
+    let all = [0.0, 0.0, mult, encode, add, add_plain, load, store, encrypt, decrypt, 0.0];
+    OpCosts { encoding: Encoding::Coefficients, ..costs(&(ring, primes, all)) }
 }
 
 fn costs(&(ring, primes, microseconds): &Row) -> OpCosts {
     let [rotate, hoisted, mult, encode, add, add_plain, load, store, encrypt, decrypt, keygen] =
         microseconds.map(|time| time * 1e-6);
     OpCosts {
+        encoding: Encoding::Slots,
         ring,
         primes,
         rotate,

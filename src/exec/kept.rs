@@ -11,26 +11,29 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub struct Kept<P> {
     cells: Vec<OnceLock<Arc<P>>>,
-    /// How many more may be kept, together with other segments.
+    /// How many more bytes may be kept, together with other segments.
     room: Arc<AtomicU64>,
+    /// Bytes of a plaintext.
+    bytes: u64,
 }
 
 impl<P> Kept<P> {
     /// Keeps nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self { cells: Vec::new(), room: Arc::default() }
+        Self { cells: Vec::new(), room: Arc::default(), bytes: 0 }
     }
 
-    /// One a segment, which together keep at most `budget` bytes of plaintexts of `bytes` each.
-    #[must_use]
-    pub fn of(segments: &[Segment], bytes: u64, budget: u64) -> Vec<Self> {
-        let room = Arc::new(AtomicU64::new(budget / bytes.max(1)));
+    /// One a segment, which together keep at most `budget` bytes of plaintexts; `bytes` tells those of one
+    /// plaintext of a segment.
+    pub fn of(segments: &[Segment], bytes: impl Fn(&Segment) -> u64, budget: u64) -> Vec<Self> {
+        let room = Arc::new(AtomicU64::new(budget));
         let cells = |segment: &Segment| match budget {
             0 => Vec::new(),
             _ => std::iter::repeat_with(OnceLock::new).take(segment.plains as usize).collect(),
         };
-        segments.iter().map(|segment| Self { cells: cells(segment), room: Arc::clone(&room) }).collect()
+        let kept = |segment| Self { cells: cells(segment), room: Arc::clone(&room), bytes: bytes(segment) };
+        segments.iter().map(kept).collect()
     }
 
     /// How many plaintexts are kept now.
@@ -52,13 +55,13 @@ impl<P> Kept<P> {
             return Ok(Arc::clone(kept));
         }
         let encoded = Arc::new(encode()?);
-        let takes = |room: u64| room.checked_sub(1);
+        let takes = |room: u64| room.checked_sub(self.bytes);
         if let Some(cell) = cell
             && self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, takes).is_ok()
             && cell.set(Arc::clone(&encoded)).is_err()
         {
             // Another thread has kept it in the meantime.
-            self.room.fetch_add(1, Ordering::Relaxed);
+            self.room.fetch_add(self.bytes, Ordering::Relaxed);
         }
         Ok(encoded)
     }
@@ -72,6 +75,7 @@ mod tests {
     fn segment(plains: u32) -> Segment {
         Segment {
             layer: String::new(),
+            contents: crate::circuit::Contents::Slots,
             geometry: BlockGeometry { block: 1, reach: 0 },
             inputs: 0,
             plains,
@@ -83,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_shared_and_never_exceeded() {
-        let kept: Vec<Kept<u32>> = Kept::of(&[segment(3), segment(3)], 10, 45);
+        let kept: Vec<Kept<u32>> = Kept::of(&[segment(3), segment(3)], |_| 10, 45);
         let mut encoded = 0;
         for _ in 0..2 {
             for segment in &kept {
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn without_a_budget_nothing_is_kept() {
-        for kept in Kept::of(&[segment(2)], 10, 0).iter().chain([&Kept::none()]) {
+        for kept in Kept::of(&[segment(2)], |_| 10, 0).iter().chain([&Kept::none()]) {
             assert_eq!(kept.get(PlainId(1), || Ok::<_, ()>(7_u32)).as_deref(), Ok(&7));
             assert!(kept.is_empty());
         }

@@ -168,12 +168,7 @@ fn the_default_run_encrypts_and_says_what_it_leaks() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
-    for extra in [
-        ["--mode", "tfhe"],
-        ["--mode", "leveled"],
-        ["--nonlinear", "two-party"],
-        ["--encoding", "coefficients"],
-    ] {
+    for extra in [["--mode", "tfhe"], ["--mode", "leveled"], ["--nonlinear", "two-party"]] {
         let output = stria(&[run.as_slice(), &extra].concat());
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));

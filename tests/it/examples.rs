@@ -60,7 +60,7 @@ fn run<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>])
         plan: &compiled.plan,
         circuit: &compiled.circuit,
         weights: compiled.weights.as_ref().expect("the example has weights"),
-        params: &compiled.params,
+        params: compiled.sets(),
         memory: 1 << 24,
     };
     run_in_process::<K, E>(service, images, &|_| {}, &|_| {}).expect("the run succeeds")

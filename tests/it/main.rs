@@ -4,6 +4,7 @@
 
 mod backends;
 mod cli;
+mod coefficients;
 mod compiled;
 mod counts;
 mod diagnostics;

@@ -5,8 +5,9 @@ use super::{Shared, automorphism, failed};
 use crate::backend::wire::{self, Envelope, Kind, Reader};
 use crate::backend::{BackendError, Evaluator, SchemeParams, Term};
 use crate::circuit::Step;
+use crate::params::Encoding;
 use crate::rlwe::{
-    Basis, Ciphertext, DotProduct, FactorNorm, GaloisKeys, Hoisted, Noise, Packing, Plaintext, PublicKey,
+    Basis, Ciphertext, DotProduct, FactorNorm, GaloisKeys, Hoisted, Noise, Plaintext, PublicKey,
     SeededCiphertext, SeededGaloisKeys, Sent,
 };
 use rayon::prelude::*;
@@ -23,7 +24,13 @@ pub struct BfvEvaluator {
     public: PublicKey,
     keys: GaloisKeys,
     columns: BTreeSet<u32>,
-    factor: FactorNorm,
+}
+
+/// An encoded plaintext, and how far multiplying by it raises noise.
+#[derive(Debug)]
+pub struct BfvPlaintext {
+    inner: Plaintext,
+    norm: FactorNorm,
 }
 
 /// A ciphertext and its estimated noise.
@@ -95,7 +102,7 @@ fn read_keys(shared: &Shared, parts: &[&[u8]]) -> Result<(GaloisKeys, BTreeSet<u
 
 impl Evaluator for BfvEvaluator {
     type Ciphertext = BfvCiphertext;
-    type Plaintext = Plaintext;
+    type Plaintext = BfvPlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
         // Damaged bytes are refused before the parameters' tables are computed.
@@ -109,8 +116,7 @@ impl Evaluator for BfvEvaluator {
         let parts = (0..count).map(|_| part(&mut reader)).collect::<Result<Vec<_>, _>>()?;
         reader.finish()?;
         let (keys, columns) = read_keys(&shared, &parts)?;
-        let factor = FactorNorm::of_slots(&shared.engine);
-        Ok(Self { shared, public, keys, columns, factor })
+        Ok(Self { shared, public, keys, columns })
     }
 
     fn ring(&self) -> usize {
@@ -123,8 +129,9 @@ impl Evaluator for BfvEvaluator {
         Ok(BfvCiphertext { inner: fresh.expand(), noise: Noise::fresh() })
     }
 
-    fn store(&self, ciphertext: &BfvCiphertext) -> Result<Vec<u8>, BackendError> {
-        let Shared { engine, hiding, envelope, .. } = &self.shared;
+    fn store(&self, ciphertext: &BfvCiphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        let Shared { params, engine, hiding, envelope } = &self.shared;
+        wire::positions(params, sent)?;
         let (found, provided) = (ciphertext.noise.bits(engine), hiding.noise.bits(engine));
         if found > provided {
             return Err(BackendError::Noise { found, provided });
@@ -132,13 +139,24 @@ impl Evaluator for BfvEvaluator {
         let unmasked = vec![0; engine.ring()];
         let reply = self
             .public
-            .reply(&ciphertext.inner, &unmasked, Sent::Slots, *hiding, &mut randomness()?)
+            .reply(&ciphertext.inner, &unmasked, sent, *hiding, &mut randomness()?)
             .map_err(failed)?;
         Ok(envelope.seal(Kind::Reply, &reply.to_bytes()))
     }
 
-    fn encode(&self, slots: &[i64]) -> Result<Plaintext, BackendError> {
-        self.shared.engine.encode(slots, Packing::Slots, Basis::Ciphertext).map_err(failed)
+    fn encode(&self, values: &[i64]) -> Result<BfvPlaintext, BackendError> {
+        let Shared { params, engine, .. } = &self.shared;
+        let inner = engine.encode(values, self.shared.packing(), Basis::Ciphertext).map_err(failed)?;
+        let norm = match params.workload.encoding {
+            Encoding::Slots => FactorNorm::of_slots(engine),
+            Encoding::Coefficients => {
+                // Whatever stands for a residue, none of the lifted ones is larger.
+                let largest = values.iter().fold(0, |largest: u64, v| largest.max(v.unsigned_abs()));
+                let weights = values.iter().filter(|&&v| v != 0).count();
+                FactorNorm::of_coefficients(weights, largest.min(params.plain_modulus / 2))
+            }
+        };
+        Ok(BfvPlaintext { inner, norm })
     }
 
     fn plaintext_bytes(&self) -> u64 {
@@ -162,23 +180,23 @@ impl Evaluator for BfvEvaluator {
 
     fn dot<'a>(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, BfvCiphertext, Plaintext>>,
+        terms: &mut dyn Iterator<Item = Term<'a, BfvCiphertext, BfvPlaintext>>,
     ) -> Result<BfvCiphertext, BackendError>
     where
         Self: 'a,
     {
         let mut sum = DotProduct::new(&self.shared.engine);
         let mut noise = Noise::none();
-        let mut pass: Vec<(&BfvCiphertext, Arc<Plaintext>)> = Vec::with_capacity(PASS);
-        let mut flush = |pass: &mut Vec<(&BfvCiphertext, Arc<Plaintext>)>| {
-            let terms: Vec<_> = pass.iter().map(|(c, p)| (&c.inner, &**p)).collect();
+        let mut pass: Vec<(&BfvCiphertext, Arc<BfvPlaintext>)> = Vec::with_capacity(PASS);
+        let mut flush = |pass: &mut Vec<(&BfvCiphertext, Arc<BfvPlaintext>)>| {
+            let terms: Vec<_> = pass.iter().map(|(c, p)| (&c.inner, &p.inner)).collect();
             let added = sum.add(&terms).map_err(failed);
             pass.clear();
             added
         };
         for term in terms {
             let (ciphertext, plaintext) = term?;
-            noise = noise.plus(ciphertext.noise.times(self.factor));
+            noise = noise.plus(ciphertext.noise.times(plaintext.norm));
             pass.push((ciphertext, plaintext));
             if pass.len() == PASS {
                 flush(&mut pass)?;
@@ -197,7 +215,7 @@ impl Evaluator for BfvEvaluator {
 
     fn add_plain(&self, a: &mut BfvCiphertext, slots: &[u64]) -> Result<(), BackendError> {
         wire::check_slots(slots, self.shared.engine.ring(), self.shared.params.plain_modulus)?;
-        a.inner.add_plain(slots, Packing::Slots).map_err(failed)?;
+        a.inner.add_plain(slots, self.shared.packing()).map_err(failed)?;
         a.noise = a.noise.plus_plain();
         Ok(())
     }

@@ -3,8 +3,8 @@
 use super::{Random, Weights, interpret, random_segment, small, steps};
 use std::sync::atomic::{AtomicU64, Ordering};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams};
-use stria::circuit::{self, BlockGeometry, Builder, Counts, Inst, PlainId, Segment, Step, Value};
+use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams, Sent};
+use stria::circuit::{self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, Segment, Step, Value};
 use stria::exec::{self, ExecError};
 
 /// Runs `segment` as client and server would; outputs and executed counts.
@@ -23,8 +23,10 @@ pub(super) fn execute<K: ClientKeys, E: Evaluator>(
     })
     .unwrap();
     assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
-    let opened =
-        outputs.iter().map(|output| keys.decrypt(&evaluator.store(output).unwrap()).unwrap()).collect();
+    let opened = outputs
+        .iter()
+        .map(|output| keys.decrypt(&evaluator.store(output, Sent::Slots).unwrap(), Sent::Slots).unwrap())
+        .collect();
     (opened, evaluator.take(segment.geometry))
 }
 
@@ -157,8 +159,16 @@ fn malformed_segments_are_refused() {
     let run = |insts: Vec<Inst>, terms: Vec<(Value, PlainId)>, outputs: Vec<Value>, given: usize| {
         let inputs = (0..given).map(|_| evaluator.load(&one).unwrap()).collect();
         let plains = 1;
-        let segment =
-            Segment { layer: "bad".into(), geometry: geometry(), inputs: 1, plains, insts, terms, outputs };
+        let segment = Segment {
+            layer: "bad".into(),
+            contents: Contents::Slots,
+            geometry: geometry(),
+            inputs: 1,
+            plains,
+            insts,
+            terms,
+            outputs,
+        };
         exec::run(&evaluator, &segment, &weights, inputs, &|_| ()).map(|outputs| outputs.len())
     };
     let add = |a, b| Inst::Add(Value(a), Value(b));
