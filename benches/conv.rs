@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::{ClientKeys, Evaluator, Sent};
-use stria::compile::{Options, compile};
+use stria::compile::{Encode, Options, compile};
 use stria::compiled::Compiled;
 use stria::diag::SourceFile;
 use stria::exec::{Kept, run_kept};
@@ -17,7 +17,7 @@ use stria::quant::{RandomWeights, random_images};
 use stria::tensor::Tensor;
 use stria::{resolve, syntax};
 
-fn compiled(channels: usize, size: usize) -> Compiled {
+fn compiled(channels: usize, size: usize, encode: Encode) -> Compiled {
     let text = format!(
         "model conv {{ input x: tensor[{channels}, {size}, {size}] output conv(x, out: {channels}, kernel: 3x3, pad: 1) }}"
     );
@@ -27,11 +27,12 @@ fn compiled(channels: usize, size: usize) -> Compiled {
     let shape = model.graph.node(NodeId(0)).shape.clone();
     let images = random_images(&shape, (-1.0, 1.0), 2, 1);
     let weights = RandomWeights::for_model(&model, 1);
-    compile(&model, Some(&weights), Some(&images), Options::default()).expect("the model compiles").compiled
+    let options = Options { encode, ..Options::default() };
+    compile(&model, Some(&weights), Some(&images), options).expect("the model compiles").compiled
 }
 
-fn convolution(c: &mut Criterion, channels: usize, size: usize) {
-    let compiled = compiled(channels, size);
+fn convolution(c: &mut Criterion, channels: usize, size: usize, encode: Encode) {
+    let compiled = compiled(channels, size, encode);
     let (segment, layer) = (&compiled.circuit.segments[0], &compiled.plan.layers[0]);
     let weights = compiled.weights.as_ref().expect("the model has weights");
     let layer_weights = &weights.0[&layer.node];
@@ -59,8 +60,10 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize) {
     };
 
     let results = run();
-    let replies = results.iter().map(|r| {
-        keys.decrypt(&evaluator.store(r, Sent::Slots).expect("a reply"), Sent::Slots).expect("it decrypts")
+    let places: Vec<_> = (0..results.len()).map(|output| segment.contents.sent(output)).collect();
+    let outputs = || results.iter().zip(&places).map(|(r, places)| (r, sent(places.as_deref())));
+    let replies = outputs().map(|(result, sent)| {
+        keys.decrypt(&evaluator.store(result, sent).expect("a reply"), sent).expect("it decrypts")
     });
     let output = layer.kernel.output().unpack(&replies.collect::<Vec<_>>());
     let expected = evaluate(&compiled.network, weights, &image).expect("the reference");
@@ -72,20 +75,31 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize) {
 
     let bits = u64::BITS - t.leading_zeros();
     let id = |what: &str| {
-        format!("conv{channels}x{channels}@{size}x{size}/{what}/N={}/t={bits}bits", compiled.params.ring)
+        let encoding = match encode {
+            Encode::Slots | Encode::Auto => "",
+            Encode::Coefficients => "/coefficients",
+        };
+        format!(
+            "conv{channels}x{channels}@{size}x{size}/{what}/N={}/t={bits}bits{encoding}",
+            compiled.params.ring
+        )
     };
     c.bench_function(&id("evaluate"), |b| b.iter(|| black_box(run())));
     c.bench_function(&id("reply"), |b| {
-        b.iter(|| {
-            results.iter().map(|r| evaluator.store(r, Sent::Slots).expect("a reply").len()).sum::<usize>()
-        });
+        b.iter(|| outputs().map(|(r, sent)| evaluator.store(r, sent).expect("a reply").len()).sum::<usize>());
     });
+}
+
+fn sent(places: Option<&[u32]>) -> Sent<'_> {
+    places.map_or(Sent::Slots, Sent::Coefficients)
 }
 
 fn convolutions(c: &mut Criterion) {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("no other pool");
-    convolution(c, 16, 32);
-    convolution(c, 64, 8);
+    for encode in [Encode::Slots, Encode::Coefficients] {
+        convolution(c, 16, 32, encode);
+        convolution(c, 64, 8, encode);
+    }
 }
 
 criterion_group! {
