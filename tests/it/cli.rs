@@ -506,12 +506,13 @@ fn a_calibration_is_what_predictions_take() {
     assert!(calibrated.status.success(), "{}", stderr(&calibrated));
     assert!(calibrated.stdout.is_empty() && calibrated.stderr.is_empty());
     let costs: Value = serde_yaml::from_slice(&std::fs::read(&file).expect("written")).expect("YAML");
-    assert_eq!((&costs["version"], &costs["backend"]), (&Value::from(1), &Value::from("bfv")));
+    assert_eq!((&costs["version"], &costs["backend"]), (&Value::from(2), &Value::from("bfv")));
     assert_eq!(costs["crate_version"], env!("CARGO_PKG_VERSION"));
     let rows = costs["rows"].as_array().expect("rows");
     for ring in [8192, 16384, 32768] {
         assert!(rows.iter().any(|row| row["ring"] == ring && row["primes"] == 4), "ring {ring}: {costs}");
     }
+    assert!(rows.iter().any(|row| row["encoding"] == "coefficients" && row["ring"] == 4096), "{costs}");
 
     let model = "examples/fashion_mnist/dense.stria";
     let shipped = json(&stria(&["report", model, "--format", "json"]));
@@ -542,7 +543,7 @@ fn a_broken_cost_file_is_refused() {
     let row = "- {ring: 8192, primes: 4, rotate: 1e-3, hoisted: 0, mult: 0, encode: 1e-4, add: 1e-5, \
                add_plain: 1e-4, load: 1e-4, store: 1e-3, encrypt: 1e-3, decrypt: 1e-3, keygen: 1e-3}\n";
     let good =
-        format!("version: 1\nbackend: bfv\ncrate_version: {}\nrows:\n{row}", env!("CARGO_PKG_VERSION"));
+        format!("version: 2\nbackend: bfv\ncrate_version: {}\nrows:\n{row}", env!("CARGO_PKG_VERSION"));
     let report = |text: &str| {
         let file = write(folder.path(), "costs.yaml", text.as_bytes()).display().to_string();
         stria(&["report", "examples/shapes/resnet20.stria", "--format", "json", "--costs", &file])
@@ -556,7 +557,7 @@ fn a_broken_cost_file_is_refused() {
         (altered("load: 1e-4", "load: .inf"), "`load` cannot take"),
         (altered("add: 1e-5", "add: 0"), "`add` cannot take"),
         (altered("add: 1e-5", "add: quick"), "not a cost file"),
-        (altered("version: 1", "version: 2"), "version 2"),
+        (altered("version: 2", "version: 1"), "version 1"),
         (altered("backend: bfv", "backend: fhe-rs"), "costs of backend `fhe-rs`"),
         (altered("primes: 4", "primes: 0"), "with 0 primes"),
         (altered("ring: 8192", "ring: 8191"), "ring 8191"),
