@@ -5,7 +5,10 @@
 //! real scheme, so that a circuit which lacks one fails here too. Nothing is protected.
 
 use super::wire::{self, Envelope, Kind, Reader};
-use super::{BackendError, CLEAR_SLOT as SLOT, ClientKeys, Evaluator, SchemeParams, Sent, Term};
+use super::{
+    BackendError, Basis, BatchStep, CLEAR_SLOT as SLOT, ClientKeys, Evaluator, Operand, SchemeParams, Sent,
+    Term,
+};
 use crate::circuit::Step;
 use crate::params::Encoding;
 use std::collections::BTreeSet;
@@ -127,8 +130,27 @@ impl ClientKeys for ClearKeys {
     }
 }
 
+impl ClearEvaluator {
+    fn automorphism(&self, src: &ClearCiphertext, step: Step) -> Result<ClearCiphertext, BackendError> {
+        let column = wire::column(self.space.ring, step)?;
+        if !self.columns.contains(&column) {
+            return Err(BackendError::MissingKey(step));
+        }
+        let (top, bottom) = src.slots.split_at(self.space.ring / 2);
+        let slots = match step {
+            Step::SwapRows => [bottom, top].concat(),
+            Step::Rotate(_) => {
+                let (top, bottom) = (top.split_at(column as usize), bottom.split_at(column as usize));
+                [top.1, top.0, bottom.1, bottom.0].concat()
+            }
+        };
+        Ok(ClearCiphertext { slots })
+    }
+}
+
 impl Evaluator for ClearEvaluator {
     type Ciphertext = ClearCiphertext;
+    type Extended = ClearCiphertext;
     type Plaintext = ClearPlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
@@ -164,7 +186,7 @@ impl Evaluator for ClearEvaluator {
         }
     }
 
-    fn encode(&self, slots: &[i64]) -> Result<ClearPlaintext, BackendError> {
+    fn encode(&self, slots: &[i64], _: Basis) -> Result<ClearPlaintext, BackendError> {
         if slots.len() != self.space.ring {
             return Err(BackendError::Malformed {
                 what: "slots",
@@ -187,46 +209,51 @@ impl Evaluator for ClearEvaluator {
         })
     }
 
-    fn plaintext_bytes(&self) -> u64 {
+    fn plaintext_bytes(&self, _: Basis) -> u64 {
         8 * self.space.ring as u64
     }
 
     fn automorphisms(
         &self,
-        src: &ClearCiphertext,
-        steps: &[Step],
+        sources: &[&ClearCiphertext],
+        steps: &[BatchStep],
     ) -> Result<Vec<ClearCiphertext>, BackendError> {
-        steps
-            .iter()
-            .map(|&step| {
-                let column = wire::column(self.space.ring, step)?;
-                if !self.columns.contains(&column) {
-                    return Err(BackendError::MissingKey(step));
-                }
-                let (top, bottom) = src.slots.split_at(self.space.ring / 2);
-                let slots = match step {
-                    Step::SwapRows => [bottom, top].concat(),
-                    Step::Rotate(_) => {
-                        let (top, bottom) = (top.split_at(column as usize), bottom.split_at(column as usize));
-                        [top.1, top.0, bottom.1, bottom.0].concat()
-                    }
-                };
-                Ok(ClearCiphertext { slots })
-            })
-            .collect()
+        steps.iter().map(|&(source, step)| self.automorphism(sources[source], step)).collect()
+    }
+
+    fn extended(
+        &self,
+        sources: &[&ClearCiphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<ClearCiphertext>, BackendError> {
+        self.automorphisms(sources, steps)
+    }
+
+    fn rotate_sum(
+        &self,
+        summands: &[(&ClearCiphertext, Option<Step>)],
+    ) -> Result<ClearCiphertext, BackendError> {
+        let mut sum = ClearCiphertext { slots: vec![0; self.space.ring] };
+        for &(summand, step) in summands {
+            match step {
+                Some(step) => self.add_assign(&mut sum, &self.automorphism(summand, step)?),
+                None => self.add_assign(&mut sum, summand),
+            }
+        }
+        Ok(sum)
     }
 
     fn dot<'a>(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, ClearCiphertext, ClearPlaintext>>,
+        terms: &mut dyn Iterator<Item = Term<'a, Self>>,
     ) -> Result<ClearCiphertext, BackendError>
     where
         Self: 'a,
     {
         let mut sum = Sum::new(self.space.ring, self.space.modulus);
         for term in terms {
-            let (ciphertext, plaintext) = term?;
-            sum.accumulate(&ciphertext.slots, &plaintext);
+            let (Operand::Ciphertext(operand) | Operand::Extended(operand), plaintext) = term?;
+            sum.accumulate(&operand.slots, &plaintext);
         }
         Ok(ClearCiphertext { slots: sum.finish() })
     }

@@ -64,12 +64,23 @@ impl Envelope {
     }
 
     pub(crate) fn seal(&self, kind: Kind, body: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(body.len() + OVERHEAD);
+        let mut bytes = self.head(kind, body.len());
+        bytes.extend_from_slice(body);
+        Self::sealed(bytes)
+    }
+
+    /// What comes before a body of `len` bytes, which is to be appended.
+    pub(crate) fn head(&self, kind: Kind, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len + OVERHEAD);
         bytes.extend_from_slice(&MAGIC);
         bytes.push(VERSION);
         bytes.push(kind as u8);
         bytes.extend_from_slice(&self.fingerprint);
-        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    /// Head and body, sealed.
+    pub(crate) fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
         let check = checksum(&bytes);
         bytes.extend_from_slice(&check);
         bytes

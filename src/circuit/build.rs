@@ -1,6 +1,6 @@
 //! Builds one segment.
 
-use super::{BlockGeometry, Contents, Inst, Places, PlainId, Segment, Step, Value};
+use super::{BlockGeometry, Contents, Inst, Places, PlainId, Segment, Step, Turn, Value};
 use std::collections::HashMap;
 
 /// Emits the instructions of one linear layer. Equal automorphisms of one source are emitted once,
@@ -10,6 +10,7 @@ pub struct Builder {
     segment: Segment,
     ring: u32,
     steps: HashMap<(Value, Step), Value>,
+    extended: HashMap<(Value, Step), Value>,
 }
 
 impl Builder {
@@ -36,9 +37,19 @@ impl Builder {
             plains: 0,
             insts: Vec::new(),
             terms: Vec::new(),
+            turns: Vec::new(),
             outputs: Vec::new(),
         };
-        Self { segment, ring, steps: HashMap::new() }
+        Self { segment, ring, steps: HashMap::new(), extended: HashMap::new() }
+    }
+
+    /// A segment of the inputs, contents and plaintexts of `other`, to be written anew.
+    #[must_use]
+    pub fn like(other: &Segment, ring: u32) -> Self {
+        let contents = other.contents.clone();
+        let mut builder = Self::with(other.layer.clone(), ring, contents, other.geometry, other.inputs);
+        builder.segment.plains = other.plains;
+        builder
     }
 
     /// Input ciphertext `i`.
@@ -65,6 +76,34 @@ impl Builder {
     /// `src` with its rows exchanged.
     pub fn swap_rows(&mut self, src: Value) -> Value {
         self.automorphism(src, Step::SwapRows)
+    }
+
+    /// `step(src)`, the step in normal form.
+    pub fn automorphism(&mut self, src: Value, step: Step) -> Value {
+        if let Some(&known) = self.steps.get(&(src, step)) {
+            return known;
+        }
+        let value = self.push(Inst::Automorphism { src, step });
+        self.steps.insert((src, step), value);
+        value
+    }
+
+    /// `step(src)` left extended, for dot products; the step in normal form.
+    pub fn extended(&mut self, src: Value, step: Step) -> Value {
+        if let Some(&known) = self.extended.get(&(src, step)) {
+            return known;
+        }
+        let value = self.push(Inst::Extended { src, step });
+        self.extended.insert((src, step), value);
+        value
+    }
+
+    /// The sum over `turns`, two or more, some of them rotated.
+    pub fn rotate_sum(&mut self, turns: impl IntoIterator<Item = Turn>) -> Value {
+        let first = index(self.segment.turns.len());
+        self.segment.turns.extend(turns);
+        let len = index(self.segment.turns.len()) - first;
+        self.push(Inst::RotateSum { first, len })
     }
 
     /// The sum of products over `terms`, at least one.
@@ -98,15 +137,6 @@ impl Builder {
     #[must_use]
     pub fn finish(self) -> Segment {
         self.segment
-    }
-
-    fn automorphism(&mut self, src: Value, step: Step) -> Value {
-        if let Some(&known) = self.steps.get(&(src, step)) {
-            return known;
-        }
-        let value = self.push(Inst::Automorphism { src, step });
-        self.steps.insert((src, step), value);
-        value
     }
 
     fn push(&mut self, inst: Inst) -> Value {

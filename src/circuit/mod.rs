@@ -9,11 +9,13 @@ mod build;
 mod contents;
 mod count;
 mod print;
+mod segment;
 mod verify;
 
 pub use build::Builder;
 pub use contents::{Axis, Contents, Places};
 pub use count::{Counts, count};
+pub use segment::BATCH;
 pub use verify::{CircuitError, verify};
 
 use crate::params::Encoding;
@@ -37,16 +39,35 @@ pub enum Step {
 }
 
 /// One homomorphic instruction.
+///
+/// A key switch ends with a division by the special primes' product P, half of its work. What is summed up
+/// need not be divided one by one: a [`RotateSum`](Self::RotateSum) divides its sum, a [`Dot`](Self::Dot)
+/// over [`Extended`](Self::Extended) values divides its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inst {
-    /// `step(src)`. Consecutive automorphisms of one source form a hoisted group.
+    /// `step(src)`. See [`Segment::batches`] for which automorphisms are done together.
     Automorphism {
         /// What is turned.
         src: Value,
         /// By how much.
         step: Step,
     },
-    /// The sum of ciphertext times plaintext over `terms[first..first + len]`, `len >= 1`.
+    /// `step(src)` before the division by P: only dot products may read it.
+    Extended {
+        /// What is turned.
+        src: Value,
+        /// By how much.
+        step: Step,
+    },
+    /// The sum over `turns[first..first + len]`, divided by P once; two or more, some of them rotated.
+    RotateSum {
+        /// Index of the first summand in [`Segment::turns`].
+        first: u32,
+        /// How many summands.
+        len: u32,
+    },
+    /// The sum of value times plaintext over `terms[first..first + len]`, `len >= 1`; divided by P once if
+    /// some of the values are extended.
     Dot {
         /// Index of the first term in [`Segment::terms`].
         first: u32,
@@ -55,6 +76,15 @@ pub enum Inst {
     },
     /// `a + b`.
     Add(Value, Value),
+}
+
+/// A summand of a [`RotateSum`](Inst::RotateSum).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// What is added.
+    pub src: Value,
+    /// By how much it is turned first, if at all.
+    pub step: Option<Step>,
 }
 
 /// Blocks of a packed layer, from which the kind of a rotation follows.
@@ -103,6 +133,8 @@ pub struct Segment {
     pub insts: Vec<Inst>,
     /// Operands of the dot products.
     pub terms: Vec<(Value, PlainId)>,
+    /// Summands of the sums of rotations.
+    pub turns: Vec<Turn>,
     /// What goes back to the client.
     pub outputs: Vec<Value>,
 }

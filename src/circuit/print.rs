@@ -54,20 +54,35 @@ impl fmt::Display for Places {
 impl Segment {
     fn write_inst(&self, f: &mut fmt::Formatter<'_>, inst: &Inst) -> fmt::Result {
         match *inst {
-            Inst::Automorphism { src, step } => {
-                let kind = self.geometry.kind(step);
-                match step {
-                    Step::Rotate(k) => writeln!(f, "rotate {src}, {k} ({kind})"),
-                    Step::SwapRows => writeln!(f, "swap_rows {src} ({kind})"),
-                }
+            Inst::Automorphism { src, step } => writeln!(f, "{}", self.turned(src, step)),
+            Inst::Extended { src, step } => writeln!(f, "extended {}", self.turned(src, step)),
+            Inst::RotateSum { first, len } => {
+                let turns = self.summands(first, len).iter();
+                f.write_str("rotate_sum [")?;
+                write_list(
+                    f,
+                    turns.map(|turn| match turn.step {
+                        Some(step) => self.turned(turn.src, step),
+                        None => turn.src.to_string(),
+                    }),
+                )?;
+                writeln!(f, "]")
             }
             Inst::Dot { first, len } => {
-                let terms = self.terms.iter().skip(first as usize).take(len as usize);
+                let terms = self.dot_terms(first, len).iter();
                 f.write_str("dot [")?;
                 write_list(f, terms.map(|(value, plain)| format!("{value}*p{}", plain.0)))?;
                 writeln!(f, "]")
             }
             Inst::Add(a, b) => writeln!(f, "add {a}, {b}"),
+        }
+    }
+
+    fn turned(&self, src: Value, step: Step) -> String {
+        let kind = self.geometry.kind(step);
+        match step {
+            Step::Rotate(k) => format!("rotate {src}, {k} ({kind})"),
+            Step::SwapRows => format!("swap_rows {src} ({kind})"),
         }
     }
 }

@@ -6,8 +6,10 @@
 //!    a block offset, or the sum of both.
 //! 4. A dot product has terms, they lie in the segment, their plaintexts are described.
 //! 5. An addition adds two different values.
-//! 6. There are outputs, all defined, and every instruction leads to one.
-//! 7. In coefficients nothing is turned, and what is sent of each output lies in the ring, each place once.
+//! 6. A sum of rotations has two or more summands, they lie in the segment, some are rotated.
+//! 7. Extended values are read by dot products alone.
+//! 8. There are outputs, all defined, and every instruction leads to one.
+//! 9. In coefficients nothing is turned, and what is sent of each output lies in the ring, each place once.
 
 use super::{BlockGeometry, Contents, Inst, Segment, Step, Value};
 
@@ -74,6 +76,26 @@ pub enum CircuitError {
         /// How many there are.
         plains: u32,
     },
+    /// A sum of rotations that is none, or whose summands are not there.
+    #[error("instruction {inst} sums {len} turns from {first} on, {rotated} of them rotated, of {turns}")]
+    Turns {
+        /// The instruction.
+        inst: usize,
+        /// First summand.
+        first: u32,
+        /// How many.
+        len: u32,
+        /// How many of them are there and rotated.
+        rotated: usize,
+        /// How many the segment has.
+        turns: usize,
+    },
+    /// An extended value that is read by something else than a dot product.
+    #[error("{operand:?} is extended, and only dot products may read it")]
+    Extended {
+        /// The value.
+        operand: Value,
+    },
     /// A value added to itself.
     #[error("instruction {inst} adds a value to itself")]
     AddSelf {
@@ -131,37 +153,8 @@ pub fn verify(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
                 Err(CircuitError::Undefined { inst, operand: value })
             }
         };
-        match *op {
-            Inst::Automorphism { src, step } => {
-                operand(src)?;
-                if segment.contents != Contents::Slots {
-                    return Err(CircuitError::Turned { inst });
-                }
-                check_step(inst, step, segment.geometry, ring)?;
-            }
-            Inst::Dot { first, len } => {
-                let terms = terms(segment, first, len).ok_or(CircuitError::Terms {
-                    inst,
-                    first,
-                    len,
-                    terms: segment.terms.len(),
-                })?;
-                for &(value, plain) in terms {
-                    operand(value)?;
-                    if plain.0 >= segment.plains {
-                        let plains = segment.plains;
-                        return Err(CircuitError::Plain { inst, plain: plain.0, plains });
-                    }
-                }
-            }
-            Inst::Add(a, b) => {
-                operand(a)?;
-                operand(b)?;
-                if a == b {
-                    return Err(CircuitError::AddSelf { inst });
-                }
-            }
-        }
+        segment.operands(*op).try_for_each(operand)?;
+        check_inst(segment, ring, inst, *op)?;
     }
     check_sent(segment, ring)?;
     check_outputs(segment)
@@ -176,10 +169,52 @@ fn check_sent(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
     if told == outputs { Ok(()) } else { Err(CircuitError::Sent { output: told.min(outputs), ring }) }
 }
 
-/// The terms of a dot product, if it has some and they are there.
-fn terms(segment: &Segment, first: u32, len: u32) -> Option<&[(Value, super::PlainId)]> {
-    let end = first.checked_add(len)?;
-    segment.terms.get(first as usize..end as usize).filter(|t| !t.is_empty())
+/// Checks an instruction whose operands are defined.
+fn check_inst(segment: &Segment, ring: u32, inst: usize, op: Inst) -> Result<(), CircuitError> {
+    let whole = |operand: Value| {
+        if segment.is_extended(operand) { Err(CircuitError::Extended { operand }) } else { Ok(()) }
+    };
+    if segment.contents != Contents::Slots {
+        match op {
+            Inst::Automorphism { .. } | Inst::Extended { .. } | Inst::RotateSum { .. } => {
+                return Err(CircuitError::Turned { inst });
+            }
+            Inst::Dot { .. } | Inst::Add(..) => {}
+        }
+    }
+    match op {
+        Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
+            whole(src)?;
+            check_step(inst, step, segment.geometry, ring)
+        }
+        Inst::RotateSum { first, len } => {
+            let summands = segment.summands(first, len);
+            let rotated = summands.iter().filter(|turn| turn.step.is_some()).count();
+            if summands.len() < 2 || rotated == 0 {
+                let turns = segment.turns.len();
+                return Err(CircuitError::Turns { inst, first, len, rotated, turns });
+            }
+            summands.iter().try_for_each(|turn| {
+                whole(turn.src)?;
+                turn.step.map_or(Ok(()), |step| check_step(inst, step, segment.geometry, ring))
+            })
+        }
+        Inst::Dot { first, len } => {
+            let terms = segment.dot_terms(first, len);
+            if terms.is_empty() {
+                return Err(CircuitError::Terms { inst, first, len, terms: segment.terms.len() });
+            }
+            let undescribed = terms.iter().find(|(_, plain)| plain.0 >= segment.plains);
+            undescribed.map_or(Ok(()), |&(_, plain)| {
+                Err(CircuitError::Plain { inst, plain: plain.0, plains: segment.plains })
+            })
+        }
+        Inst::Add(a, b) => {
+            whole(a)?;
+            whole(b)?;
+            if a == b { Err(CircuitError::AddSelf { inst }) } else { Ok(()) }
+        }
+    }
 }
 
 fn check_step(inst: usize, step: Step, geometry: BlockGeometry, ring: u32) -> Result<(), CircuitError> {
@@ -204,6 +239,9 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
         return Err(CircuitError::NoOutput);
     }
     for (output, &value) in segment.outputs.iter().enumerate() {
+        if segment.is_extended(value) {
+            return Err(CircuitError::Extended { operand: value });
+        }
         match needed.get_mut(value.0 as usize) {
             Some(slot) => *slot = true,
             None => return Err(CircuitError::Output { output, value }),
@@ -213,18 +251,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
         if !needed[inputs + inst] {
             return Err(CircuitError::Dead { inst });
         }
-        match *op {
-            Inst::Automorphism { src, .. } => needed[src.0 as usize] = true,
-            Inst::Dot { first, len } => {
-                for (value, _) in terms(segment, first, len).into_iter().flatten() {
-                    needed[value.0 as usize] = true;
-                }
-            }
-            Inst::Add(a, b) => {
-                needed[a.0 as usize] = true;
-                needed[b.0 as usize] = true;
-            }
-        }
+        segment.operands(*op).for_each(|value| needed[value.0 as usize] = true);
     }
     Ok(())
 }
@@ -232,7 +259,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::{Axis, Builder, Places, PlainId};
+    use crate::circuit::{Axis, Builder, Places, PlainId, Turn};
 
     const RING: u32 = 64;
 
@@ -297,6 +324,30 @@ mod tests {
             CircuitError::Plain { inst: 1, plain: 3, plains: 3 }
         );
         assert_eq!(broken(|s| s.insts[3] = Inst::Add(Value(3), Value(3))), CircuitError::AddSelf { inst: 3 });
+        let turns = |src: u32, steps: [Option<Step>; 2]| {
+            let mut segment = sound();
+            segment.turns = steps.map(|step| Turn { src: Value(src), step }).to_vec();
+            segment.insts[3] = Inst::RotateSum { first: 0, len: 2 };
+            verify(&segment, RING)
+        };
+        let by = |k: i32| Some(Step::Rotate(k));
+        assert_eq!(turns(4, [by(1), None]), Ok(()));
+        assert_eq!(turns(4, [by(1), by(40)]), Err(CircuitError::Step { inst: 3, step: 40 }));
+        assert_eq!(turns(9, [by(1), None]), Err(CircuitError::Undefined { inst: 3, operand: Value(9) }));
+        let none = CircuitError::Turns { inst: 3, first: 0, len: 2, rotated: 0, turns: 2 };
+        assert_eq!(turns(4, [None, None]), Err(none));
+        assert_eq!(
+            broken(|s| s.insts[3] = Inst::RotateSum { first: 1, len: 1 }),
+            CircuitError::Turns { inst: 3, first: 1, len: 1, rotated: 0, turns: 0 }
+        );
+        let extended = |inst: usize| {
+            let mut segment = sound();
+            segment.insts[inst] = Inst::Extended { src: Value(0), step: Step::Rotate(1) };
+            verify(&segment, RING)
+        };
+        assert_eq!(extended(0), Ok(()), "a dot product reads it");
+        assert_eq!(extended(1), Err(CircuitError::Extended { operand: Value(3) }), "a row swap reads it");
+        assert_eq!(extended(3), Err(CircuitError::Extended { operand: Value(5) }), "it is an output");
         assert_eq!(broken(|s| s.outputs.clear()), CircuitError::NoOutput);
         assert_eq!(broken(|s| s.outputs.push(Value(6))), CircuitError::Output { output: 1, value: Value(6) });
         assert_eq!(broken(|s| s.outputs = vec![Value(3)]), CircuitError::Dead { inst: 3 });

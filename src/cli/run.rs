@@ -5,7 +5,7 @@ use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
 use crate::compiled::Compiled;
-use crate::cost::CostTable;
+use crate::cost::{CostTable, Means, PeakMemory};
 use crate::graph::quantise_input;
 use crate::input;
 use crate::protocol::Inference;
@@ -77,6 +77,8 @@ struct RunResult {
     predicted_seconds: f64,
     /// Threads that it ran on.
     threads: usize,
+    /// Predicted for these threads, where ciphertexts were computed with.
+    predicted_memory: Option<PeakMemory>,
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
@@ -142,6 +144,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         timing,
         predicted_seconds: report.totals.estimated_seconds,
         threads: rayon::current_num_threads(),
+        predicted_memory: match args.backend {
+            Backend::Bfv => {
+                let threads = rayon::current_num_threads() as u64;
+                Some(crate::report::peak_memory(&compiled, Means { kept: 0, threads }))
+            }
+            Backend::Clear | Backend::FheRs | Backend::Reference => None,
+        },
         peak_memory: peak_memory(),
         image: args.input.display().to_string(),
         report,
@@ -257,8 +266,15 @@ impl fmt::Display for RunResult {
                 self.predicted_seconds, self.report.cost_table, t.linear, self.threads
             )?;
         }
-        if let Some(bytes) = self.peak_memory {
-            write!(f, "memory        {:.0} MB at most", megabytes(bytes))?;
+        match (self.predicted_memory, self.peak_memory) {
+            (Some(predicted), Some(bytes)) => write!(
+                f,
+                "memory        {:.0} MB predicted / {:.0} MB measured at most",
+                megabytes(predicted.total()),
+                megabytes(bytes)
+            )?,
+            (None, Some(bytes)) => write!(f, "memory        {:.0} MB at most", megabytes(bytes))?,
+            (Some(_) | None, None) => {}
         }
         Ok(())
     }

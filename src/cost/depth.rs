@@ -25,10 +25,23 @@ pub fn depth(segment: &Segment) -> Option<Depth> {
     let mut deepest = Depth { input_switches: 0, terms: 0, sums: 0, output_switches: 0 };
     for inst in &segment.insts {
         let path = match *inst {
-            Inst::Automorphism { src, .. } => turned(*paths.get(src.0 as usize)?),
+            // Fewer divisions round less often: what is left extended or summed before it is divided is
+            // no noisier than each rotation by itself.
+            Inst::Automorphism { src, .. } | Inst::Extended { src, .. } => {
+                turned(*paths.get(src.0 as usize)?)
+            }
+            Inst::RotateSum { first, len } => {
+                let mut sum = None;
+                for turn in segment.summands(first, len) {
+                    let path = *paths.get(turn.src.0 as usize)?;
+                    let path = turn.step.map_or(path, |_| turned(path));
+                    sum = Some(sum.map_or(path, |sum| added(sum, path)));
+                }
+                sum?
+            }
             Inst::Add(a, b) => added(*paths.get(a.0 as usize)?, *paths.get(b.0 as usize)?),
             Inst::Dot { first, len } => {
-                let terms = segment.terms.get(first as usize..)?.get(..len as usize)?;
+                let terms = segment.dot_terms(first, len);
                 let mut dot = Depth { input_switches: 0, terms: 0, sums: 1, output_switches: 0 };
                 for (value, _) in terms {
                     let Path::Before { inputs, switches } = *paths.get(value.0 as usize)? else {

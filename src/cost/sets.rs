@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 const RINGS: [u32; 4] = [4096, 8192, 16384, 32768];
 
-/// One set for each ring and number of primes that [`params::choose`] picks for `scheme`, for small layers
-/// as for large ones and for short t as for long, by ring. Without those under which nothing decrypts:
+/// One set for each ring, number of primes and form of key switch that [`params::choose`] picks for
+/// `scheme`, for small layers as for large ones and for short t as for long, by ring. Without those under which nothing decrypts:
 /// flooding leaves the engine little at ring 4096. The engine computes in coefficients as well, at the two
 /// least rings.
 #[must_use]
@@ -37,7 +37,8 @@ pub fn parameter_sets(scheme: Scheme) -> Vec<SchemeParams> {
         if let Ok(set) = t.and_then(|t| params::choose(scheme, ring, t, &workload))
             && params::fit(scheme, &set, &workload).is_ok()
         {
-            sets.entry((workload.encoding, ring, set.modulus_bits.len())).or_insert(set);
+            let key = (workload.encoding, ring, set.modulus_bits.len(), set.key_switch);
+            sets.entry(key).or_insert(set);
         }
     }
     sets.into_values().collect()

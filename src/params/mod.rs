@@ -106,7 +106,8 @@ impl<'a> Sets<'a> {
 }
 
 /// How key switching keeps its noise down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum KeySwitching {
     /// One digit a prime, no special prime: the crate `fhe`.
     Primes,

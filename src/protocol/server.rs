@@ -7,7 +7,7 @@ use super::share::{Share, Uniform, add_mod, residue};
 use super::walk::{Linear, walk};
 use super::{ByEncoding, PartyError, Progress, SegmentId, ciphertext_limit, keys_limit, sent};
 use crate::backend::{Counting, Evaluator};
-use crate::circuit::{Circuit, Counts, Segment};
+use crate::circuit::{Circuit, Counts};
 use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};
 use crate::params::{Encoding, Sets};
@@ -71,13 +71,7 @@ impl<'a, E: Evaluator> Server<'a, E> {
             let keys = channel.receive(0, Tag::EvaluationKeys, keys_limit(params, steps))?;
             Ok::<_, PartyError>(Some(Counting::new(E::from_keys(params, &keys)?)))
         })?;
-        let of = |encoding| evaluators.of(encoding).map_or(0, Counting::<E>::plaintext_bytes);
-        let bytes = ENCODINGS.map(of);
-        let bytes = |segment: &Segment| match segment.contents.encoding() {
-            Encoding::Slots => bytes[0],
-            Encoding::Coefficients => bytes[1],
-        };
-        let kept = Kept::of(&service.circuit.segments, bytes, service.memory);
+        let kept = Kept::of(&service.circuit.segments, service.memory);
         let none = || PartyError::Graph(service.network.graph.output());
         let plain_modulus = service.params.plain_modulus().ok_or_else(none)?;
         Ok(Self { service, plain_modulus, evaluators, kept })

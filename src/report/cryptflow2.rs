@@ -67,6 +67,7 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         security_bits: 0,
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: 0,
+        peak_memory_estimate: 0,
         cost_table: "no".into(),
         totals,
         layers,

@@ -9,7 +9,7 @@ mod text;
 
 use crate::circuit::{Counts, Segment, count};
 use crate::compiled::Compiled;
-use crate::cost::{CostTable, Sizes};
+use crate::cost::{self, CostTable, Means, PeakMemory, Sizes};
 use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::{Encoding, SchemeParams, security_bits};
@@ -38,6 +38,8 @@ pub struct Counters {
     pub key_switches: u64,
     /// Groups of rotations of one ciphertext.
     pub hoisted_groups: u64,
+    /// Divisions by the special primes: one a rotation, unless sums of rotations or products share one.
+    pub divisions: u64,
     /// Ciphertext times plaintext.
     pub plain_mults: u64,
     /// Ciphertext plus ciphertext.
@@ -160,6 +162,9 @@ pub struct Report {
     pub assumed_bounds: bool,
     /// Bytes of all evaluation keys, of Galois keys above all, sent once.
     pub galois_key_bytes: u64,
+    /// Predicted bytes of the most memory that a run of one image takes, on one thread, both parties in one
+    /// process.
+    pub peak_memory_estimate: u64,
     /// The cost table behind the predictions: `shipped`, or a file's name.
     pub cost_table: String,
     /// Sums over the layers; Galois keys are counted once.
@@ -180,6 +185,7 @@ impl Counters {
             },
             key_switches: counts.key_switches,
             hoisted_groups: counts.hoisted_groups,
+            divisions: counts.divisions(),
             plain_mults: counts.plain_mults,
             adds: counts.adds,
             plain_adds: counts.plain_adds,
@@ -206,6 +212,7 @@ impl Counters {
         self.rotations.total += o.rotations.total;
         self.key_switches += o.key_switches;
         self.hoisted_groups += o.hoisted_groups;
+        self.divisions += o.divisions;
         self.plain_mults += o.plain_mults;
         self.adds += o.adds;
         self.plain_adds += o.plain_adds;
@@ -266,6 +273,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: key_bytes(sets.slots, totals.galois_keys) + key_bytes(sets.coefficients, 0),
+        peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }).total(),
         cost_table: table.name.clone(),
         totals,
         layers,
@@ -285,6 +293,23 @@ pub fn segment_counters(
     Counters {
         bytes_down: sizes.replies(segment),
         ..Counters::from_counts(counts, &sizes, |counts| table.estimate(counts, params))
+    }
+}
+
+/// The most memory that a run of `compiled` takes, both parties in one process.
+#[must_use]
+pub fn peak_memory(compiled: &Compiled, means: Means) -> PeakMemory {
+    let all = &compiled.circuit.segments;
+    let keys = galois_steps(all).len() as u64;
+    let sets = compiled.sets();
+    let of = |encoding, keys| {
+        let params = sets.of(encoding)?;
+        let segments: Vec<&Segment> = all.iter().filter(|s| s.contents.encoding() == encoding).collect();
+        Some(cost::peak_memory(compiled.scheme, &segments, params, keys, means))
+    };
+    match (of(Encoding::Slots, keys), of(Encoding::Coefficients, 0)) {
+        (Some(slots), Some(coefficients)) => slots.beside(coefficients),
+        (slots, coefficients) => slots.or(coefficients).unwrap_or_default(),
     }
 }
 

@@ -84,7 +84,7 @@ impl Report {
             return write!(f, "ciphertexts   {} up, {} down", t.ciphertexts_in, t.ciphertexts_out);
         }
         writeln!(f, ", in {} hoisted groups", t.hoisted_groups)?;
-        writeln!(f, "key switches  {}", t.key_switches)?;
+        writeln!(f, "key switches  {}, {} divisions by the special primes", t.key_switches, t.divisions)?;
         writeln!(f, "plain mults   {}, additions {}", t.plain_mults, t.adds)?;
         writeln!(
             f,
@@ -95,6 +95,7 @@ impl Report {
             megabytes(t.bytes_down)
         )?;
         writeln!(f, "Galois keys   {} ({}, sent once)", t.galois_keys, megabytes(self.galois_key_bytes))?;
+        writeln!(f, "memory        {} predicted for one image", megabytes(self.peak_memory_estimate))?;
         writeln!(
             f,
             "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",

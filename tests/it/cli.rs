@@ -121,6 +121,7 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
         "rotations",
         "key_switches",
         "hoisted_groups",
+        "divisions",
         "plain_mults",
         "adds",
         "plain_adds",
@@ -540,7 +541,9 @@ fn a_calibration_is_what_predictions_take() {
 #[test]
 fn a_broken_cost_file_is_refused() {
     let folder = scratch();
-    let row = "- {ring: 8192, primes: 4, rotate: 1e-3, hoisted: 0, mult: 0, encode: 1e-4, add: 1e-5, \
+    let row = "- {ring: 8192, primes: 4, key_switch: {kind: special, special: 1, primes_per_digit: 1}, \
+               rotate: 1e-3, hoisted: 0, extended: 0, sum_rotation: 0, division: 0, mult: 0, \
+               extended_mult: 0, encode: 1e-4, extended_encode: 1e-4, add: 1e-5, \
                add_plain: 1e-4, load: 1e-4, store: 1e-3, encrypt: 1e-3, decrypt: 1e-3, keygen: 1e-3}\n";
     let good =
         format!("version: 2\nbackend: bfv\ncrate_version: {}\nrows:\n{row}", env!("CARGO_PKG_VERSION"));
@@ -558,6 +561,8 @@ fn a_broken_cost_file_is_refused() {
         (altered("add: 1e-5", "add: 0"), "`add` cannot take"),
         (altered("add: 1e-5", "add: quick"), "not a cost file"),
         (altered("version: 2", "version: 1"), "version 1"),
+        (altered("division: 0", "division: -1"), "`division` cannot take"),
+        (altered("kind: special", "kind: odd"), "not a cost file"),
         (altered("backend: bfv", "backend: fhe-rs"), "costs of backend `fhe-rs`"),
         (altered("primes: 4", "primes: 0"), "with 0 primes"),
         (altered("ring: 8192", "ring: 8191"), "ring 8191"),

@@ -18,6 +18,8 @@ fn run(segment: &Segment, plains: &impl PlainSource, ring: usize, inputs: Vec<Ve
     let mut plain = vec![0; ring];
     for inst in &segment.insts {
         let next = match *inst {
+            // Kernels emit rotations one by one; passes join them later.
+            Inst::Extended { .. } | Inst::RotateSum { .. } => unreachable!("{inst:?}"),
             Inst::Automorphism { src, step } => {
                 let source = &values[src.0 as usize];
                 let from = |u: usize| match step {

@@ -11,10 +11,11 @@
 //! every part with its length before it. Knows no circuit.
 
 mod client;
+mod dot;
 mod server;
 
 pub use client::BfvKeys;
-pub use server::{BfvCiphertext, BfvEvaluator, BfvPlaintext};
+pub use server::{BfvCiphertext, BfvEvaluator, BfvExtended, BfvPlaintext};
 
 use super::wire::Envelope;
 use super::{BackendError, SchemeParams};

@@ -91,7 +91,7 @@ fn survives<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, cases:
                     seal(&mut forged);
                 }
                 if let Ok(loaded) = evaluator.load(&forged) {
-                    evaluator.automorphisms(&loaded, &[Step::Rotate(1)]).unwrap();
+                    evaluator.automorphisms(&[&loaded], &[(0, Step::Rotate(1))]).unwrap();
                 }
                 let _ = keys.decrypt(&forged, Sent::Slots);
                 let _ = E::from_keys(params, &forged).map(|_| ());

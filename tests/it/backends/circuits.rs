@@ -4,7 +4,9 @@ use super::{Random, Weights, interpret, random_segment, small, steps};
 use std::sync::atomic::{AtomicU64, Ordering};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams, Sent};
-use stria::circuit::{self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, Segment, Step, Value};
+use stria::circuit::{
+    self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, Segment, Step, Turn, Value,
+};
 use stria::exec::{self, ExecError};
 
 /// Runs `segment` as client and server would; outputs and executed counts.
@@ -159,6 +161,7 @@ fn malformed_segments_are_refused() {
     let run = |insts: Vec<Inst>, terms: Vec<(Value, PlainId)>, outputs: Vec<Value>, given: usize| {
         let inputs = (0..given).map(|_| evaluator.load(&one).unwrap()).collect();
         let plains = 1;
+        let turns = vec![Turn { src: Value(0), step: None }];
         let segment = Segment {
             layer: "bad".into(),
             contents: Contents::Slots,
@@ -167,6 +170,7 @@ fn malformed_segments_are_refused() {
             plains,
             insts,
             terms,
+            turns,
             outputs,
         };
         exec::run(&evaluator, &segment, &weights, inputs, &|_| ()).map(|outputs| outputs.len())
@@ -183,6 +187,17 @@ fn malformed_segments_are_refused() {
         let result = run(vec![Inst::Dot { first, len }], vec![term], vec![], 1);
         assert!(matches!(result, Err(ExecError::Terms { .. })), "{first}, {len}");
     }
+    for (first, len) in [(0, 0), (0, 2), (1, 1), (u32::MAX, 2)] {
+        let result = run(vec![Inst::RotateSum { first, len }], vec![], vec![], 1);
+        assert!(matches!(result, Err(ExecError::Turns { .. })), "{first}, {len}");
+    }
+    let extended = Inst::Extended { src: Value(0), step: Step::SwapRows };
+    for insts in
+        [vec![extended, add(0, 1)], vec![extended, Inst::Extended { src: Value(1), step: Step::SwapRows }]]
+    {
+        assert!(matches!(run(insts, vec![], vec![], 1), Err(ExecError::Extended(Value(1)))));
+    }
+    assert!(matches!(run(vec![extended], vec![], vec![Value(1)], 1), Err(ExecError::Extended(Value(1)))));
     let late = run(vec![Inst::Dot { first: 0, len: 1 }], vec![(Value(1), PlainId(0))], vec![], 1);
     assert!(matches!(late, Err(ExecError::Undefined { .. })));
 }

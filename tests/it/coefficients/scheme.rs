@@ -4,7 +4,7 @@ use crate::backends::Random;
 use std::sync::Arc;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{BackendError, ClientKeys, Evaluator, SchemeParams, Sent};
+use stria::backend::{BackendError, Basis, ClientKeys, Evaluator, Operand, SchemeParams, Sent};
 use stria::circuit::{Axis, Builder, Places};
 use stria::cost::{self, Effort, OpCosts, Sizes, parameter_sets};
 use stria::exec;
@@ -64,9 +64,10 @@ fn every_operation<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
         assert_eq!(open(&ciphertext, &all), both);
         multiply_add(&mut sum, &both, &weights, t);
         ciphertexts.push(ciphertext);
-        plaintexts.push(Arc::new(evaluator.encode(&weights).unwrap()));
+        plaintexts.push(Arc::new(evaluator.encode(&weights, Basis::Ciphertext).unwrap()));
     }
-    let mut terms = ciphertexts.iter().zip(&plaintexts).map(|(c, p)| Ok((c, Arc::clone(p))));
+    let mut terms =
+        ciphertexts.iter().zip(&plaintexts).map(|(c, p)| Ok((Operand::Ciphertext(c), Arc::clone(p))));
     let result = evaluator.dot(&mut terms).unwrap();
     assert_eq!(open(&result, &all), sum);
     let wanted = [3, 7, 8, params.ring - 1];
@@ -189,8 +190,9 @@ fn more_weights_than_announced_are_not_sent() {
     let evaluator = BfvEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
     let ciphertext = evaluator.load(&keys.encrypt(&vec![1; 1024]).unwrap()).unwrap();
     let store = |weights: &[i64]| {
-        let plaintext = Arc::new(evaluator.encode(weights).unwrap());
-        let product = evaluator.dot(&mut std::iter::once(Ok((&ciphertext, plaintext)))).unwrap();
+        let plaintext = Arc::new(evaluator.encode(weights, Basis::Ciphertext).unwrap());
+        let product =
+            evaluator.dot(&mut std::iter::once(Ok((Operand::Ciphertext(&ciphertext), plaintext)))).unwrap();
         evaluator.store(&product, Sent::Coefficients(&[0])).map(drop)
     };
     let mut weights = vec![0; 1024];
