@@ -46,8 +46,8 @@ impl fmt::Display for Segment {
 impl fmt::Display for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.first)?;
-        let several = self.axes.iter().filter(|axis| axis.count > 1);
-        several.map(|axis| write!(f, " + {}x{}", axis.count, axis.step)).collect()
+        let mut several = self.axes.iter().filter(|axis| axis.count > 1);
+        several.try_for_each(|axis| write!(f, " + {}x{}", axis.count, axis.step))
     }
 }
 

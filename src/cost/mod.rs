@@ -189,11 +189,10 @@ impl Sizes {
     #[must_use]
     pub fn clear(params: &SchemeParams) -> Self {
         let ciphertext = u64::from(params.ring) * CLEAR_SLOT + ENVELOPE;
-        let value_bits = 8 * backend::CLEAR_SLOT as u32;
         Self {
             fresh: ciphertext,
             reply: ciphertext,
-            value_bits,
+            value_bits: u64::BITS,
             ring: params.ring,
             galois_key: 4,
             keys: ENVELOPE,

@@ -89,7 +89,6 @@ pub enum KernelError {
 
 /// A linear layer's packed algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one kernel a layer")]
 pub enum Kernel {
     /// A convolution.
     Conv(Conv),
