@@ -58,6 +58,8 @@ pub mod protocol;
 
 pub mod report;
 
+pub mod assign;
+
 pub mod compile;
 
 pub mod cli;

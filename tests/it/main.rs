@@ -5,6 +5,7 @@
 mod accounting;
 mod backends;
 mod cli;
+mod coefficients;
 mod compiled;
 mod counts;
 mod diagnostics;

@@ -3,7 +3,7 @@
 use super::{chosen, random_segment, small};
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
 use stria::circuit::{BlockGeometry, Builder, Counts, Step};
 use stria::cost::{self, CostFile, CostFileError, CostTable, Effort, OpCosts, Sizes};
 use stria::params::{Depth, KeySwitching, Scheme};
@@ -16,7 +16,7 @@ fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
         let bytes = keys.evaluation_keys(steps).unwrap();
         assert_eq!(bytes.len() as u64, sizes.key_bytes(steps.len() as u64));
         let evaluator = E::from_keys(params, &bytes).unwrap();
-        let reply = evaluator.store(&evaluator.load(&fresh).unwrap()).unwrap();
+        let reply = evaluator.store(&evaluator.load(&fresh).unwrap(), Sent::Slots).unwrap();
         assert_eq!(reply.len() as u64, sizes.reply);
     }
     let counts = Counts { ciphertexts_in: 3, ciphertexts_out: 2, ..Counts::default() };
