@@ -1,11 +1,11 @@
 //! The client's role: image and secret key. It never holds weights.
 
-use super::channel::{Channel, Tag};
 use super::nonlinear::{NonLinear, receive_share};
 use super::share::{Share, add_mod, residue, signed};
 use super::walk::{Linear, walk};
 use super::{PartyError, SegmentId, ciphertext_limit};
 use crate::backend::{ClientKeys, SchemeParams};
+use crate::channel::{Channel, Tag};
 use crate::circuit::Step;
 use crate::graph::{IntNetwork, NonLinearWork};
 use crate::select::Plan;

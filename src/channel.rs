@@ -27,6 +27,8 @@ pub enum Tag {
     NonLinear,
     /// The server's share of the network's output.
     Output,
+    /// Oblivious transfer: the set-up and the extension.
+    Ot,
 }
 
 impl Tag {
@@ -37,6 +39,7 @@ impl Tag {
             Self::Reply => 3,
             Self::NonLinear => 4,
             Self::Output => 5,
+            Self::Ot => 6,
         }
     }
 }
