@@ -327,3 +327,31 @@ pub(super) fn take_words(mask: u64) -> impl Fn(&Hashes, &mut Vec<u64>) + Sync {
 pub(super) fn take_blocks(hashes: &Hashes, out: &mut Vec<u128>) {
     out.extend(hashes.iter().map(|&[low, high]| u128::from(low) | u128::from(high) << 64));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// x times a bit is a selection, so sums over GF(16) are exclusive ors of numbers.
+    #[test]
+    fn sums_are_those_over_the_field() {
+        let streams: [Row; LEAVES] =
+            std::array::from_fn(|i| [0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(i as u64 + 1), !(i as u64) << 7]);
+        let (weighted, plain) = sums(streams);
+        for at in 0..128 {
+            let bit = |row: Row| row[at / 64] >> (at % 64) & 1;
+            let v = (0..LEAVES as u64).fold(0, |sum, x| sum ^ x * bit(streams[usize::try_from(x).unwrap()]));
+            let u = streams.iter().fold(0, |sum, &row| sum ^ bit(row));
+            assert_eq!((0..DEPTH).map(|b| bit(weighted[b]) << b).sum::<u64>(), v);
+            assert_eq!(bit(plain), u);
+        }
+    }
+
+    #[test]
+    fn lengths_add_up() {
+        for n in [0, 1, 8, 9, TILE - 1, TILE, TILE + 1, CHUNK, 3 * CHUNK + 5] {
+            let tiles: usize = (0..n).step_by(TILE).map(|first| correction_bytes(TILE.min(n - first))).sum();
+            assert_eq!(message_bytes(n), tiles);
+        }
+    }
+}
