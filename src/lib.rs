@@ -54,6 +54,10 @@ pub mod input;
 
 pub mod compiled;
 
+pub mod channel;
+
+pub mod mpc;
+
 pub mod protocol;
 
 pub mod report;

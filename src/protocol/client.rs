@@ -1,11 +1,11 @@
 //! The client's role: image and secret key. It never holds weights.
 
-use super::channel::{Channel, Tag};
 use super::nonlinear::{NonLinear, receive_share};
 use super::share::{Share, add_mod, residue, signed};
 use super::walk::{Linear, walk};
 use super::{ByEncoding, PartyError, SegmentId, ciphertext_limit, sent};
 use crate::backend::ClientKeys;
+use crate::channel::{Channel, Tag};
 use crate::circuit::Step;
 use crate::graph::{IntNetwork, NonLinearWork};
 use crate::params::{Encoding, Sets};

@@ -7,14 +7,13 @@
 //! weights, [`Server`] cannot hold a secret key or the image, and nothing passes between them but the
 //! messages of a [`Channel`], also in one process. Layers mean nothing here beyond the integer network.
 
-mod channel;
 mod client;
 mod nonlinear;
 mod server;
 mod share;
 mod walk;
 
-pub use channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traffic};
+pub use crate::channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traffic};
 pub use client::{Client, ClientTimes};
 pub use nonlinear::{Function, NonLinear, NonLinearError, REVEAL_LEAKS, RevealClient, RevealServer, Step};
 pub use server::{LayerRun, Server, Service};

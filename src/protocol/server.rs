@@ -1,12 +1,12 @@
 //! The server's role: weights and evaluation keys. It never holds a secret key, nor the image.
 
 use super::ENCODINGS;
-use super::channel::{Channel, Tag};
 use super::nonlinear::{NonLinear, send_share};
 use super::share::{Share, Uniform, add_mod, residue};
 use super::walk::{Linear, walk};
 use super::{ByEncoding, PartyError, Progress, SegmentId, ciphertext_limit, keys_limit, sent};
 use crate::backend::{Counting, Evaluator};
+use crate::channel::{Channel, Tag};
 use crate::circuit::{Circuit, Counts};
 use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};

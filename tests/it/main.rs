@@ -4,6 +4,7 @@
 
 mod accounting;
 mod backends;
+mod channel;
 mod cli;
 mod coefficients;
 mod compiled;
@@ -14,6 +15,7 @@ mod fuzz;
 mod inputs;
 mod kernels;
 mod language;
+mod mpc;
 mod protocol;
 mod quantise;
 mod random;
