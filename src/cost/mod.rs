@@ -3,6 +3,7 @@
 //! Counts are given, times are looked up, nothing is run here except by [`OpCosts::measure`]. Seconds are
 //! those of one thread. Does not know layers.
 
+pub mod cryptflow2;
 mod depth;
 mod file;
 mod measure;

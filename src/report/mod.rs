@@ -3,6 +3,7 @@
 //! Counts are folds over the circuit's instructions; predicted seconds and bytes come from the cost
 //! table. The keys of the JSON form are pinned. No wall-clock time is read here.
 
+mod cryptflow2;
 mod moduli;
 mod text;
 
@@ -13,6 +14,7 @@ use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::security_bits;
 use crate::select::PlannedLayer;
+pub use cryptflow2::{NoAccount, cryptflow2};
 pub use moduli::Moduli;
 use serde::Serialize;
 
@@ -88,11 +90,23 @@ pub struct LayerReport {
     pub counters: Counters,
 }
 
+/// Whose execution a report counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accounting {
+    /// What this program executes.
+    Stria,
+    /// What `CrypTFlow2` would execute.
+    Cryptflow2,
+}
+
 /// The report of one network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The model's name.
     pub model: String,
+    /// Whose execution is counted.
+    pub accounting: Accounting,
     /// Ring degree N.
     pub ring: u32,
     /// Plaintext prime t.
@@ -201,6 +215,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
     Report {
         model: compiled.network.header.name.clone(),
+        accounting: Accounting::Stria,
         ring: compiled.params.ring,
         plain_modulus: compiled.params.plain_modulus,
         modulus_bits: compiled.params.modulus_bits.clone(),

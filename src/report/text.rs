@@ -1,10 +1,14 @@
 //! The report as text for a terminal: one line a layer that costs something, then totals.
 
-use super::Report;
+use super::{Accounting, Report};
 use std::fmt;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.accounting == Accounting::Cryptflow2 {
+            writeln!(f, "{}, as CrypTFlow2 would run it", self.model)?;
+            return self.layers_text(f);
+        }
         let bits: Vec<String> = self.modulus_bits.iter().map(u32::to_string).collect();
         writeln!(
             f,
@@ -19,6 +23,12 @@ impl fmt::Display for Report {
             self.security_bits
         )?;
         writeln!(f, "{}", self.moduli)?;
+        self.layers_text(f)
+    }
+}
+
+impl Report {
+    fn layers_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widest = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).clamp(5, 40);
         writeln!(
             f,
@@ -43,23 +53,26 @@ impl fmt::Display for Report {
                 nonzero(c.plain_mults),
                 nonzero(c.ciphertexts_out),
                 nonzero(c.relu + c.requant + c.comparisons),
-                if layer.kernel.is_some() { format!("{:.3}", c.estimated_seconds) } else { String::new() },
+                if c.estimated_seconds > 0.0 { format!("{:.3}", c.estimated_seconds) } else { String::new() },
             );
             writeln!(f, "{}", line.trim_end())?;
         }
         self.totals_text(f)
     }
-}
 
-impl Report {
     fn totals_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = &self.totals;
         let megabytes = |bytes: u64| format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000);
-        writeln!(
+        write!(
             f,
-            "\nrotations     {} = {} internal + {} external, in {} hoisted groups",
-            t.rotations.total, t.rotations.internal, t.rotations.external, t.hoisted_groups
+            "\nrotations     {} = {} internal + {} external",
+            t.rotations.total, t.rotations.internal, t.rotations.external
         )?;
+        if self.accounting == Accounting::Cryptflow2 {
+            writeln!(f, "\nplain mults   {}, additions {}", t.plain_mults, t.adds)?;
+            return write!(f, "ciphertexts   {} up, {} down", t.ciphertexts_in, t.ciphertexts_out);
+        }
+        writeln!(f, ", in {} hoisted groups", t.hoisted_groups)?;
         writeln!(f, "key switches  {}", t.key_switches)?;
         writeln!(f, "plain mults   {}, additions {}", t.plain_mults, t.adds)?;
         writeln!(

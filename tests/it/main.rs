@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
 
+mod accounting;
 mod backends;
 mod cli;
 mod compiled;
