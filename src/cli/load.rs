@@ -3,13 +3,13 @@
 use super::failure::Failure;
 use super::say::say;
 use super::{CompileOptions, Encoding};
-use crate::compile::{self, Options, Stages};
+use crate::compile::{self, CompileError, Options, Stages};
 use crate::compiled::{Compiled, MAGIC};
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::graph::{Model, WeightsDecl};
 use crate::input::{self, InputError, SafetensorsWeights};
 use crate::passes::FloatModel;
-use crate::quant::{RandomWeights, random_images};
+use crate::quant::{QuantError, RandomWeights, random_images};
 use crate::resolve;
 use crate::syntax::{self, Ast};
 use crate::tensor::{Shape, Tensor};
@@ -156,6 +156,22 @@ impl Front {
     }
 }
 
+impl Front {
+    /// As [`Front::compile`]; a model with weights whose ranges nobody knows is planned as one without them.
+    pub(super) fn plan(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+        if let (Some(weights), None) = (&self.weights, &self.calibration) {
+            match compile::compile(model, Some(weights), None, options) {
+                Err(CompileError::Quant(unknown @ QuantError::NoRange { .. })) => {
+                    say(&format!("note: {unknown}; until then bounds are assumed from bit widths\n"));
+                    return Ok(compile::compile(model, None, None, options)?);
+                }
+                stages => return Ok(stages?),
+            }
+        }
+        self.compile(model, options)
+    }
+}
+
 fn cannot_read(what: &str, span: Span, error: &InputError) -> Diagnostic {
     Diagnostic::error("unreadable-file", format!("the {what} cannot be read: {error}"), span, "named here")
         .hint("a file is looked for in the folder of the model; check its name and its kind")
@@ -178,6 +194,19 @@ impl CompileOptions {
 
 /// Opens and compiles `path`, or loads it if it is compiled.
 pub(super) fn load(path: &Path, options: CompileOptions) -> Result<Loaded, Failure> {
+    load_by(path, options, Front::compile)
+}
+
+/// As [`load`], to look at the plan only: it need not run.
+pub(super) fn load_plan(path: &Path, options: CompileOptions) -> Result<Loaded, Failure> {
+    load_by(path, options, Front::plan)
+}
+
+fn load_by(
+    path: &Path,
+    options: CompileOptions,
+    stages: fn(&Front, &Model, Options) -> Result<Stages, Failure>,
+) -> Result<Loaded, Failure> {
     let driver = options.driver()?;
     let bytes = match open(path)? {
         Opened::Text(bytes) => bytes,
@@ -192,6 +221,6 @@ pub(super) fn load(path: &Path, options: CompileOptions) -> Result<Loaded, Failu
         }
     };
     let (model, front) = front(path, bytes)?.checked()?;
-    let stages = front.compile(&model, driver)?;
+    let stages = stages(&front, &model, driver)?;
     Ok(Loaded { compiled: stages.compiled, float: Some(stages.float), inputs: front.inputs })
 }

@@ -45,17 +45,102 @@ pub(super) fn lines(items: &[Item], entry: (usize, &str), output: usize, closing
         let expression = expression(items, chain, &names);
         let Some(result) = chain.last().map(|&i| items[i].result) else { continue };
         if result == output && at + 1 == chains.len() {
-            out.push(format!("{closing} {expression}"));
-            return wrapped(out);
+            let mut lines = repeated(out);
+            lines.push(format!("{closing} {expression}"));
+            return wrapped(lines);
         }
-        let dead: Vec<usize> = head(items, chain).iter().copied().filter(|v| last_read.get(v) == Some(&at) && *v != output).collect();
-        let binding = names.bind(result, &dead);
-        out.push(format!("{binding} = {expression}"));
+        let dead: Vec<usize> =
+            head(items, chain).iter().copied().filter(|v| last_read.get(v) == Some(&at) && *v != output).collect();
+        let read = head(items, chain).first().and_then(|v| names.of.get(v)).cloned().unwrap_or_default();
+        let (target, new) = names.bind(result, &dead);
+        let once = chain.len() == 1 && !new && read == target;
+        let step = chain.first().filter(|_| once).and_then(|&i| Step::of(&items[i]));
+        let binding = if new { "let " } else { "" };
+        out.push(Statement { text: format!("{binding}{target} = {expression}"), target, step });
     }
     // Nothing to compute, or the output is read within the network too.
     let name = names.of.get(&output).map_or("", String::as_str);
-    out.push(format!("{closing} {name}"));
-    wrapped(out)
+    let mut lines = repeated(out);
+    lines.push(format!("{closing} {name}"));
+    wrapped(lines)
+}
+
+/// A statement, and what it does if it is a step that may be repeated: `x = word(x, ...)`.
+struct Statement {
+    text: String,
+    target: String,
+    step: Option<Step>,
+}
+
+/// A call whose name has a number in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    word: String,
+    /// All but the name.
+    arguments: Vec<String>,
+    /// The name before, at and behind each of its numbers.
+    numbers: Vec<(String, u64, String)>,
+}
+
+impl Step {
+    fn of(item: &Item) -> Option<Self> {
+        let (name, arguments) = item.arguments.split_last()?;
+        let name = name.strip_prefix("name: \"")?.strip_suffix('"')?;
+        let numbers: Vec<_> = numbers(name);
+        (!numbers.is_empty()).then(|| Self { word: item.word.clone(), arguments: arguments.to_vec(), numbers })
+    }
+
+    /// Which of the numbers counts from this step to the next, if they are the same otherwise.
+    fn counts(&self, next: &Self) -> Option<usize> {
+        if (&self.word, &self.arguments) != (&next.word, &next.arguments) {
+            return None;
+        }
+        self.numbers.iter().zip(&next.numbers).position(|(a, b)| a.0 == b.0 && a.2 == b.2 && a.1 + 1 == b.1)
+    }
+}
+
+/// Every number in a name that is written without leading zeros, with what is before and behind it.
+fn numbers(name: &str) -> Vec<(String, u64, String)> {
+    let mut out = Vec::new();
+    let mut rest = 0;
+    while let Some(start) = name.get(rest..).and_then(|r| r.find(|c: char| c.is_ascii_digit())).map(|s| rest + s) {
+        let digits: String = name[start..].chars().take_while(char::is_ascii_digit).collect();
+        rest = start + digits.len();
+        if let Ok(number) = digits.parse::<u32>()
+            && number.to_string() == digits
+        {
+            out.push((name[..start].to_owned(), u64::from(number), name[rest..].to_owned()));
+        }
+    }
+    out
+}
+
+/// Steps that only count become one `repeat`.
+fn repeated(statements: Vec<Statement>) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(first) = statements.get(at) {
+        let step = |k: usize| statements.get(k).filter(|s| s.target == first.target).and_then(|s| s.step.as_ref());
+        let which = step(at).zip(step(at + 1)).and_then(|(a, b)| a.counts(b));
+        let Some((which, example)) = which.zip(step(at)) else {
+            out.push(first.text.clone());
+            at += 1;
+            continue;
+        };
+        let mut end = at + 1;
+        while step(end - 1).zip(step(end)).is_some_and(|(a, b)| a.counts(b) == Some(which)) {
+            end += 1;
+        }
+        let (before, from, behind) = &example.numbers[which];
+        let to = from + (end - at) as u64;
+        let index = if first.target == "i" { "k" } else { "i" };
+        let arguments: String = example.arguments.iter().map(|a| format!(", {a}")).collect();
+        let x = &first.target;
+        let call = format!("{x} = {}({x}{arguments}, name: \"{before}{{{index}}}{behind}\")", example.word);
+        out.push(format!("repeat {index} in {from}..{to} {{ {call} }}"));
+        at = end;
+    }
+    out
 }
 
 /// What the first item of a chain reads.
@@ -111,8 +196,8 @@ struct Names {
 }
 
 impl Names {
-    /// The left side of a statement that gives `value`, after which the values `dead` are not read.
-    fn bind(&mut self, value: usize, dead: &[usize]) -> String {
+    /// The name for `value`, after which the values `dead` are not read, and whether it is a new one.
+    fn bind(&mut self, value: usize, dead: &[usize]) -> (String, bool) {
         let free: Vec<String> = dead.iter().filter_map(|v| self.of.remove(v)).collect();
         let own = free.into_iter().find(|name| *name != self.fixed);
         let live: Vec<&String> = self.of.values().collect();
@@ -121,11 +206,11 @@ impl Names {
             .or_else(|| NAMES.iter().map(|n| (*n).to_owned()).find(unused))
             .unwrap_or_else(|| (1..).map(|n| format!("t{n}")).find(unused).unwrap_or_default());
         self.of.insert(value, name.clone());
-        if self.declared.contains(&name) {
-            return name;
+        let new = !self.declared.contains(&name);
+        if new {
+            self.declared.push(name.clone());
         }
-        self.declared.push(name.clone());
-        format!("let {name}")
+        (name, new)
     }
 }
 

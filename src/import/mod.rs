@@ -6,6 +6,7 @@
 //! become blocks (`blocks`); then all of it is written (`text`) and read back. What cannot be run is named,
 //! all of it at once. Nothing depends on a file that is not charged to the limit of memory first.
 
+mod blocks;
 mod body;
 mod constant;
 mod convert;
@@ -149,9 +150,10 @@ pub fn import(onnx: Vec<u8>, folder: Option<&Path>, options: &Options) -> Result
     let converted = convert::convert(graph, folder, &mut memory)?;
     drop(model);
     notes.extend(converted.notes);
-    let names = names::names(&converted.network);
+    let mut names = names::names(&converted.network);
+    let plan = blocks::plan(&converted.network, &mut names);
     let header = text::Header::of(&converted.network, &converted.input, options)?;
-    let text = text::write(&converted.network, &names, &header);
+    let text = text::write(&converted.network, &names, &plan, &header);
     let weights = ImportedWeights::collect(&converted.network, &names)?;
     if weights.renamed() > 0 {
         notes.push(Note::Renamed(weights.renamed()));

@@ -72,15 +72,6 @@ impl Network {
         }
         self.output = moved[self.output];
     }
-
-    /// For each unit the units that read it, once for each use.
-    pub(super) fn users(&self) -> Vec<Vec<usize>> {
-        let mut users = vec![Vec::new(); self.units.len()];
-        for (i, unit) in self.units.iter().enumerate() {
-            unit.operands.iter().for_each(|&o| users[o].push(i));
-        }
-        users
-    }
 }
 
 impl Unit {

@@ -1,10 +1,11 @@
 //! The imported network as the text of a `.stria` file.
 
+use super::blocks::{Block, Plan};
 use super::body::{self, Item};
 use super::names::Name;
 use super::network::{Network, Unit};
 use super::{ImportError, Options};
-use crate::layers::{Activation, Layer, Pool, PoolKind};
+use crate::layers::{Activation, Layer, Pool, PoolKind, Rounding};
 use crate::tensor::{Groups, Shape, Support};
 use std::fmt::Write;
 
@@ -59,9 +60,15 @@ fn quoted(text: &str) -> String {
 
 /// A real number, as short as it is exact.
 pub(super) fn real(v: f64) -> String {
-    let text = v.to_string();
-    // Below 1e-5 or so the exponent is shorter; the language wants digits before and behind the point.
-    if text.len() > 12 { format!("{v:e}") } else { text }
+    #[expect(clippy::cast_possible_truncation, reason = "compared with what it came from")]
+    let short = v as f32;
+    let exact = f64::from(short) == v;
+    let plain = if exact { short.to_string() } else { v.to_string() };
+    match (plain.len() > 20, exact) {
+        (false, _) => plain,
+        (true, true) => format!("{short:e}"),
+        (true, false) => format!("{v:e}"),
+    }
 }
 
 /// A name of the language made from `text`.
@@ -74,8 +81,8 @@ fn identifier(text: &str, otherwise: &str) -> String {
     if WORDS.contains(&name.as_str()) { otherwise.to_owned() } else { name }
 }
 
-/// Writes the network.
-pub(super) fn write(network: &Network, names: &[Option<Name>], header: &Header) -> String {
+/// Writes the network: the model, then its blocks.
+pub(super) fn write(network: &Network, names: &[Option<Name>], plan: &Plan, header: &Header) -> String {
     let mut out = String::new();
     let dims: Vec<_> = header.shape.dims().iter().map(usize::to_string).collect();
     // Writing to a string does not fail.
@@ -85,19 +92,63 @@ pub(super) fn write(network: &Network, names: &[Option<Name>], header: &Header) 
     }
     let attributes = header.attributes.join(", ");
     let _ = writeln!(out, "    input {}: tensor[{}] {{ {attributes} }}\n", header.input, dims.join(", "));
-    let items: Vec<Item> = (1..network.units.len())
-        .map(|i| {
-            let unit = &network.units[i];
-            let mut arguments: Vec<String> = attributes_of(unit).iter().filter_map(Attribute::written).collect();
-            arguments.extend(names[i].as_ref().map(|name| format!("name: {}", quoted(&name.text))));
-            Item { result: i, operands: unit.operands.clone(), word: unit.layer.kind().to_owned(), arguments, starts: starts(unit) }
-        })
-        .collect();
+    let items = model_items(network, names, plan);
     for line in body::lines(&items, (0, &header.input), network.output, "output") {
         let _ = writeln!(out, "    {line}");
     }
     out.push_str("}\n");
+    for block in &plan.blocks {
+        write_block(&mut out, network, block);
+    }
     out
+}
+
+/// The layers that are in no block, and the calls of blocks.
+fn model_items(network: &Network, names: &[Option<Name>], plan: &Plan) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut calls = plan.calls.iter().peekable();
+    let mut i = 1;
+    while let Some(unit) = network.units.get(i) {
+        if let Some(call) = calls.next_if(|call| call.region.first == i) {
+            let block = &plan.blocks[call.block];
+            let numbers = block.parameters.iter().zip(&call.arguments);
+            let mut arguments: Vec<String> = numbers.map(|(name, value)| format!("{name}: {value}")).collect();
+            arguments.push(format!("name: {}", quoted(&call.name)));
+            let (result, operands, word) = (call.region.last, vec![call.region.entry], block.name.clone());
+            items.push(Item { result, operands, word, arguments, starts: true });
+            i = call.region.last + 1;
+            continue;
+        }
+        let mut arguments: Vec<String> = attributes_of(unit).iter().filter_map(Attribute::written).collect();
+        arguments.extend(names[i].as_ref().map(|name| format!("name: {}", quoted(&name.text))));
+        items.push(item(unit, i, arguments));
+        i += 1;
+    }
+    items
+}
+
+fn write_block(out: &mut String, network: &Network, block: &Block) {
+    let parameters: String = block.parameters.iter().map(|p| format!(", {p}: int")).collect();
+    let _ = writeln!(out, "\nblock {}(x{parameters}) {{", block.name);
+    let items: Vec<Item> = block
+        .region
+        .units()
+        .zip(&block.layers)
+        .map(|(i, (name, attributes))| {
+            let mut arguments = attributes.clone();
+            arguments.extend(name.as_ref().map(|name| format!("name: {}", quoted(name))));
+            item(&network.units[i], i, arguments)
+        })
+        .collect();
+    for line in body::lines(&items, (block.region.entry, "x"), block.region.last, "return") {
+        let _ = writeln!(out, "    {line}");
+    }
+    out.push_str("}\n");
+}
+
+fn item(unit: &Unit, result: usize, arguments: Vec<String>) -> Item {
+    let word = unit.layer.kind().to_owned();
+    Item { result, operands: unit.operands.clone(), word, arguments, starts: starts(unit) }
 }
 
 /// Whether a layer begins a statement of its own.
@@ -218,6 +269,7 @@ fn pool_attributes(pool: &Pool) -> Vec<Attribute> {
                 out.push(Attribute::fixed("stride", format!("{}x{}", pool.stride.0, pool.stride.1)));
             }
             out.push(pair("pad", (pool.pad.h, pool.pad.w), Some(0)));
+            out.extend((pool.rounding == Rounding::Up).then(|| Attribute::fixed("ceil", "true")));
             out
         }
     }

@@ -10,6 +10,7 @@ mod counts;
 mod diagnostics;
 mod examples;
 mod fuzz;
+mod import;
 mod inputs;
 mod kernels;
 mod language;

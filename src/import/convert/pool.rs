@@ -4,7 +4,7 @@ use super::linear::Window;
 use super::{Converter, Flow, Site, Stop, Value, refused};
 use crate::import::shape;
 use crate::import::view::Axis;
-use crate::layers::{Activation, Layer, Pool, PoolKind};
+use crate::layers::{Activation, Layer, Pool, PoolKind, Rounding};
 use crate::tensor::Pad;
 
 impl<'a> Converter<'a> {
@@ -58,16 +58,25 @@ impl<'a> Converter<'a> {
             windows(h, window.kernel.0, window.stride.0, (top, bottom), up),
             windows(w, window.kernel.1, window.stride.1, (left, right), up),
         );
-        let layer = Pool { kind, kernel: window.kernel, stride: window.stride, pad: Pad { h: top, w: left } };
-        // More room below and on the right than above and on the left is no matter if no window is there.
-        let found = Layer::Pool(layer).infer(&[self.network.shape(unit)])?;
-        let (_, rows, columns) = found.chw();
-        if (Some(rows), Some(columns)) != wanted || (kind == PoolKind::Average && (top, left) != (bottom, right)) {
+        let pool = |rounding| {
+            Pool { kind, kernel: window.kernel, stride: window.stride, pad: Pad { h: top, w: left }, rounding }
+        };
+        // More room below and on the right than above and on the left matters only if a window more is there.
+        let fits = |pool: &Pool| {
+            let found = Layer::Pool(*pool).infer(&[self.network.shape(unit)]);
+            found.is_ok_and(|found| (Some(found.chw().1), Some(found.chw().2)) == wanted)
+        };
+        let candidates = match kind {
+            PoolKind::Average if (top, left) != (bottom, right) => vec![],
+            PoolKind::Average | PoolKind::GlobalAverage => vec![pool(Rounding::Down)],
+            PoolKind::Max => vec![pool(Rounding::Down), pool(Rounding::Up)],
+        };
+        let Some(layer) = candidates.into_iter().find(fits) else {
             return refused(
                 "its padding is not the same on opposite sides, or its last windows reach beyond the image",
                 "pad equally on all sides, and round the number of windows down (ceil_mode = 0)",
             );
-        }
+        };
         let unit = self.network.add(Layer::Pool(layer), &[unit], Vec::new(), &site.name)?;
         Ok(Value::Flow(self.natural(unit)))
     }
@@ -90,7 +99,7 @@ impl<'a> Converter<'a> {
     fn mean(&mut self, site: &Site<'a>, unit: usize) -> Result<usize, Stop> {
         let (_, h, w) = self.network.shape(unit).chw();
         let kind = PoolKind::GlobalAverage;
-        let pool = Pool { kind, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 } };
+        let pool = Pool { kind, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 }, rounding: Rounding::Down };
         Ok(self.network.add(Layer::Pool(pool), &[unit], Vec::new(), &site.name)?)
     }
 
@@ -101,7 +110,7 @@ impl<'a> Converter<'a> {
             return Ok(Value::Flow(self.as_pixel(unit)));
         }
         let (_, h, w) = self.network.shape(unit).chw();
-        let pool = Pool { kind: PoolKind::Max, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 } };
+        let pool = Pool { kind: PoolKind::Max, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 }, rounding: Rounding::Down };
         let unit = self.network.add(Layer::Pool(pool), &[unit], Vec::new(), &site.name)?;
         Ok(Value::Flow(self.natural(unit)))
     }
