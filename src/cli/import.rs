@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 const MANY_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  stria import resnet20.onnx -o resnet20.stria --mean 0.4914,0.4822,0.4465 \
+#[command(
+    after_help = "Example:\n  stria import resnet20.onnx -o resnet20.stria --mean 0.4914,0.4822,0.4465 \
     --std 0.247,0.2435,0.2616 --calibrate images.safetensors\n\n\
     Reads opsets 9 to 20 as PyTorch's exporters and tf2onnx write them, with data in files beside the model. \
-    What cannot be run is named, all of it at once.")]
+    What cannot be run is named, all of it at once."
+)]
 pub(super) struct ImportArgs {
     /// The ONNX model.
     onnx: PathBuf,
@@ -133,6 +135,7 @@ fn failure(onnx: &Path, error: &ImportError) -> Failure {
         | ImportError::Tensor { .. }
         | ImportError::External { .. }
         | ImportError::TooManyNodes { .. }
+        | ImportError::Limit(_)
         | ImportError::Unsupported(_)
         | ImportError::Normalisation { .. } => Failure::User(message),
     }

@@ -57,7 +57,7 @@ struct Named {
 
 /// Finds blocks; `names` are changed where a block gives others.
 pub(super) fn plan(network: &Network, names: &mut [Option<Name>]) -> Plan {
-    let regions = regions(network);
+    let regions = with_chains(network, names, extended(network, names, regions(network)));
     let mut groups: BTreeMap<(String, Vec<Option<String>>), Vec<(Region, Option<String>)>> = BTreeMap::new();
     let mut loose: BTreeMap<(String, Vec<Option<String>>), Vec<(Region, Option<String>)>> = BTreeMap::new();
     let add = |into: &mut BTreeMap<_, Vec<_>>, region, named: Named| {
@@ -80,7 +80,8 @@ pub(super) fn plan(network: &Network, names: &mut [Option<Name>]) -> Plan {
         }
         false
     });
-    let mut found: Vec<_> = groups.into_iter().chain(loose).filter(|(_, members)| members.len() > 1).collect();
+    let mut found: Vec<_> =
+        groups.into_iter().chain(loose).filter(|(_, members)| members.len() > 1).collect();
     found.iter_mut().for_each(|(_, members)| members.sort_by_key(|(region, _)| region.first));
     found.sort_by_key(|(_, members)| members.first().map(|(region, _)| region.first));
     let mut plan = Plan::default();
@@ -123,6 +124,67 @@ fn regions(network: &Network) -> Vec<Region> {
     regions
 }
 
+/// Regions with the convolution in front that has a name of the same beginning, and what is between: as the
+/// squeezing convolution of a fire module.
+fn extended(network: &Network, names: &[Option<Name>], regions: Vec<Region>) -> Vec<Region> {
+    let mut readers = vec![0; network.units.len()];
+    network.units.iter().flat_map(|u| &u.operands).for_each(|&o| readers[o] += 1);
+    let mut end = 0;
+    let longer = |region: Region, end: usize| {
+        let mut first = region.entry;
+        while !matches!(network.units[first].layer, Layer::Conv(_) | Layer::Linear(_)) {
+            let before = network.units[first].operands.as_slice();
+            let &[before] = before else { return region };
+            if before + 1 != first || before <= end || readers[before] != 1 {
+                return region;
+            }
+            first = before;
+        }
+        let &[entry] = network.units[first].operands.as_slice() else { return region };
+        let long = Region { entry, first, last: region.last };
+        let call = |region| named(network, names, region).map(|n| n.call);
+        let alike = first > end && entry + 1 == first && call(region).is_some() && call(region) == call(long);
+        if alike { long } else { region }
+    };
+    let mut out = Vec::with_capacity(regions.len());
+    for region in regions {
+        let region = longer(region, end);
+        end = region.last;
+        out.push(region);
+    }
+    out
+}
+
+/// Regions, and between them runs of layers of one module: one behind the other, with names that differ in
+/// the last part only, and at least two convolutions; the activation behind them belongs to them.
+fn with_chains(network: &Network, names: &[Option<Name>], regions: Vec<Region>) -> Vec<Region> {
+    let within: BTreeSet<usize> = regions.iter().flat_map(|r| r.units()).collect();
+    let mut out = regions;
+    let mut run: Option<(Region, &str)> = None;
+    let mut finish = |run: Option<(Region, &str)>| {
+        let convolution = |i: &usize| matches!(network.units[*i].layer, Layer::Conv(_));
+        out.extend(run.map(|(region, _)| region).filter(|r| r.units().filter(convolution).count() > 1));
+    };
+    for (i, unit) in network.units.iter().enumerate().skip(1) {
+        let before = run.map(|(region, _)| region.last);
+        let behind = !within.contains(&i) && Some(unit.operands.as_slice()) == before.as_slice().get(..1);
+        let module =
+            names[i].as_ref().filter(|n| n.kept).and_then(|n| n.text.rsplit_once('.')).map(|(m, _)| m);
+        match (&mut run, module, &unit.layer) {
+            (Some((region, own)), Some(module), _) if behind && *own == module => region.last = i,
+            (Some((region, _)), None, Layer::Activation(_)) if behind => region.last = i,
+            (_, Some(module), _) if !within.contains(&i) && unit.operands.len() == 1 => {
+                finish(run.take());
+                run = Some((Region { entry: unit.operands[0], first: i, last: i }, module));
+            }
+            _ => finish(run.take()),
+        }
+    }
+    finish(run.take());
+    out.sort_by_key(|region| region.first);
+    out
+}
+
 /// Whether unit `i` is an activation right behind the sum that a region ends with.
 fn closes(network: &Network, region: Region, i: usize) -> bool {
     network.units[region.last].layer == Layer::Add && matches!(network.units[i].layer, Layer::Activation(_))
@@ -154,8 +216,11 @@ fn skeleton(network: &Network, region: Region) -> String {
 fn named(network: &Network, names: &[Option<Name>], region: Region) -> Option<Named> {
     let weighted: Vec<&Name> = region.units().filter_map(|i| names[i].as_ref()).collect();
     let kept: Vec<&str> = weighted.iter().filter(|n| n.kept).map(|n| n.text.as_str()).collect();
-    let (all, separators): (Vec<&str>, &[char]) =
-        if kept.is_empty() { (weighted.iter().map(|n| n.text.as_str()).collect(), &['.', '_']) } else { (kept, &['.']) };
+    let (all, separators): (Vec<&str>, &[char]) = if kept.is_empty() {
+        (weighted.iter().map(|n| n.text.as_str()).collect(), &['.', '_'])
+    } else {
+        (kept, &['.'])
+    };
     let call = beginning(&all, separators)?;
     let counted = counted(network, region);
     let inner: Vec<Option<String>> = region
@@ -212,7 +277,8 @@ impl Plan {
     ) {
         let Some(&(example, _)) = members.first() else { return };
         let base = kind(network, example);
-        let same = self.blocks.iter().filter(|b| b.name.trim_end_matches(|c: char| c.is_ascii_digit()) == base);
+        let same =
+            self.blocks.iter().filter(|b| b.name.trim_end_matches(|c: char| c.is_ascii_digit()) == base);
         let name = match same.count() {
             0 => base.to_owned(),
             n => format!("{base}{}", n + 1),
@@ -243,7 +309,8 @@ fn rename(
     calls: &[String],
 ) -> bool {
     let within: BTreeSet<usize> = members.iter().flat_map(|(region, _)| region.units()).collect();
-    let outside = names.iter().enumerate().filter(|(i, _)| !within.contains(i)).filter_map(|(_, n)| n.as_ref());
+    let outside =
+        names.iter().enumerate().filter(|(i, _)| !within.contains(i)).filter_map(|(_, n)| n.as_ref());
     let mut taken: BTreeSet<String> = outside.map(|n| n.text.clone()).collect();
     let mut renamed = Vec::new();
     for ((region, _), call) in members.iter().zip(calls) {
@@ -269,7 +336,11 @@ type Parameters = (Vec<String>, Vec<Vec<usize>>, Vec<(Option<String>, Vec<String
 
 /// Numbers that differ between the members, as parameters: their names, what each member gives for them, and
 /// the layers' attributes with them.
-fn parameters(network: &Network, inner: &[Option<String>], members: &[(Region, Option<String>)]) -> Parameters {
+fn parameters(
+    network: &Network,
+    inner: &[Option<String>],
+    members: &[(Region, Option<String>)],
+) -> Parameters {
     let attributes: Vec<Vec<Vec<Attribute>>> = members
         .iter()
         .map(|(region, _)| region.units().map(|i| attributes_of(&network.units[i])).collect())
@@ -280,7 +351,11 @@ fn parameters(network: &Network, inner: &[Option<String>], members: &[(Region, O
     for (place, (own, inner)) in example.iter().zip(inner).enumerate() {
         let mut written = Vec::new();
         for (k, attribute) in own.iter().enumerate() {
-            let number = |member: &Vec<Vec<Attribute>>| match member.get(place).and_then(|a| a.get(k)).map(|a| &a.value) {
+            let number = |member: &Vec<Vec<Attribute>>| match member
+                .get(place)
+                .and_then(|a| a.get(k))
+                .map(|a| &a.value)
+            {
                 Some(Setting::Number { value, .. }) => Some(*value),
                 Some(Setting::Fixed(_)) | None => None,
             };
@@ -321,7 +396,9 @@ fn parameter(key: &str, found: &[(String, Vec<usize>)]) -> String {
 /// A word for a region: by how it ends, and whether what comes in is part of that.
 fn kind(network: &Network, region: Region) -> &'static str {
     let joins = |layer: &Layer| matches!(layer, Layer::Add | Layer::Concat);
-    let Some(join) = region.units().rev().map(|i| &network.units[i]).find(|u| joins(&u.layer)) else { return "part" };
+    let Some(join) = region.units().rev().map(|i| &network.units[i]).find(|u| joins(&u.layer)) else {
+        return "chain";
+    };
     let passes = join.operands.contains(&region.entry);
     let strides = |i: usize| matches!(network.units[i].layer, Layer::Conv(Conv { stride: (2.., _), .. }));
     match (&join.layer, passes) {

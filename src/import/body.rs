@@ -1,10 +1,10 @@
 //! Statements from layers: chains of layers as pipelines, values that are read again as names.
 //!
-//! A statement ends where its value is read more than once, or by something else than the next layer, or
-//! where the next layer is a convolution or a block: so a line says one thing. A name whose value is not read
+//! A statement ends where its value is read more than once, or by something else than the next layer, and
+//! has one convolution or one block: so a line says one thing. A name whose value is not read
 //! any more is taken again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest line.
 const WIDTH: usize = 110;
@@ -22,8 +22,18 @@ pub(super) struct Item {
     pub(super) word: String,
     /// Attributes as they are written.
     pub(super) arguments: Vec<String>,
-    /// Whether it begins a statement.
-    pub(super) starts: bool,
+    pub(super) role: Role,
+}
+
+/// How an item shares a statement with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A statement has one of these.
+    Main,
+    /// It may go on with one of these.
+    Side,
+    /// A statement of its own.
+    Alone,
 }
 
 /// A pipeline: indices of items, each but the first reading the one before.
@@ -39,7 +49,7 @@ pub(super) fn lines(items: &[Item], entry: (usize, &str), output: usize, closing
             last_read.insert(*operand, at);
         }
     }
-    let mut names = Names { of: BTreeMap::from([(entry.0, entry.1.to_owned())]), declared: vec![entry.1.to_owned()], fixed: entry.1.to_owned() };
+    let mut names = Names::new(entry.0, entry.1);
     let mut out = Vec::new();
     for (at, chain) in chains.iter().enumerate() {
         let expression = expression(items, chain, &names);
@@ -49,8 +59,11 @@ pub(super) fn lines(items: &[Item], entry: (usize, &str), output: usize, closing
             lines.push(format!("{closing} {expression}"));
             return wrapped(lines);
         }
-        let dead: Vec<usize> =
-            head(items, chain).iter().copied().filter(|v| last_read.get(v) == Some(&at) && *v != output).collect();
+        let dead: Vec<usize> = head(items, chain)
+            .iter()
+            .copied()
+            .filter(|v| last_read.get(v) == Some(&at) && *v != output)
+            .collect();
         let read = head(items, chain).first().and_then(|v| names.of.get(v)).cloned().unwrap_or_default();
         let (target, new) = names.bind(result, &dead);
         let once = chain.len() == 1 && !new && read == target;
@@ -87,7 +100,11 @@ impl Step {
         let (name, arguments) = item.arguments.split_last()?;
         let name = name.strip_prefix("name: \"")?.strip_suffix('"')?;
         let numbers: Vec<_> = numbers(name);
-        (!numbers.is_empty()).then(|| Self { word: item.word.clone(), arguments: arguments.to_vec(), numbers })
+        (!numbers.is_empty()).then(|| Self {
+            word: item.word.clone(),
+            arguments: arguments.to_vec(),
+            numbers,
+        })
     }
 
     /// Which of the numbers counts from this step to the next, if they are the same otherwise.
@@ -103,7 +120,9 @@ impl Step {
 fn numbers(name: &str) -> Vec<(String, u64, String)> {
     let mut out = Vec::new();
     let mut rest = 0;
-    while let Some(start) = name.get(rest..).and_then(|r| r.find(|c: char| c.is_ascii_digit())).map(|s| rest + s) {
+    while let Some(start) =
+        name.get(rest..).and_then(|r| r.find(|c: char| c.is_ascii_digit())).map(|s| rest + s)
+    {
         let digits: String = name[start..].chars().take_while(char::is_ascii_digit).collect();
         rest = start + digits.len();
         if let Ok(number) = digits.parse::<u32>()
@@ -120,7 +139,8 @@ fn repeated(statements: Vec<Statement>) -> Vec<String> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(first) = statements.get(at) {
-        let step = |k: usize| statements.get(k).filter(|s| s.target == first.target).and_then(|s| s.step.as_ref());
+        let step =
+            |k: usize| statements.get(k).filter(|s| s.target == first.target).and_then(|s| s.step.as_ref());
         let which = step(at).zip(step(at + 1)).and_then(|(a, b)| a.counts(b));
         let Some((which, example)) = which.zip(step(at)) else {
             out.push(first.text.clone());
@@ -158,7 +178,13 @@ fn chains(items: &[Item], output: usize) -> Vec<Chain> {
         let follows = |chain: &Chain| {
             let before = chain.last().map(|&b| items[b].result);
             let once = before.is_some_and(|b| reads.get(&b) == Some(&1) && b != output);
-            once && item.operands.as_slice() == before.as_slice() && !item.starts
+            let roles = || chain.iter().map(|&b| items[b].role);
+            let fits = match item.role {
+                Role::Main => roles().all(|r| r == Role::Side),
+                Role::Side => roles().all(|r| r != Role::Alone),
+                Role::Alone => false,
+            };
+            once && item.operands.as_slice() == before.as_slice() && fits
         };
         match chains.last_mut() {
             Some(chain) if follows(chain) => chain.push(i),
@@ -190,26 +216,46 @@ fn expression(items: &[Item], chain: &Chain, names: &Names) -> String {
 /// Names of values that are still read.
 struct Names {
     of: BTreeMap<usize, String>,
-    declared: Vec<String>,
+    live: BTreeSet<String>,
+    declared: BTreeSet<String>,
     /// The name of what comes in, which is not given to another value.
     fixed: String,
+    /// How many names were made up beyond the usual ones.
+    more: usize,
 }
 
 impl Names {
+    fn new(entry: usize, name: &str) -> Self {
+        Self {
+            of: BTreeMap::from([(entry, name.to_owned())]),
+            live: BTreeSet::new(),
+            declared: BTreeSet::from([name.to_owned()]),
+            fixed: name.to_owned(),
+            more: 0,
+        }
+    }
+
     /// The name for `value`, after which the values `dead` are not read, and whether it is a new one.
     fn bind(&mut self, value: usize, dead: &[usize]) -> (String, bool) {
-        let free: Vec<String> = dead.iter().filter_map(|v| self.of.remove(v)).collect();
-        let own = free.into_iter().find(|name| *name != self.fixed);
-        let live: Vec<&String> = self.of.values().collect();
-        let unused = |name: &String| !live.contains(&name) && *name != self.fixed;
-        let name = own
-            .or_else(|| NAMES.iter().map(|n| (*n).to_owned()).find(unused))
-            .unwrap_or_else(|| (1..).map(|n| format!("t{n}")).find(unused).unwrap_or_default());
-        self.of.insert(value, name.clone());
-        let new = !self.declared.contains(&name);
-        if new {
-            self.declared.push(name.clone());
+        let mut own = None;
+        for name in dead.iter().filter_map(|v| self.of.remove(v)).filter(|name| *name != self.fixed) {
+            self.live.remove(&name);
+            own.get_or_insert(name);
         }
+        let unused = |name: &&str| !self.live.contains(*name) && **name != self.fixed;
+        let name = match own.or_else(|| NAMES.iter().copied().find(unused).map(str::to_owned)) {
+            Some(name) => name,
+            None => loop {
+                self.more += 1;
+                let name = format!("t{}", self.more);
+                if name != self.fixed {
+                    break name;
+                }
+            },
+        };
+        self.of.insert(value, name.clone());
+        self.live.insert(name.clone());
+        let new = self.declared.insert(name.clone());
         (name, new)
     }
 }

@@ -100,9 +100,11 @@ pub(super) fn decode(
     let kind = tensor.data_type.unwrap_or(DataType(0));
     let format =
         Format::of(kind).ok_or_else(|| fault(TensorFault::Type(kind.name().unwrap_or("?").to_owned())))?;
-    let wanted = memory.charge_tensor(&shape, if format.is_float() { 4 } else { 8 }, &format!("tensor `{name}`"))?;
+    let wanted =
+        memory.charge_tensor(&shape, if format.is_float() { 4 } else { 8 }, &format!("tensor `{name}`"))?;
     let data = if tensor.data_location == Some(DataLocation::EXTERNAL) {
-        let (path, offset) = place(tensor, folder).map_err(|location| fault(TensorFault::Location(location)))?;
+        let (path, offset) =
+            place(tensor, folder).map_err(|location| fault(TensorFault::Location(location)))?;
         memory.charge((wanted as u64).saturating_mul(format.size() as u64), "external data")?;
         let bytes = external(&path, offset, wanted.saturating_mul(format.size()))
             .map_err(|source| ImportError::External { path, source })?;
@@ -136,7 +138,8 @@ fn place(tensor: &TensorProto, folder: Option<&Path>) -> Result<(PathBuf, u64), 
     };
     let location = entry("location");
     let relative = Path::new(&location);
-    let below = !location.is_empty() && relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+    let below = !location.is_empty()
+        && relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
     let offset = match entry("offset").as_str() {
         "" => Some(0),
         text => text.parse().ok(),
@@ -268,9 +271,14 @@ mod tests {
 
     #[test]
     fn halves_are_exact() {
-        for (bits, value) in
-            [(0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65504.0), (1, 2.0_f32.powi(-24)), (0x8000, -0.0), (0x3555, 0.333_251_95)]
-        {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (1, 2.0_f32.powi(-24)),
+            (0x8000, -0.0),
+            (0x3555, 0.333_251_95),
+        ] {
             assert_eq!(from_f16(bits), value);
         }
         assert!(from_f16(0x7c00).is_infinite() && from_f16(0x7c01).is_nan());

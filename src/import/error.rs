@@ -72,11 +72,16 @@ pub enum ImportError {
         /// The limit.
         limit: usize,
     },
+    /// A network that the language does not hold.
+    #[error("the network is beyond a limit of the language: {0}")]
+    Limit(String),
     /// Operators that cannot be run, all of them.
     #[error("{}", listed(.0))]
     Unsupported(Vec<Refusal>),
     /// A normalisation that does not fit the input.
-    #[error("--{option} has {found} numbers, the network's input has {channels} channels; give one, or {channels}")]
+    #[error(
+        "--{option} has {found} numbers, the network's input has {channels} channels; give one, or {channels}"
+    )]
     Normalisation {
         /// `mean` or `std`.
         option: &'static str,
@@ -110,7 +115,9 @@ pub enum InputFault {
         shape: String,
     },
     /// Neither an image nor features.
-    #[error("input `{name}` has the shape {shape}; wanted [batch, channels, height, width] or [batch, features]")]
+    #[error(
+        "input `{name}` has the shape {shape}; wanted [batch, channels, height, width] or [batch, features]"
+    )]
     Rank {
         /// The input.
         name: String,
@@ -168,7 +175,9 @@ fn listed(refusals: &[Refusal]) -> String {
     const SHOWN: usize = 8;
     let mut kinds: Vec<(&Refusal, Vec<&str>)> = Vec::new();
     for refusal in refusals {
-        let alike = |other: &Refusal| (&other.op, &other.what, &other.instead) == (&refusal.op, &refusal.what, &refusal.instead);
+        let alike = |other: &Refusal| {
+            (&other.op, &other.what, &other.instead) == (&refusal.op, &refusal.what, &refusal.instead)
+        };
         match kinds.iter_mut().find(|(first, _)| alike(first)) {
             Some((_, nodes)) => nodes.push(&refusal.node),
             None => kinds.push((refusal, vec![&refusal.node])),
@@ -180,7 +189,13 @@ fn listed(refusals: &[Refusal]) -> String {
         let names: Vec<_> = nodes.iter().take(SHOWN).map(|node| format!("`{node}`")).collect();
         let more = nodes.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        text.push_str(&format!("\n  {} {}{more}: {}\n    help: {}", first.op, names.join(", "), first.what, first.instead));
+        text.push_str(&format!(
+            "\n  {} {}{more}: {}\n    help: {}",
+            first.op,
+            names.join(", "),
+            first.what,
+            first.instead
+        ));
     }
     text
 }

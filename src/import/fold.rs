@@ -53,7 +53,8 @@ pub(super) fn fold(
 /// Consecutive integers, as axes are listed.
 fn range(from: &Constant, to: &Constant, step: Option<&Constant>) -> Option<Constant> {
     const LONGEST: i64 = 1 << 16;
-    let (Some(&[first]), Some(&[end]), Some(&[1])) = (from.integers(), to.integers(), step?.integers()) else {
+    let (Some(&[first]), Some(&[end]), Some(&[1])) = (from.integers(), to.integers(), step?.integers())
+    else {
         return None;
     };
     let sensible = (0..=LONGEST).contains(&end.checked_sub(first)?);
@@ -95,7 +96,11 @@ fn filled(shape: &Constant, attributes: &Attributes<'_>) -> Option<Constant> {
     Some(Constant { name: shape.name.clone(), dims, data })
 }
 
-fn cast(x: &Constant, attributes: &Attributes<'_>, memory: &mut Memory) -> Result<Option<Constant>, ImportError> {
+fn cast(
+    x: &Constant,
+    attributes: &Attributes<'_>,
+    memory: &mut Memory,
+) -> Result<Option<Constant>, ImportError> {
     /// FLOAT, FLOAT16, DOUBLE, BFLOAT16 of `TensorProto.DataType`.
     const FLOATS: [i64; 4] = [1, 10, 11, 16];
     /// INT32 and INT64.
@@ -181,7 +186,12 @@ fn stretched(from: &[usize], dims: &[usize]) -> Vec<usize> {
     indices
 }
 
-fn binary(op: &str, a: &Constant, b: &Constant, memory: &mut Memory) -> Result<Option<Constant>, ImportError> {
+fn binary(
+    op: &str,
+    a: &Constant,
+    b: &Constant,
+    memory: &mut Memory,
+) -> Result<Option<Constant>, ImportError> {
     let Some(dims) = broadcast(&a.dims, &b.dims) else { return Ok(None) };
     let name = if b.elements() > a.elements() { &b.name } else { &a.name }.clone();
     let float = |x: f32, y: f32| match op {
@@ -197,7 +207,7 @@ fn binary(op: &str, a: &Constant, b: &Constant, memory: &mut Memory) -> Result<O
         return Ok(Some(Constant { name, dims, data: Numbers::Repeated(float(*x, *y)) }));
     }
     // The result, and an index for each operand's element.
-    let elements = memory.charge_tensor(&dims, 8, &format!("{op} of `{}` and `{}`", a.name, b.name))?;
+    let elements = memory.charge_tensor(&dims, 16, &format!("{op} of `{}` and `{}`", a.name, b.name))?;
     memory.charge_tensor(&dims, 32, "its operands' indices")?;
     let (left, right) = (stretched(&a.dims, &dims), stretched(&b.dims, &dims));
     let data = if let (Some(x), Some(y)) = (a.integers(), b.integers()) {
@@ -258,7 +268,9 @@ fn concat(
 /// `rows` runs of each part, in turn.
 fn interleaved<T: Copy>(parts: &[&[T]], rows: usize) -> Vec<T> {
     let run = |part: &&[T]| part.len() / rows.max(1);
-    (0..rows).flat_map(|r| parts.iter().flat_map(move |p| p[r * run(p)..][..run(p)].iter().copied())).collect()
+    (0..rows)
+        .flat_map(|r| parts.iter().flat_map(move |p| p[r * run(p)..][..run(p)].iter().copied()))
+        .collect()
 }
 
 fn gather(
@@ -283,7 +295,8 @@ fn gather(
     }
     let rows: usize = x.dims[..axis].iter().product();
     let run: usize = x.dims[axis + 1..].iter().product();
-    let picked = (0..rows).flat_map(|r| wanted.iter().flat_map(move |&i| (r * size + i) * run..(r * size + i + 1) * run));
+    let picked = (0..rows)
+        .flat_map(|r| wanted.iter().flat_map(move |&i| (r * size + i) * run..(r * size + i + 1) * run));
     Ok(Some(Constant { name: x.name.clone(), dims, data: picked_from(x, picked) }))
 }
 
@@ -295,7 +308,11 @@ fn picked_from(x: &Constant, indices: impl Iterator<Item = usize>) -> Numbers {
     }
 }
 
-fn transpose(x: &Constant, attributes: &Attributes<'_>, memory: &mut Memory) -> Result<Option<Constant>, ImportError> {
+fn transpose(
+    x: &Constant,
+    attributes: &Attributes<'_>,
+    memory: &mut Memory,
+) -> Result<Option<Constant>, ImportError> {
     let rank = x.dims.len();
     let Some(order) = super::shape::permutation(attributes.ints("perm"), rank) else { return Ok(None) };
     permuted(x, &order, memory).map(Some)
@@ -325,7 +342,8 @@ fn slice(
     ranges: &[super::shape::Slice],
     memory: &mut Memory,
 ) -> Result<Option<Constant>, ImportError> {
-    let Some(picks) = ranges.iter().zip(&x.dims).map(|(range, &size)| range.picks(size)).collect::<Option<Vec<_>>>()
+    let Some(picks) =
+        ranges.iter().zip(&x.dims).map(|(range, &size)| range.picks(size)).collect::<Option<Vec<_>>>()
     else {
         return Ok(None);
     };

@@ -25,7 +25,7 @@ mod weights;
 pub use error::{ImportError, InputFault, Refusal, TensorFault};
 pub use weights::ImportedWeights;
 
-use crate::diag::SourceFile;
+use crate::diag::{Diagnostics, SourceFile};
 use crate::graph::Model;
 use crate::{resolve, syntax};
 use memory::Memory;
@@ -179,13 +179,17 @@ fn opset(model: &ModelProto) -> Result<Vec<Note>, ImportError> {
     }
 }
 
-/// Resolves what was written: it must not have errors.
+/// Resolves what was written: it must not have errors, unless the network is beyond the language's limits.
 fn read_back(text: &str, weights: &ImportedWeights, name: &str) -> Result<Model, ImportError> {
     let source = SourceFile { name: name.to_owned(), text: text.to_owned() };
-    let ast = syntax::parse(&source).map_err(|d| ImportError::Broken(d.render(&source)))?;
+    let broken = |diagnostics: &Diagnostics| match diagnostics.0.iter().find(|d| d.code == "limit") {
+        Some(limit) => ImportError::Limit(limit.message.clone()),
+        None => ImportError::Broken(diagnostics.render(&source)),
+    };
+    let ast = syntax::parse(&source).map_err(|d| broken(&d))?;
     let (model, diagnostics) = resolve::resolve(&ast, Some(weights));
     match model {
         Some(model) if diagnostics.0.is_empty() => Ok(model),
-        Some(_) | None => Err(ImportError::Broken(diagnostics.render(&source))),
+        Some(_) | None => Err(broken(&diagnostics)),
     }
 }

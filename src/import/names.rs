@@ -12,8 +12,21 @@ const MAX_NAME: usize = 200;
 
 /// Endings of initialisers that hold a layer's weight.
 const ENDINGS: [&str; 15] = [
-    "/ReadVariableOp:0", "/ReadVariableOp", ":0", "_weight", ".kernel", "/kernel", "_w_0", ".w", "_w", "_scale_0",
-    "_s_0", ".gamma", "/gamma", "_scale", "/weight",
+    "/ReadVariableOp:0",
+    "/ReadVariableOp",
+    ":0",
+    "_weight",
+    ".kernel",
+    "/kernel",
+    "_w_0",
+    ".w",
+    "_w",
+    "_scale_0",
+    "_s_0",
+    ".gamma",
+    "/gamma",
+    "_scale",
+    "/weight",
 ];
 
 /// A layer's full name.
@@ -59,7 +72,8 @@ fn is_name(text: &str) -> bool {
 
 /// A name that is not taken yet.
 fn free(unit: &Unit, taken: &mut BTreeSet<String>) -> String {
-    let wanted = path(&unit.origin).or_else(|| base(&unit.weight("weight")?.name)).filter(|name| is_name(name));
+    let wanted =
+        path(&unit.origin).or_else(|| base(&unit.weight("weight")?.name)).filter(|name| is_name(name));
     if let Some(name) = &wanted
         && taken.insert(name.clone())
     {
@@ -109,7 +123,11 @@ fn base(name: &str) -> Option<String> {
     let base = base.strip_suffix(".weight").unwrap_or(base);
     let numbered = base.trim_end_matches(|c: char| c.is_ascii_digit());
     let generic = base.contains("::")
-        || (numbered != base && matches!(numbered, "" | "val_" | "mul_" | "add_" | "const_" | "constant_" | "node_" | "r" | "n"));
+        || (numbered != base
+            && matches!(
+                numbered,
+                "" | "val_" | "mul_" | "add_" | "const_" | "constant_" | "node_" | "r" | "n"
+            ));
     (!base.is_empty() && !generic).then(|| clean(base))
 }
 
@@ -117,7 +135,15 @@ fn base(name: &str) -> Option<String> {
 fn clean(text: &str) -> String {
     let dotted: String = text
         .chars()
-        .map(|c| if c == '/' { '.' } else if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c == '/' {
+                '.'
+            } else if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     dotted.split('.').filter(|p| !p.is_empty()).collect::<Vec<_>>().join(".")
 }
@@ -130,7 +156,10 @@ mod tests {
     fn paths_are_those_of_modules() {
         assert_eq!(path("/layer1/layer1.0/conv1/Conv").as_deref(), Some("layer1.0.conv1"));
         assert_eq!(path("/conv1/Conv").as_deref(), Some("conv1"));
-        assert_eq!(path("/features/features.3/conv/conv.0/conv.0.0/Conv").as_deref(), Some("features.3.conv.0.0"));
+        assert_eq!(
+            path("/features/features.3/conv/conv.0/conv.0.0/Conv").as_deref(),
+            Some("features.3.conv.0.0")
+        );
         assert_eq!(path("/Conv"), None);
         assert_eq!(path("node_Conv_3"), None);
     }

@@ -87,7 +87,10 @@ impl Unit {
         let (weight, bias) = (part("weight")?, part("bias")?);
         let (mean, var) = (part("running_mean")?, part("running_var")?);
         let channels = weight.iter().zip(bias.iter()).zip(mean.iter().zip(var.iter()));
-        channels.map(|((&w, &b), (&m, &v))| norm.affine(w, b, m, v)).collect::<Option<Vec<_>>>().map(|v| v.into_iter().unzip())
+        channels
+            .map(|((&w, &b), (&m, &v))| norm.affine(w, b, m, v))
+            .collect::<Option<Vec<_>>>()
+            .map(|v| v.into_iter().unzip())
     }
 }
 
@@ -98,8 +101,7 @@ pub(super) fn scaling(
     shift: Vec<f32>,
 ) -> (Layer, Vec<(&'static str, Arc<Constant>)>) {
     let dims = vec![scale.len()];
-    let constant =
-        |data| Arc::new(Constant { name: name.to_owned(), dims: dims.clone(), data });
+    let constant = |data| Arc::new(Constant { name: name.to_owned(), dims: dims.clone(), data });
     let weights = vec![
         ("weight", constant(Numbers::Floats(scale))),
         ("bias", constant(Numbers::Floats(shift))),

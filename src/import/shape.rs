@@ -40,7 +40,12 @@ pub(super) fn permutation(given: Option<&[i64]>, rank: usize) -> Option<Vec<usiz
 
 /// The shape that `Reshape` gives a tensor of `dims`. A first size equal to `batch` is that of the batch,
 /// which is bound to 1.
-pub(super) fn reshape(dims: &[usize], target: &[i64], allow_zero: bool, batch: Option<usize>) -> Option<Vec<usize>> {
+pub(super) fn reshape(
+    dims: &[usize],
+    target: &[i64],
+    allow_zero: bool,
+    batch: Option<usize>,
+) -> Option<Vec<usize>> {
     let elements = dims.iter().try_fold(1_usize, |n, &d| n.checked_mul(d))?;
     let mut target = target.to_vec();
     if let (Some(first), Some(batch)) = (target.first_mut(), batch)
@@ -81,7 +86,8 @@ impl Slice {
     /// The indices along an axis of `size`, as Python takes them.
     pub(super) fn picks(self, size: usize) -> Option<Vec<usize>> {
         let n = i64::try_from(size).ok()?;
-        let bound = |i: i64, low: i64, high: i64| if i < 0 { i.saturating_add(n) } else { i }.clamp(low, high);
+        let bound =
+            |i: i64, low: i64, high: i64| if i < 0 { i.saturating_add(n) } else { i }.clamp(low, high);
         let step = usize::try_from(self.step.unsigned_abs()).ok().filter(|s| *s > 0)?;
         if self.step > 0 {
             let (start, end) = (bound(self.start, 0, n), bound(self.end, 0, n));

@@ -1,7 +1,7 @@
 //! The imported network as the text of a `.stria` file.
 
 use super::blocks::{Block, Plan};
-use super::body::{self, Item};
+use super::body::{self, Item, Role};
 use super::names::Name;
 use super::network::{Network, Unit};
 use super::{ImportError, Options};
@@ -9,11 +9,11 @@ use crate::layers::{Activation, Layer, Pool, PoolKind, Rounding};
 use crate::tensor::{Groups, Shape, Support};
 use std::fmt::Write;
 
-/// Words of the language that cannot name a model, an input or a value.
-const WORDS: [&str; 20] = [
-    "model", "block", "input", "output", "let", "return", "repeat", "in", "if", "else", "true", "false", "auto",
-    "same", "valid", "depthwise", "relu", "relu6", "square", "random",
-];
+/// Words of the language that do not name a model or an input.
+const WORDS: &str = " model block input output let return repeat in if else true false auto same valid depthwise relu \
+    relu6 square random conv linear batch_norm add concat channel_shuffle subsample pad_channels avg_pool max_pool \
+    global_avg_pool quad flatten stria_block channels height width features capacity min max cross strips tensor int \
+    kernel activation bool ";
 
 /// What stands above the layers.
 pub(super) struct Header {
@@ -62,13 +62,12 @@ fn quoted(text: &str) -> String {
 pub(super) fn real(v: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "compared with what it came from")]
     let short = v as f32;
-    let exact = f64::from(short) == v;
-    let plain = if exact { short.to_string() } else { v.to_string() };
-    match (plain.len() > 20, exact) {
-        (false, _) => plain,
-        (true, true) => format!("{short:e}"),
-        (true, false) => format!("{v:e}"),
-    }
+    let (plain, power) = if f64::from(short) == v {
+        (short.to_string(), format!("{short:e}"))
+    } else {
+        (v.to_string(), format!("{v:e}"))
+    };
+    if power.len() < plain.len() { power } else { plain }
 }
 
 /// A name of the language made from `text`.
@@ -78,7 +77,7 @@ fn identifier(text: &str, otherwise: &str) -> String {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') || name.chars().all(|c| c == '_') {
         name = format!("{otherwise}_{name}").trim_end_matches('_').to_owned();
     }
-    if WORDS.contains(&name.as_str()) { otherwise.to_owned() } else { name }
+    if WORDS.contains(&format!(" {name} ")) { otherwise.to_owned() } else { name }
 }
 
 /// Writes the network: the model, then its blocks.
@@ -112,10 +111,11 @@ fn model_items(network: &Network, names: &[Option<Name>], plan: &Plan) -> Vec<It
         if let Some(call) = calls.next_if(|call| call.region.first == i) {
             let block = &plan.blocks[call.block];
             let numbers = block.parameters.iter().zip(&call.arguments);
-            let mut arguments: Vec<String> = numbers.map(|(name, value)| format!("{name}: {value}")).collect();
+            let mut arguments: Vec<String> =
+                numbers.map(|(name, value)| format!("{name}: {value}")).collect();
             arguments.push(format!("name: {}", quoted(&call.name)));
             let (result, operands, word) = (call.region.last, vec![call.region.entry], block.name.clone());
-            items.push(Item { result, operands, word, arguments, starts: true });
+            items.push(Item { result, operands, word, arguments, role: Role::Alone });
             i = call.region.last + 1;
             continue;
         }
@@ -148,12 +148,9 @@ fn write_block(out: &mut String, network: &Network, block: &Block) {
 
 fn item(unit: &Unit, result: usize, arguments: Vec<String>) -> Item {
     let word = unit.layer.kind().to_owned();
-    Item { result, operands: unit.operands.clone(), word, arguments, starts: starts(unit) }
-}
-
-/// Whether a layer begins a statement of its own.
-fn starts(unit: &Unit) -> bool {
-    matches!(unit.layer, Layer::Conv(_) | Layer::Linear(_))
+    let main = matches!(unit.layer, Layer::Conv(_) | Layer::Linear(_));
+    let role = if main { Role::Main } else { Role::Side };
+    Item { result, operands: unit.operands.clone(), word, arguments, role }
 }
 
 /// An attribute of a layer.
@@ -193,7 +190,11 @@ impl Attribute {
 }
 
 fn pair(key: &'static str, (rows, columns): (usize, usize), default: Option<usize>) -> Attribute {
-    if rows == columns { Attribute::number(key, rows, default) } else { Attribute::fixed(key, format!("{rows}x{columns}")) }
+    if rows == columns {
+        Attribute::number(key, rows, default)
+    } else {
+        Attribute::fixed(key, format!("{rows}x{columns}"))
+    }
 }
 
 /// All attributes of a unit but its name, in the order in which they are written.
@@ -201,7 +202,8 @@ pub(super) fn attributes_of(unit: &Unit) -> Vec<Attribute> {
     match &unit.layer {
         Layer::Conv(conv) => {
             let (rows, columns) = conv.kernel;
-            let depthwise = conv.groups == Groups::Contiguous(conv.out) && unit.weight("weight").is_some_and(|w| w.dims.get(1) == Some(&1));
+            let depthwise = conv.groups == Groups::Contiguous(conv.out)
+                && unit.weight("weight").is_some_and(|w| w.dims.get(1) == Some(&1));
             let mut out = Vec::new();
             if !depthwise {
                 out.push(Attribute::number("out", conv.out, None));
@@ -216,7 +218,8 @@ pub(super) fn attributes_of(unit: &Unit) -> Vec<Attribute> {
             ));
             out.push(pair("stride", conv.stride, Some(1)));
             let mut pad = pair("pad", (conv.pad.h, conv.pad.w), Some(0));
-            let same = rows % 2 == 1 && columns % 2 == 1 && (conv.pad.h, conv.pad.w) == (rows / 2, columns / 2);
+            let same =
+                rows % 2 == 1 && columns % 2 == 1 && (conv.pad.h, conv.pad.w) == (rows / 2, columns / 2);
             match &mut pad.value {
                 Setting::Number { word, .. } if same => *word = Some("same"),
                 Setting::Fixed(text) if same => "same".clone_into(text),

@@ -78,7 +78,12 @@ impl View {
         let axes: Vec<Vec<Axis>> = (0..self.dims.len())
             .map(|i| {
                 let group = self.along(i)?;
-                Some([Axis::C, Axis::H, Axis::W].into_iter().filter(|a| group == whole(*a, size(from, *a)) && !group.is_empty()).collect())
+                Some(
+                    [Axis::C, Axis::H, Axis::W]
+                        .into_iter()
+                        .filter(|a| group == whole(*a, size(from, *a)) && !group.is_empty())
+                        .collect(),
+                )
             })
             .collect::<Option<_>>()?;
         let mut left = vec![Axis::C, Axis::H, Axis::W];

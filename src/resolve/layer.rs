@@ -9,7 +9,8 @@ use super::value::Value;
 use crate::diag::{Diagnostic, Span};
 use crate::graph::{MAX_LAYERS, Node, NodeId, QuantAttributes};
 use crate::layers::{
-    Activation, BatchNorm, Conv, Layer, Linear, PadChannels, Pool, PoolKind, Rounding, ShapeError, Shuffle, Subsample,
+    Activation, BatchNorm, Conv, Layer, Linear, PadChannels, Pool, PoolKind, Rounding, ShapeError, Shuffle,
+    Subsample,
 };
 use crate::syntax::ast::{Call, Named};
 use crate::tensor::{Groups, MAX_ELEMENTS, Pad, Shape};

@@ -26,7 +26,10 @@ impl<'a> Converter<'a> {
             (_, _) => return Err(Stop::Lost),
         };
         if flow.frame != [0; 4] {
-            return refused("reads an image that `Pad` has framed", "pad right before a convolution or a pool");
+            return refused(
+                "reads an image that `Pad` has framed",
+                "pad right before a convolution or a pool",
+            );
         }
         let small = constant.dims.len() <= flow.view.dims().len();
         if let Some(v) = constant.scalar().filter(|_| small) {
@@ -53,13 +56,13 @@ impl<'a> Converter<'a> {
         flow_first: bool,
     ) -> Result<Flow, Stop> {
         let flow = self.curved(&site.name, flow)?;
+        self.memory.charge_tensor(&[self.network.shape(flow.unit).channels()], 24, "a scaling")?;
         let Some(vector) = self.by_channel(&flow, constant) else {
             return refused(
                 format!("a constant of shape {:?} with a {:?} tensor", constant.dims, flow.view.dims()),
                 "use one number, or one a channel",
             );
         };
-        self.memory.charge_tensor(&[vector.len()], 16, "a scaling")?;
         let negated = |v: Vec<f32>| v.into_iter().map(|v| -v).collect();
         let name = constant.name.clone();
         Ok(match (site.op(), flow_first) {
@@ -120,7 +123,8 @@ impl<'a> Converter<'a> {
         let first = dims.len() - own.len();
         let mut long = own.iter().enumerate().filter(|(_, d)| **d != 1);
         let (axis, size) = long.next().map(|(i, d)| (first + i, *d))?;
-        let fits = long.next().is_none() && dims.get(axis) == Some(&size) && flow.view.is(axis, Axis::C, shape);
+        let fits =
+            long.next().is_none() && dims.get(axis) == Some(&size) && flow.view.is(axis, Axis::C, shape);
         fits.then(|| constant.floats().into_owned())
     }
 
@@ -134,7 +138,10 @@ impl<'a> Converter<'a> {
             );
         }
         if a.frame != [0; 4] || b.frame != [0; 4] {
-            return refused("reads an image that `Pad` has framed", "pad right before a convolution or a pool");
+            return refused(
+                "reads an image that `Pad` has framed",
+                "pad right before a convolution or a pool",
+            );
         }
         let same = a.unit == b.unit && a.view == b.view;
         let (p, q) = (a.curve, b.curve);
@@ -143,8 +150,12 @@ impl<'a> Converter<'a> {
                 let curve = Curve { a: p.b * q.b, b: p.b * q.c + p.c * q.b, c: p.c * q.c };
                 Ok(Flow { curve, ..a.clone() })
             }
-            "Add" if same => Ok(Flow { curve: Curve { a: p.a + q.a, b: p.b + q.b, c: p.c + q.c }, ..a.clone() }),
-            "Sub" if same => Ok(Flow { curve: Curve { a: p.a - q.a, b: p.b - q.b, c: p.c - q.c }, ..a.clone() }),
+            "Add" if same => {
+                Ok(Flow { curve: Curve { a: p.a + q.a, b: p.b + q.b, c: p.c + q.c }, ..a.clone() })
+            }
+            "Sub" if same => {
+                Ok(Flow { curve: Curve { a: p.a - q.a, b: p.b - q.b, c: p.c - q.c }, ..a.clone() })
+            }
             "Add" => self.sum_of(site, &[a.clone(), b.clone()]),
             "Sub" => {
                 let minus = Flow { curve: Curve { a: -q.a, b: -q.b, c: -q.c }, ..b.clone() };
@@ -161,7 +172,9 @@ impl<'a> Converter<'a> {
         let count = site.node.input.len();
         if count == 2 {
             return match (self.taken(site, 0)?, self.taken(site, 1)?) {
-                (Value::Flow(a), Value::Flow(b)) if a.dims() == b.dims() => self.sum_of(site, &[a, b]).map(Value::Flow),
+                (Value::Flow(a), Value::Flow(b)) if a.dims() == b.dims() => {
+                    self.sum_of(site, &[a, b]).map(Value::Flow)
+                }
                 _ => refused("sums tensors of other shapes, or constants", "use Add"),
             };
         }
@@ -178,7 +191,8 @@ impl<'a> Converter<'a> {
     fn sum_of(&mut self, site: &Site<'a>, flows: &[Flow]) -> Result<Flow, Stop> {
         let flows = flows.iter().map(|f| self.settle(&site.name, f)).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = flows.first() else { return Err(Stop::Lost) };
-        let alike = |f: &Flow| f.view == first.view && self.network.shape(f.unit) == self.network.shape(first.unit);
+        let alike =
+            |f: &Flow| f.view == first.view && self.network.shape(f.unit) == self.network.shape(first.unit);
         if flows.iter().all(alike) {
             let units: Vec<usize> = flows.iter().map(|f| f.unit).collect();
             let unit = self.network.add(Layer::Add, &units, Vec::new(), &site.name)?;

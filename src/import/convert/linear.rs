@@ -54,7 +54,11 @@ impl<'a> Converter<'a> {
                 };
                 let (rows, columns) = (all(map.0, kernel.0, stride.0), all(map.1, kernel.1, stride.1));
                 let (less, more) = ([rows / 2, columns / 2], [rows.div_ceil(2), columns.div_ceil(2)]);
-                if word == "SAME_UPPER" { [less[0], less[1], more[0], more[1]] } else { [more[0], more[1], less[0], less[1]] }
+                if word == "SAME_UPPER" {
+                    [less[0], less[1], more[0], more[1]]
+                } else {
+                    [more[0], more[1], less[0], less[1]]
+                }
             }
             word => return refused(format!("`auto_pad` is `{word}`"), "give the padding as numbers"),
         };
@@ -66,7 +70,10 @@ impl<'a> Converter<'a> {
         let weight = self.constant_at(site, 1)?;
         let bias = self.optional(site, 2)?;
         let &[out, per, rows, columns] = weight.dims.as_slice() else {
-            return refused(format!("its kernel has the shape {:?}", weight.dims), "use images, with rows and columns");
+            return refused(
+                format!("its kernel has the shape {:?}", weight.dims),
+                "use images, with rows and columns",
+            );
         };
         let groups = usize::try_from(site.attributes.int("group", 1)).unwrap_or(0);
         let (unit, frame) = self.image(&site.name, &flow)?;
@@ -113,7 +120,10 @@ impl<'a> Converter<'a> {
             return refused("convolves one pixel with a larger kernel", "use a 1x1 kernel");
         };
         if groups != 1 || pads != [0; 4] {
-            return refused("convolves one pixel in groups, or padded", "use a dense 1x1 kernel without padding");
+            return refused(
+                "convolves one pixel in groups, or padded",
+                "use a dense 1x1 kernel without padding",
+            );
         }
         self.memory.charge_tensor(&[out, per], 4, "a matrix")?;
         let weight = Arc::new(weight.reshaped(vec![out, per]));
@@ -141,7 +151,9 @@ impl<'a> Converter<'a> {
         let first = (bottom.saturating_sub(top), right.saturating_sub(left));
         let old = weight.floats();
         let mut data = vec![0.0; elements];
-        for (map, kernel) in data.chunks_mut((size.0 * size.1).max(1)).zip(old.chunks((rows * columns).max(1))) {
+        for (map, kernel) in
+            data.chunks_mut((size.0 * size.1).max(1)).zip(old.chunks((rows * columns).max(1)))
+        {
             for (y, line) in kernel.chunks(columns.max(1)).enumerate() {
                 map[(first.0 + y) * size.1 + first.1..][..columns].copy_from_slice(line);
             }
@@ -161,7 +173,10 @@ impl<'a> Converter<'a> {
         }
         let matrix = if given.int("transB", 0) != 0 { matrix } else { self.transposed(&matrix)? };
         let &[out, _] = matrix.dims.as_slice() else {
-            return refused(format!("its matrix has the shape {:?}", matrix.dims), "use a matrix of two axes");
+            return refused(
+                format!("its matrix has the shape {:?}", matrix.dims),
+                "use a matrix of two axes",
+            );
         };
         let matrix = self.times(matrix, given.float("alpha").unwrap_or(1.0))?;
         let bias = match self.vector(bias, out)? {
@@ -176,9 +191,16 @@ impl<'a> Converter<'a> {
         let matrix = self.constant_at(site, 1)?;
         let rank = matrix.dims.len();
         if rank < 2 || matrix.dims.iter().rev().skip(2).any(|d| *d != 1) {
-            return refused(format!("its matrix has the shape {:?}", matrix.dims), "use a matrix of two axes");
+            return refused(
+                format!("its matrix has the shape {:?}", matrix.dims),
+                "use a matrix of two axes",
+            );
         }
-        let flat = Constant { name: matrix.name.clone(), dims: matrix.dims[rank - 2..].to_vec(), data: matrix.data.clone() };
+        let flat = Constant {
+            name: matrix.name.clone(),
+            dims: matrix.dims[rank - 2..].to_vec(),
+            data: matrix.data.clone(),
+        };
         let matrix = self.transposed(&flat)?;
         self.product(site, &flow, matrix, None).map(Value::Flow)
     }
@@ -212,7 +234,11 @@ impl<'a> Converter<'a> {
             for (row, old) in data.chunks_mut(per.max(1)).zip(old.chunks(per.max(1))) {
                 order.iter().zip(old).for_each(|(&to, &v)| row[to] = v);
             }
-            Arc::new(Constant { name: matrix.name.clone(), dims: matrix.dims.clone(), data: Numbers::Floats(data) })
+            Arc::new(Constant {
+                name: matrix.name.clone(),
+                dims: matrix.dims.clone(),
+                data: Numbers::Floats(data),
+            })
         };
         let unit = self.matrix(site, flow.unit, matrix, bias)?;
         let mut dims = dims;
@@ -232,8 +258,11 @@ impl<'a> Converter<'a> {
         bias: Option<Arc<Constant>>,
     ) -> Result<usize, Stop> {
         let (_, h, w) = self.network.shape(unit).chw();
-        let unit =
-            if h * w == 1 { unit } else { self.network.add(Layer::Flatten, &[unit], Vec::new(), &site.name)? };
+        let unit = if h * w == 1 {
+            unit
+        } else {
+            self.network.add(Layer::Flatten, &[unit], Vec::new(), &site.name)?
+        };
         let &[out, per] = weight.dims.as_slice() else { return Err(Stop::Lost) };
         if self.network.shape(unit).elements() != per {
             return refused(
@@ -255,12 +284,21 @@ impl<'a> Converter<'a> {
         let parts = (1..5).map(|i| self.constant_at(site, i)).collect::<Result<Vec<_>, _>>()?;
         let eps: f64 = site.attributes.float("epsilon").unwrap_or(EPSILON).to_string().parse().unwrap_or(0.0);
         let flow = self.settle(&site.name, &flow)?;
-        let features = matches!(flow.view.dims(), [1, _]) && flow.view.is_natural(self.network.shape(flow.unit));
+        let features =
+            matches!(flow.view.dims(), [1, _]) && flow.view.is_natural(self.network.shape(flow.unit));
         let unit = if features { flow.unit } else { self.plain_image(&site.name, &flow)? };
         let channels = self.network.shape(unit).channels();
         if parts.iter().any(|p| p.dims != [channels]) {
-            return refused(format!("its constants are not {channels} numbers each"), "check the model with ONNX's own checker");
+            return refused(
+                format!("its constants are not {channels} numbers each"),
+                "check the model with ONNX's own checker",
+            );
         }
+        if !eps.is_finite() || eps < 0.0 {
+            return refused(format!("its epsilon is {eps}"), "train it with a small positive number");
+        }
+        // Scale and shift are computed to see whether they are finite.
+        self.memory.charge_tensor(&[channels], 32, "a batch normalisation")?;
         let suffixes = ["weight", "bias", "running_mean", "running_var"];
         let weights = suffixes.into_iter().zip(parts).collect();
         let norm = Unit {
@@ -271,7 +309,10 @@ impl<'a> Converter<'a> {
             origin: site.name.clone(),
         };
         if norm.affine().is_none() {
-            return refused("its numbers give no finite scale", "train it again: a variance is negative, or all are zero");
+            return refused(
+                "its numbers give no finite scale",
+                "train it again: a variance is negative, or all are zero",
+            );
         }
         let before = &self.network.units[unit];
         let after = if flow.sole && matches!(before.layer, Layer::BatchNorm(_)) {
@@ -323,7 +364,10 @@ impl<'a> Converter<'a> {
             #[expect(clippy::cast_possible_truncation, reason = "it was one")]
             (Some(v), _) => Numbers::Repeated(v as f32),
             (None, false) => {
-                return refused(format!("its bias has the shape {:?}", bias.dims), "use one number an output");
+                return refused(
+                    format!("its bias has the shape {:?}", bias.dims),
+                    "use one number an output",
+                );
             }
         };
         Ok(Some(Arc::new(Constant { name: bias.name.clone(), dims: vec![out], data })))
@@ -331,7 +375,10 @@ impl<'a> Converter<'a> {
 
     fn transposed(&mut self, matrix: &Constant) -> Result<Arc<Constant>, Stop> {
         if matrix.dims.len() != 2 {
-            return refused(format!("its matrix has the shape {:?}", matrix.dims), "use a matrix of two axes");
+            return refused(
+                format!("its matrix has the shape {:?}", matrix.dims),
+                "use a matrix of two axes",
+            );
         }
         Ok(Arc::new(fold::permuted(matrix, &[1, 0], self.memory)?))
     }

@@ -12,6 +12,7 @@ mod pool;
 mod refuse;
 mod reshape;
 
+use super::Note;
 use super::constant::{self, Constant};
 use super::error::{ImportError, InputFault, Refusal};
 use super::fold;
@@ -19,7 +20,6 @@ use super::memory::Memory;
 use super::network::{Network, Unit};
 use super::node::Attributes;
 use super::view::{Order, View};
-use super::Note;
 use crate::layers::{Activation, Layer, ShapeError};
 use crate::tensor::{MAX_ELEMENTS, Shape};
 use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
@@ -249,21 +249,27 @@ impl<'a> Converter<'a> {
     /// Makes the graph's input the first unit; its name.
     fn input(&mut self, graph: &'a GraphProto) -> Result<String, ImportError> {
         let name = |info: &'a ValueInfoProto| info.name.as_deref().unwrap_or_default();
-        let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| !self.values.contains_key(name(i))).collect();
-        let inputs: Vec<&ValueInfoProto> = inputs.into_iter().filter(|i| self.uses.contains_key(name(i))).collect();
+        let inputs: Vec<&ValueInfoProto> =
+            graph.input.iter().filter(|i| !self.values.contains_key(name(i))).collect();
+        let inputs: Vec<&ValueInfoProto> =
+            inputs.into_iter().filter(|i| self.uses.contains_key(name(i))).collect();
         let [info] = inputs.as_slice() else {
             let names = inputs.iter().take(8).map(|i| name(i)).collect::<Vec<_>>().join(", ");
             return Err(ImportError::Input(InputFault::Count { found: inputs.len(), names }));
         };
-        let declared = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
+        let declared =
+            info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
         let sizes: Vec<Option<usize>> = declared
-            .map(|shape| shape.dim.iter().map(|d| usize::try_from(d.dim_value?).ok().filter(|n| *n > 0)).collect())
+            .map(|shape| {
+                shape.dim.iter().map(|d| usize::try_from(d.dim_value?).ok().filter(|n| *n > 0)).collect()
+            })
             .unwrap_or_default();
         let shown = || {
             let sizes: Vec<_> = sizes.iter().map(|s| s.map_or("?".to_owned(), |n| n.to_string())).collect();
             format!("[{}]", sizes.join(", "))
         };
-        let fault = |make: fn(String, String) -> InputFault| ImportError::Input(make(name(info).to_owned(), shown()));
+        let fault =
+            |make: fn(String, String) -> InputFault| ImportError::Input(make(name(info).to_owned(), shown()));
         let symbolic = || fault(|name, shape| InputFault::Symbolic { name, shape });
         let own = sizes.get(1..).unwrap_or_default();
         let own: Vec<usize> = own.iter().copied().collect::<Option<_>>().ok_or_else(symbolic)?;
@@ -341,7 +347,10 @@ impl<'a> Converter<'a> {
     fn value(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
         let domain = site.node.domain.as_deref().unwrap_or_default();
         if !matches!(domain, "" | "ai.onnx") {
-            return refused(format!("is of the domain `{domain}`"), "export the network with ONNX's own operators");
+            return refused(
+                format!("is of the domain `{domain}`"),
+                "export the network with ONNX's own operators",
+            );
         }
         if site.op() == "Constant" {
             return self.constant(site);
@@ -353,7 +362,10 @@ impl<'a> Converter<'a> {
             if let Some(folded) = self.folded(site, &inputs)? {
                 return Ok(Value::Known(Arc::new(folded)));
             }
-            return refused("is not computed while importing", "export the network with its constants folded");
+            return refused(
+                "is not computed while importing",
+                "export the network with its constants folded",
+            );
         }
         self.layer(site)
     }
@@ -370,7 +382,12 @@ impl<'a> Converter<'a> {
             let dims = inputs.first().copied().flatten().map(|x| x.dims.clone()).unwrap_or_default();
             return Ok(Some(reshape::shape_of(site, &dims)));
         }
-        Ok(fold::fold(site.op(), inputs, &site.attributes, self.memory)?)
+        let folded = fold::fold(site.op(), inputs, &site.attributes, self.memory)?;
+        Ok(folded.map(|constant| match (site.op(), site.node.output.first()) {
+            // Of its only operand it has the shape and nothing else.
+            ("ConstantOfShape", Some(name)) => Constant { name: name.clone(), ..constant },
+            _ => constant,
+        }))
     }
 
     fn constant(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
@@ -447,7 +464,8 @@ impl<'a> Converter<'a> {
     }
 
     fn clip(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
-        let bound = |this: &Self, i: usize, name: &str| match site.node.input.get(i).filter(|n| !n.is_empty()) {
+        let bound = |this: &Self, i: usize, name: &str| match site.node.input.get(i).filter(|n| !n.is_empty())
+        {
             Some(_) => this.constant_at(site, i).map(|c| c.scalar()),
             None => Ok(site.attributes.float(name).map(f64::from)),
         };
@@ -485,7 +503,10 @@ impl<'a> Converter<'a> {
             Some(name) => match self.values.get(name.as_str()) {
                 Some(Value::Lost) => Err(Stop::Lost),
                 Some(value) => Ok(value),
-                None => refused(format!("reads `{name}`, which nothing gives"), "check the model with ONNX's own checker"),
+                None => refused(
+                    format!("reads `{name}`, which nothing gives"),
+                    "check the model with ONNX's own checker",
+                ),
             },
         }
     }
@@ -505,7 +526,9 @@ impl<'a> Converter<'a> {
         match self.taken(site, i)? {
             Value::Flow(flow) => Ok(flow),
             Value::Lost => Err(Stop::Lost),
-            Value::Known(_) => refused("its first operand is constant, others are not", "put the image first"),
+            Value::Known(_) => {
+                refused("its first operand is constant, others are not", "put the image first")
+            }
         }
     }
 
@@ -532,7 +555,10 @@ impl<'a> Converter<'a> {
     /// The flow with its curve made a layer; zeros around it are refused.
     fn settle(&mut self, origin: &str, flow: &Flow) -> Result<Flow, Stop> {
         if flow.frame != [0; 4] {
-            return refused("reads an image that `Pad` has framed", "pad right before a convolution or a pool");
+            return refused(
+                "reads an image that `Pad` has framed",
+                "pad right before a convolution or a pool",
+            );
         }
         self.curved(origin, flow)
     }
@@ -543,19 +569,25 @@ impl<'a> Converter<'a> {
         if flow.curve == Curve::SAME {
             return Ok(flow.clone());
         }
+        if ![a, b, c].iter().all(|v| v.is_finite()) {
+            return refused("computes with numbers that are not finite", "check the constants");
+        }
         let key = (flow.unit, [a.to_bits(), b.to_bits(), c.to_bits()]);
         let unit = match self.settled.get(&key) {
             Some(&unit) => unit,
             None if a == 0.0 => {
                 let channels = self.network.shape(flow.unit).channels();
-                self.memory.charge_tensor(&[channels], 8, "a scaling")?;
+                self.memory.charge_tensor(&[channels], 16, "a scaling")?;
                 #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
                 let (b, c) = (b as f32, c as f32);
                 self.scaled(origin, flow.unit, vec![b; channels], vec![c; channels])?
             }
             None => {
-                let activation =
-                    if (a, b, c) == (1.0, 0.0, 0.0) { Activation::Square } else { Activation::Quad { a, b, c } };
+                let activation = if (a, b, c) == (1.0, 0.0, 0.0) {
+                    Activation::Square
+                } else {
+                    Activation::Quad { a, b, c }
+                };
                 self.network.add(Layer::Activation(activation), &[flow.unit], Vec::new(), origin)?
             }
         };
@@ -574,7 +606,10 @@ impl<'a> Converter<'a> {
             }
             Order::Other => {
                 return refused(
-                    format!("reads a {:?} tensor that is not an image in the order [1, C, H, W]", flow.view.dims()),
+                    format!(
+                        "reads a {:?} tensor that is not an image in the order [1, C, H, W]",
+                        flow.view.dims()
+                    ),
                     "reshape and transpose only to shuffle channels, to change between NCHW and NHWC, or to flatten",
                 );
             }
@@ -598,7 +633,11 @@ impl<'a> Converter<'a> {
     fn as_pixel(&self, unit: usize) -> Flow {
         let flow = self.natural(unit);
         let channels = self.network.shape(unit).channels();
-        if self.network.shape(unit).is_image() { flow } else { Flow { view: flow.view.reshaped(vec![1, channels, 1, 1]), ..flow } }
+        if self.network.shape(unit).is_image() {
+            flow
+        } else {
+            Flow { view: flow.view.reshaped(vec![1, channels, 1, 1]), ..flow }
+        }
     }
 
     /// Declares the output.
@@ -614,15 +653,18 @@ impl<'a> Converter<'a> {
                     self.network.output = flow.unit;
                     return Ok(());
                 }
-                Ok(_) => ("is transposed".to_owned(), "export the network without the transposition".to_owned()),
+                Ok(_) => {
+                    ("is transposed".to_owned(), "export the network without the transposition".to_owned())
+                }
                 Err(Stop::Refused { what, instead }) => (what, instead),
                 Err(Stop::Over(error)) => return Err(error),
                 Err(Stop::Lost) => return Ok(()),
             },
             Some(Value::Lost) => return Ok(()),
-            Some(Value::Known(_)) | None => {
-                ("does not depend on the input".to_owned(), "check the model with ONNX's own checker".to_owned())
-            }
+            Some(Value::Known(_)) | None => (
+                "does not depend on the input".to_owned(),
+                "check the model with ONNX's own checker".to_owned(),
+            ),
         };
         self.refusals.push(Refusal { node: (*name).to_owned(), op: "output".to_owned(), what, instead });
         Ok(())

@@ -12,7 +12,10 @@ impl<'a> Converter<'a> {
         let (unit, frame, window) = self.pooled(site)?;
         // Zeros around the image and nothing around it are alike where no value is negative.
         if frame != [0; 4] && !self.never_negative(unit) {
-            return refused("its image has zeros around it and may be negative", "put relu before the padding");
+            return refused(
+                "its image has zeros around it and may be negative",
+                "put relu before the padding",
+            );
         }
         let pads: [usize; 4] = std::array::from_fn(|i| window.pads[i].saturating_add(frame[i]));
         self.pool(site, unit, PoolKind::Max, Window { pads, ..window })
@@ -45,7 +48,10 @@ impl<'a> Converter<'a> {
         let (_, h, w) = self.network.shape(unit).chw();
         let map = (h + frame[0] + frame[2], w + frame[1] + frame[3]);
         if rows == 0 || columns == 0 || rows > map.0.saturating_mul(2) || columns > map.1.saturating_mul(2) {
-            return refused(format!("a {rows}x{columns} window on a {}x{} image", map.0, map.1), "use a smaller window");
+            return refused(
+                format!("a {rows}x{columns} window on a {}x{} image", map.0, map.1),
+                "use a smaller window",
+            );
         }
         Ok((unit, frame, Self::window(site, (rows, columns), map)?))
     }
@@ -58,8 +64,12 @@ impl<'a> Converter<'a> {
             windows(h, window.kernel.0, window.stride.0, (top, bottom), up),
             windows(w, window.kernel.1, window.stride.1, (left, right), up),
         );
-        let pool = |rounding| {
-            Pool { kind, kernel: window.kernel, stride: window.stride, pad: Pad { h: top, w: left }, rounding }
+        let pool = |rounding| Pool {
+            kind,
+            kernel: window.kernel,
+            stride: window.stride,
+            pad: Pad { h: top, w: left },
+            rounding,
         };
         // More room below and on the right than above and on the left matters only if a window more is there.
         let fits = |pool: &Pool| {
@@ -99,7 +109,8 @@ impl<'a> Converter<'a> {
     fn mean(&mut self, site: &Site<'a>, unit: usize) -> Result<usize, Stop> {
         let (_, h, w) = self.network.shape(unit).chw();
         let kind = PoolKind::GlobalAverage;
-        let pool = Pool { kind, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 }, rounding: Rounding::Down };
+        let pool =
+            Pool { kind, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 }, rounding: Rounding::Down };
         Ok(self.network.add(Layer::Pool(pool), &[unit], Vec::new(), &site.name)?)
     }
 
@@ -110,7 +121,13 @@ impl<'a> Converter<'a> {
             return Ok(Value::Flow(self.as_pixel(unit)));
         }
         let (_, h, w) = self.network.shape(unit).chw();
-        let pool = Pool { kind: PoolKind::Max, kernel: (h, w), stride: (h, w), pad: Pad { h: 0, w: 0 }, rounding: Rounding::Down };
+        let pool = Pool {
+            kind: PoolKind::Max,
+            kernel: (h, w),
+            stride: (h, w),
+            pad: Pad { h: 0, w: 0 },
+            rounding: Rounding::Down,
+        };
         let unit = self.network.add(Layer::Pool(pool), &[unit], Vec::new(), &site.name)?;
         Ok(Value::Flow(self.natural(unit)))
     }
@@ -127,12 +144,15 @@ impl<'a> Converter<'a> {
         };
         let (_, h, w) = shape.chw();
         let reduces = |axis, size: usize| size == 1 || axes.iter().any(|&i| flow.view.is(i, axis, &shape));
-        let others = axes.iter().all(|&i| {
-            dims[i] == 1 || flow.view.is(i, Axis::H, &shape) || flow.view.is(i, Axis::W, &shape)
-        });
+        let others = axes
+            .iter()
+            .all(|&i| dims[i] == 1 || flow.view.is(i, Axis::H, &shape) || flow.view.is(i, Axis::W, &shape));
         let channels = (0..dims.len()).any(|i| flow.view.is(i, Axis::C, &shape)) || shape.channels() == 1;
         if !shape.is_image() || !others || !channels || !reduces(Axis::H, h) || !reduces(Axis::W, w) {
-            return refused(format!("takes the mean over axes {axes:?} of a {dims:?} tensor"), "take it over rows and columns");
+            return refused(
+                format!("takes the mean over axes {axes:?} of a {dims:?} tensor"),
+                "take it over rows and columns",
+            );
         }
         let unit = self.mean(site, flow.unit)?;
         let keep = site.attributes.int("keepdims", 1) != 0;
@@ -155,7 +175,10 @@ impl<'a> Converter<'a> {
                 (Layer::Activation(a), _) => {
                     return matches!(a, Activation::Relu | Activation::Relu6 | Activation::Square);
                 }
-                (Layer::Pool(_) | Layer::Shuffle(_) | Layer::Subsample(_) | Layer::PadChannels(_), &[before]) => {
+                (
+                    Layer::Pool(_) | Layer::Shuffle(_) | Layer::Subsample(_) | Layer::PadChannels(_),
+                    &[before],
+                ) => {
                     at = before;
                 }
                 _ => return false,

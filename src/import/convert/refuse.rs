@@ -4,40 +4,124 @@ use super::{Converter, Site, Stop, Value};
 
 /// Operators that are known and have a layer, whatever their operands.
 const KNOWN: &[&str] = &[
-    "Conv", "Gemm", "MatMul", "BatchNormalization", "Add", "Sub", "Mul", "Div", "Sum", "Pow", "Neg", "Relu",
-    "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "Reshape", "Flatten",
-    "Squeeze", "Unsqueeze", "Transpose", "Concat", "Pad", "Slice", "Shape", "Identity", "Dropout", "Cast",
-    "Constant", "ConstantOfShape", "Softmax", "LogSoftmax", "ArgMax", "Gather", "Sqrt", "Reciprocal", "Abs",
-    "Floor", "Ceil", "Min", "Max", "Range", "ReduceProd",
+    "Conv",
+    "Gemm",
+    "MatMul",
+    "BatchNormalization",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Sum",
+    "Pow",
+    "Neg",
+    "Relu",
+    "Clip",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "ReduceMean",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Concat",
+    "Pad",
+    "Slice",
+    "Shape",
+    "Identity",
+    "Dropout",
+    "Cast",
+    "Constant",
+    "ConstantOfShape",
+    "Softmax",
+    "LogSoftmax",
+    "ArgMax",
+    "Gather",
+    "Sqrt",
+    "Reciprocal",
+    "Abs",
+    "Floor",
+    "Ceil",
+    "Min",
+    "Max",
+    "Range",
+    "ReduceProd",
 ];
 
 /// Operators of each element, or of each pixel, that leave the shape as it is.
 const SHAPE_KEPT: &[&str] = &[
-    "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Mish", "Gelu", "Tanh", "Elu", "Selu", "Celu", "LeakyRelu",
-    "PRelu", "Softplus", "Softsign", "ThresholdedRelu", "Erf", "Exp", "Log", "Sin", "Cos", "LRN", "Clip",
-    "InstanceNormalization", "GroupNormalization", "LayerNormalization", "LpNormalization", "Softmax",
-    "LogSoftmax", "BatchNormalization", "Pow", "Sqrt", "Reciprocal", "Abs", "Floor", "Ceil",
-    "MeanVarianceNormalization", "Hardmax", "Not", "Round", "Sign",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Swish",
+    "Mish",
+    "Gelu",
+    "Tanh",
+    "Elu",
+    "Selu",
+    "Celu",
+    "LeakyRelu",
+    "PRelu",
+    "Softplus",
+    "Softsign",
+    "ThresholdedRelu",
+    "Erf",
+    "Exp",
+    "Log",
+    "Sin",
+    "Cos",
+    "LRN",
+    "Clip",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "LpNormalization",
+    "Softmax",
+    "LogSoftmax",
+    "BatchNormalization",
+    "Pow",
+    "Sqrt",
+    "Reciprocal",
+    "Abs",
+    "Floor",
+    "Ceil",
+    "MeanVarianceNormalization",
+    "Hardmax",
+    "Not",
+    "Round",
+    "Sign",
 ];
 
 /// The refusal of an operator that has no layer.
 pub(super) fn operator(op: &str) -> Stop {
     let (what, instead) = match op {
-        "LRN" => ("local response normalisation divides by a neighbourhood", "train with batch normalisation instead"),
-        "InstanceNormalization" | "GroupNormalization" | "LayerNormalization" | "LpNormalization"
+        "LRN" => (
+            "local response normalisation divides by a neighbourhood",
+            "train with batch normalisation instead",
+        ),
+        "InstanceNormalization"
+        | "GroupNormalization"
+        | "LayerNormalization"
+        | "LpNormalization"
         | "MeanVarianceNormalization" => {
             ("normalises by the image itself", "train with batch normalisation instead")
         }
-        "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" | "Mish" | "Gelu" | "Tanh" | "Elu" | "Selu" | "Celu"
-        | "LeakyRelu" | "PRelu" | "Softplus" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp" | "Log" | "Sin" | "Cos" => {
+        "Sigmoid" | "HardSigmoid" | "HardSwish" | "Swish" | "Mish" | "Gelu" | "Tanh" | "Elu" | "Selu"
+        | "Celu" | "LeakyRelu" | "PRelu" | "Softplus" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp"
+        | "Log" | "Sin" | "Cos" => {
             ("is no activation of the language", "train with relu, relu6, square or quad instead")
         }
-        "Softmax" | "LogSoftmax" | "ArgMax" | "Hardmax" => {
-            ("is not the network's last step", "classes are compared by their logits: leave it out within the network")
-        }
-        "ConvTranspose" | "Resize" | "Upsample" | "DepthToSpace" => {
-            ("makes images larger", "the language classifies images; use layers that keep or reduce their size")
-        }
+        "Softmax" | "LogSoftmax" | "ArgMax" | "Hardmax" => (
+            "is not the network's last step",
+            "classes are compared by their logits: leave it out within the network",
+        ),
+        "ConvTranspose" | "Resize" | "Upsample" | "DepthToSpace" => (
+            "makes images larger",
+            "the language classifies images; use layers that keep or reduce their size",
+        ),
         "LSTM" | "GRU" | "RNN" | "Loop" | "Scan" | "If" => {
             ("repeats or chooses by data", "export the network with its loops unrolled")
         }
@@ -49,7 +133,10 @@ pub(super) fn operator(op: &str) -> Stop {
             ("reduces otherwise than by the mean", "use ReduceMean over rows and columns, or a pool")
         }
         "Max" | "Min" => ("compares tensors", "use relu or max_pool"),
-        _ => ("is not an operator that has a layer", "see the language's list of layers; export with simpler operators"),
+        _ => (
+            "is not an operator that has a layer",
+            "see the language's list of layers; export with simpler operators",
+        ),
     };
     Stop::Refused { what: what.to_owned(), instead: instead.to_owned() }
 }
@@ -60,9 +147,10 @@ impl<'a> Converter<'a> {
         let dilated = site.attributes.ints("dilations").is_some_and(|d| d.iter().any(|d| *d != 1));
         let stop = match site.op() {
             op if !KNOWN.contains(&op) => operator(op),
-            "Conv" | "MaxPool" | "AveragePool" if dilated => {
-                Stop::Refused { what: "has dilations".into(), instead: "use a kernel without gaps, or two layers".into() }
-            }
+            "Conv" | "MaxPool" | "AveragePool" if dilated => Stop::Refused {
+                what: "has dilations".into(),
+                instead: "use a kernel without gaps, or two layers".into(),
+            },
             _ => return,
         };
         if let Stop::Refused { what, instead } = stop {

@@ -19,7 +19,11 @@ pub(super) fn target(
         "Reshape" => shape::reshape(dims, second?.integers()?, given.int("allowzero", 0) != 0, batch),
         "Flatten" => {
             let axis = given.int("axis", 1);
-            let axis = if usize::try_from(axis) == Ok(dims.len()) { dims.len() } else { shape::axis(axis, dims.len())? };
+            let axis = if usize::try_from(axis) == Ok(dims.len()) {
+                dims.len()
+            } else {
+                shape::axis(axis, dims.len())?
+            };
             let product = |dims: &[usize]| dims.iter().fold(1_usize, |n, &d| n.saturating_mul(d));
             Some(vec![product(&dims[..axis]), product(&dims[axis..])])
         }
@@ -32,7 +36,8 @@ pub(super) fn target(
             Some(dims.iter().enumerate().filter(|(i, d)| !gone(*i, **d)).map(|(_, &d)| d).collect())
         }
         "Unsqueeze" => {
-            let count = second.map_or_else(|| given.ints("axes").map(<[i64]>::len), |c| Some(c.elements()))?;
+            let count =
+                second.map_or_else(|| given.ints("axes").map(<[i64]>::len), |c| Some(c.elements()))?;
             let rank = dims.len().checked_add(count)?;
             let axes = shape::axes(second, given, rank)??;
             if axes.len() != count {
@@ -54,8 +59,12 @@ pub(super) fn shape_of(site: &Site<'_>, dims: &[usize]) -> Constant {
         usize::try_from(at).unwrap_or(0)
     };
     let (start, end) = (bound("start", 0), bound("end", i64::MAX));
-    let sizes: Vec<i64> =
-        dims.get(start..end).unwrap_or_default().iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect();
+    let sizes: Vec<i64> = dims
+        .get(start..end)
+        .unwrap_or_default()
+        .iter()
+        .map(|&d| i64::try_from(d).unwrap_or(i64::MAX))
+        .collect();
     Constant { name: site.name.clone(), dims: vec![sizes.len()], data: Numbers::Integers(sizes) }
 }
 
@@ -63,7 +72,10 @@ impl<'a> Converter<'a> {
     pub(super) fn reshape(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
         let flow = self.flow(site, 0)?;
         if flow.frame != [0; 4] {
-            return refused("reads an image that `Pad` has framed", "pad right before a convolution or a pool");
+            return refused(
+                "reads an image that `Pad` has framed",
+                "pad right before a convolution or a pool",
+            );
         }
         let second = self.optional(site, 1)?;
         let dims = target(site, flow.view.dims(), second.as_deref(), self.batch);
@@ -79,7 +91,10 @@ impl<'a> Converter<'a> {
     pub(super) fn transpose(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
         let flow = self.flow(site, 0)?;
         if flow.frame != [0; 4] {
-            return refused("reads an image that `Pad` has framed", "pad right before a convolution or a pool");
+            return refused(
+                "reads an image that `Pad` has framed",
+                "pad right before a convolution or a pool",
+            );
         }
         let order = shape::permutation(site.attributes.ints("perm"), flow.view.dims().len());
         match order.and_then(|order| flow.view.transposed(&order)) {
@@ -107,7 +122,10 @@ impl<'a> Converter<'a> {
         } else if flows.iter().all(along_channels) {
             flows.iter().map(|f| f.unit).collect()
         } else {
-            return refused(format!("joins {:?} tensors along axis {axis:?}", first.view.dims()), "join channels");
+            return refused(
+                format!("joins {:?} tensors along axis {axis:?}", first.view.dims()),
+                "join channels",
+            );
         };
         if let [only] = flows.as_slice() {
             return Ok(Value::Flow(only.clone()));
@@ -130,7 +148,10 @@ impl<'a> Converter<'a> {
         }
         match like.view.resized(from, to) {
             Some(view) => Ok(Flow { view, ..self.natural(unit) }),
-            None => refused(format!("changes a {:?} tensor", like.view.dims()), "keep images in the order [1, C, H, W]"),
+            None => refused(
+                format!("changes a {:?} tensor", like.view.dims()),
+                "keep images in the order [1, C, H, W]",
+            ),
         }
     }
 
@@ -149,7 +170,8 @@ impl<'a> Converter<'a> {
         let (Some(pads), Some(along)) = (pads, along) else {
             return refused("its padding is not known", "give the padding as constants");
         };
-        let sizes: Option<Vec<usize>> = pads.iter().map(|&p| usize::try_from(p).ok().filter(|p| *p < 1 << 24)).collect();
+        let sizes: Option<Vec<usize>> =
+            pads.iter().map(|&p| usize::try_from(p).ok().filter(|p| *p < 1 << 24)).collect();
         let Some(sizes) = sizes.filter(|s| s.len() == 2 * along.len()) else {
             return refused("crops", "crop the image before the network");
         };
@@ -160,8 +182,11 @@ impl<'a> Converter<'a> {
         if sides.iter().all(|s| *s == (0, 0)) {
             return Ok(Value::Flow(flow));
         }
-        let value = self.optional(site, 2)?.map_or_else(|| site.attributes.float("value").map(f64::from), |v| v.scalar());
-        if site.attributes.text("mode").unwrap_or("constant") != "constant" || value.is_some_and(|v| v != 0.0) {
+        let value = self
+            .optional(site, 2)?
+            .map_or_else(|| site.attributes.float("value").map(f64::from), |v| v.scalar());
+        if site.attributes.text("mode").unwrap_or("constant") != "constant" || value.is_some_and(|v| v != 0.0)
+        {
             return refused("pads with something else than zeros", "pad with zeros");
         }
         self.padded(site, &flow, &sides).map(Value::Flow)
@@ -191,7 +216,10 @@ impl<'a> Converter<'a> {
             flow = Flow { frame, ..self.seen_as(&flow, unit)? };
         }
         if last && (top, bottom, left, right) != (0, 0, 0, 0) {
-            return refused("pads a tensor whose channels come last", "keep images in the order [1, C, H, W]");
+            return refused(
+                "pads a tensor whose channels come last",
+                "keep images in the order [1, C, H, W]",
+            );
         }
         for (side, more) in flow.frame.iter_mut().zip([top, left, bottom, right]) {
             *side += more;
@@ -204,24 +232,39 @@ impl<'a> Converter<'a> {
         let flow = self.flow(site, 0)?;
         let flow = self.settle(&site.name, &flow)?;
         let dims = flow.view.dims().to_vec();
-        let others = (1..site.node.input.len()).map(|i| self.optional(site, i)).collect::<Result<Vec<_>, _>>()?;
+        let others =
+            (1..site.node.input.len()).map(|i| self.optional(site, i)).collect::<Result<Vec<_>, _>>()?;
         let inputs: Vec<Option<&Constant>> =
             std::iter::once(None).chain(others.iter().map(Option::as_deref)).collect();
-        let strides = shape::slices(dims.len(), &inputs, &site.attributes)
-            .and_then(|ranges| ranges.iter().zip(&dims).map(|(r, &d)| r.stride(d)).collect::<Option<Vec<_>>>());
-        let only_stride = "takes a part of a tensor; only every so many rows and columns of the whole can be taken";
+        let strides = shape::slices(dims.len(), &inputs, &site.attributes).and_then(|ranges| {
+            ranges.iter().zip(&dims).map(|(r, &d)| r.stride(d)).collect::<Option<Vec<_>>>()
+        });
+        let only_stride =
+            "takes a part of a tensor; only every so many rows and columns of the whole can be taken";
         let Some(strides) = strides else {
-            return refused(only_stride, "use a convolution that selects channels, or crop the image before the network");
+            return refused(
+                only_stride,
+                "use a convolution that selects channels, or crop the image before the network",
+            );
         };
         if strides.iter().zip(&dims).all(|(&s, &d)| s == 1 || d == 1) {
             return Ok(Value::Flow(flow));
         }
         let shape = self.network.shape(flow.unit).clone();
-        let along = |axis| strides.iter().enumerate().find(|(i, s)| **s > 1 && flow.view.is(*i, axis, &shape)).map(|(_, &s)| s);
+        let along = |axis| {
+            strides
+                .iter()
+                .enumerate()
+                .find(|(i, s)| **s > 1 && flow.view.is(*i, axis, &shape))
+                .map(|(_, &s)| s)
+        };
         let stride = (along(Axis::H).unwrap_or(1), along(Axis::W).unwrap_or(1));
         let named = strides.iter().zip(&dims).filter(|(s, d)| **s > 1 && **d > 1).count();
         if !shape.is_image() || named != usize::from(stride.0 > 1) + usize::from(stride.1 > 1) {
-            return refused(only_stride, "use a convolution that selects channels, or crop the image before the network");
+            return refused(
+                only_stride,
+                "use a convolution that selects channels, or crop the image before the network",
+            );
         }
         let unit = self.subsampled(site, &flow, stride)?;
         self.seen_as(&flow, unit).map(Value::Flow)
@@ -230,9 +273,16 @@ impl<'a> Converter<'a> {
     /// Two of them behind each other, rows and columns, are one.
     fn subsampled(&mut self, site: &Site<'a>, flow: &Flow, stride: (usize, usize)) -> Result<usize, Stop> {
         let before = &self.network.units[flow.unit];
-        if let (Layer::Subsample(first), &[source], true) = (&before.layer, before.operands.as_slice(), flow.sole) {
+        if let (Layer::Subsample(first), &[source], true) =
+            (&before.layer, before.operands.as_slice(), flow.sole)
+        {
             let stride = (first.stride.0.saturating_mul(stride.0), first.stride.1.saturating_mul(stride.1));
-            return Ok(self.network.add(Layer::Subsample(Subsample { stride }), &[source], Vec::new(), &site.name)?);
+            return Ok(self.network.add(
+                Layer::Subsample(Subsample { stride }),
+                &[source],
+                Vec::new(),
+                &site.name,
+            )?);
         }
         Ok(self.network.add(Layer::Subsample(Subsample { stride }), &[flow.unit], Vec::new(), &site.name)?)
     }

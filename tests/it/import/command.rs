@@ -21,8 +21,11 @@ fn stderr(output: &Output) -> String {
 fn imported_models_check_report_and_run() {
     let at = tempfile::tempdir().unwrap();
     for name in ["tensorflow", "dynamo", "shortcuts"] {
-        let (model, onnx, data) =
-            (format!("{name}.stria"), fixture(&format!("{name}.onnx")), fixture(&format!("{name}.safetensors")));
+        let (model, onnx, data) = (
+            format!("{name}.stria"),
+            fixture(&format!("{name}.onnx")),
+            fixture(&format!("{name}.safetensors")),
+        );
         let done = stria(at.path(), &["import", &onnx, "-o", &model, "--calibrate", &data]);
         assert!(done.status.success(), "{}", stderr(&done));
         assert!(at.path().join(format!("{name}.safetensors")).exists());

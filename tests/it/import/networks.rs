@@ -91,15 +91,21 @@ fn weights_are_written_as_they_are() {
 #[test]
 fn kernels_with_zeros_around_a_cross_are_crosses() {
     let graph = imported("dynamo").unwrap().model.graph;
-    let crosses = graph.ids().filter(|id| matches!(&graph.node(*id).layer, Layer::Conv(c) if c.support == Support::Cross));
+    let crosses = graph
+        .ids()
+        .filter(|id| matches!(&graph.node(*id).layer, Layer::Conv(c) if c.support == Support::Cross));
     assert_eq!(crosses.count(), 3);
 }
 
 #[test]
 fn the_normalisation_is_the_models() {
-    let options = stria::import::Options { mean: Some(vec![0.1, 0.2, 0.3]), std: Some(vec![0.5]), ..options("x") };
+    let options =
+        stria::import::Options { mean: Some(vec![0.1, 0.2, 0.3]), std: Some(vec![0.5]), ..options("x") };
     let imported = import(model("torchscript"), Some(&folder()), &options).unwrap();
     let input = &imported.model.header.input;
-    assert_eq!((input.mean.as_slice(), input.std.as_slice()), ([0.1, 0.2, 0.3].as_slice(), [0.5; 3].as_slice()));
+    assert_eq!(
+        (input.mean.as_slice(), input.std.as_slice()),
+        ([0.1, 0.2, 0.3].as_slice(), [0.5; 3].as_slice())
+    );
     assert!(!imported.notes.contains(&Note::NoNormalisation));
 }

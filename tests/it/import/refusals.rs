@@ -2,8 +2,8 @@
 
 use super::{folder, imported, model, options};
 use rten_onnx::onnx::{
-    Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, TypeProtoTensor,
-    ValueInfoProto,
+    Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto,
+    TypeProtoTensor, ValueInfoProto,
 };
 use stria::import::{ImportError, InputFault, Options, TensorFault, import};
 
@@ -57,13 +57,18 @@ fn a_gate_is_explained() {
 fn graphs_need_one_input_of_known_size_and_one_output() {
     let relu: [(&str, &[&str], &str); 1] = [("Relu", &["input"], "y")];
     let symbolic = refusal(&graph(&[1, 3, 0, 0], &relu, &["y"]));
-    assert!(matches!(&symbolic, ImportError::Input(InputFault::Symbolic { shape, .. }) if shape == "[1, 3, ?, ?]"));
+    assert!(
+        matches!(&symbolic, ImportError::Input(InputFault::Symbolic { shape, .. }) if shape == "[1, 3, ?, ?]")
+    );
     let rank = refusal(&graph(&[1, 3, 4, 4, 4], &relu, &["y"]));
     assert!(matches!(rank, ImportError::Input(InputFault::Rank { .. })));
     let outputs = refusal(&graph(&[1, 3, 4, 4], &relu, &["y", "input"]));
     assert!(matches!(outputs, ImportError::Outputs { found: 2, .. }));
     let lost = refusal(&graph(&[1, 3, 4, 4], &relu, &["z"]));
-    assert!(matches!(lost, ImportError::Input(InputFault::Count { found: 0, .. }) | ImportError::Unsupported(_)), "{lost}");
+    assert!(
+        matches!(lost, ImportError::Input(InputFault::Count { found: 0, .. }) | ImportError::Unsupported(_)),
+        "{lost}"
+    );
     assert!(matches!(refusal(&ModelProto::default()), ImportError::NoGraph));
 }
 
@@ -96,7 +101,10 @@ fn the_limit_of_memory_is_kept() {
 fn data_outside_of_the_file_must_be_there() {
     let empty = tempfile::tempdir().unwrap();
     let error = import(model("dynamo"), Some(empty.path()), &options("x")).unwrap_err();
-    assert!(matches!(&error, ImportError::External { path, .. } if path.ends_with("dynamo.onnx.data")), "{error}");
+    assert!(
+        matches!(&error, ImportError::External { path, .. } if path.ends_with("dynamo.onnx.data")),
+        "{error}"
+    );
     let short = empty.path().join("dynamo.onnx.data");
     std::fs::write(&short, [0; 100]).unwrap();
     let error = import(model("dynamo"), Some(empty.path()), &options("x")).unwrap_err();
@@ -116,7 +124,10 @@ fn data_are_not_looked_for_in_other_folders() {
             }
         }
         let error = import(proto.write_buf().unwrap(), Some(&folder()), &options("x")).unwrap_err();
-        assert!(matches!(&error, ImportError::Tensor { fault: TensorFault::Location(p), .. } if p == place), "{error}");
+        assert!(
+            matches!(&error, ImportError::Tensor { fault: TensorFault::Location(p), .. } if p == place),
+            "{error}"
+        );
     }
 }
 
