@@ -42,6 +42,8 @@ pub mod syntax;
 
 pub mod resolve;
 
+pub mod import;
+
 pub mod quant;
 
 pub mod passes;

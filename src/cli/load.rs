@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::say::say;
 use super::{CompileOptions, Encoding};
-use crate::compile::{self, Encode, Options, Stages};
+use crate::compile::{self, CompileError, Encode, Options, Stages};
 use crate::compiled::{Compiled, MAGIC};
 use crate::cost::CostTable;
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
@@ -11,7 +11,7 @@ use crate::graph::{Model, WeightsDecl};
 use crate::input::{self, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
-use crate::quant::{RandomWeights, random_images};
+use crate::quant::{QuantError, RandomWeights, random_images};
 use crate::resolve;
 use crate::syntax::{self, Ast};
 use crate::tensor::{Shape, Tensor};
@@ -158,6 +158,22 @@ impl Front {
     }
 }
 
+impl Front {
+    /// As [`Front::compile`]; a model with weights whose ranges nobody knows is planned as one without them.
+    pub(super) fn plan(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+        if let (Some(weights), None) = (&self.weights, &self.calibration) {
+            match compile::compile(model, Some(weights), None, options) {
+                Err(CompileError::Quant(unknown @ QuantError::NoRange { .. })) => {
+                    say(&format!("note: {unknown}; until then bounds are assumed from bit widths\n"));
+                    return Ok(compile::compile(model, None, None, options)?);
+                }
+                stages => return Ok(stages?),
+            }
+        }
+        self.compile(model, options)
+    }
+}
+
 fn cannot_read(what: &str, span: Span, error: &InputError) -> Diagnostic {
     Diagnostic::error("unreadable-file", format!("the {what} cannot be read: {error}"), span, "named here")
         .hint("a file is looked for in the folder of the model; check its name and its kind")
@@ -189,6 +205,25 @@ pub(super) fn load(
     scheme: Scheme,
     costs: Option<&CostTable>,
 ) -> Result<Loaded, Failure> {
+    load_by(path, options, (scheme, costs), Front::compile)
+}
+
+/// As [`load`], to look at the plan only: it need not run.
+pub(super) fn load_plan(
+    path: &Path,
+    options: CompileOptions,
+    scheme: Scheme,
+    costs: Option<&CostTable>,
+) -> Result<Loaded, Failure> {
+    load_by(path, options, (scheme, costs), Front::plan)
+}
+
+fn load_by(
+    path: &Path,
+    options: CompileOptions,
+    (scheme, costs): (Scheme, Option<&CostTable>),
+    stages: fn(&Front, &Model, Options<'_>) -> Result<Stages, Failure>,
+) -> Result<Loaded, Failure> {
     let driver = options.driver(scheme, costs);
     let bytes = match open(path)? {
         Opened::Text(bytes) => bytes,
@@ -206,7 +241,7 @@ pub(super) fn load(
         }
     };
     let (model, front) = front(path, bytes)?.checked()?;
-    let stages = front.compile(&model, driver)?;
+    let stages = stages(&front, &model, driver)?;
     let compiled = stages.compiled.for_scheme(scheme)?;
     Ok(Loaded { compiled, float: Some(stages.float), inputs: front.inputs })
 }

@@ -10,6 +10,7 @@ mod costs;
 mod eval;
 mod execute;
 mod failure;
+mod import;
 mod load;
 mod output;
 mod report;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::RunArgs),
     /// Measure accuracy and agreement with the reference on labelled data.
     Eval(eval::EvalArgs),
+    /// Import an ONNX model: writes a .stria file and its weights beside it.
+    Import(import::ImportArgs),
     /// Measure what this machine takes for each operation of the engine, for `--costs`.
     Calibrate(calibrate::CalibrateArgs),
 }
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
             Command::Report(args) => report::run(args),
             Command::Run(args) => run::run(args),
             Command::Eval(args) => eval::run(args),
+            Command::Import(args) => import::run(args),
             Command::Calibrate(args) => calibrate::run(args),
         }
     });

@@ -94,7 +94,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     }
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        let loaded = load::load(path, args.compile, Scheme::default(), Some(&table))?;
+        let loaded = load::load_plan(path, args.compile, Scheme::default(), Some(&table))?;
         if let Some(file) = &args.output {
             output::spare(file, &loaded.inputs)?;
         }

@@ -12,6 +12,7 @@ mod counts;
 mod diagnostics;
 mod examples;
 mod fuzz;
+mod import;
 mod inputs;
 mod kernels;
 mod language;
