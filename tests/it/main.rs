@@ -12,6 +12,7 @@ mod fuzz;
 mod inputs;
 mod kernels;
 mod language;
+mod mpc;
 mod protocol;
 mod quantise;
 mod random;
