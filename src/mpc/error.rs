@@ -77,6 +77,16 @@ pub enum MpcError {
         /// Values of the step.
         expected: usize,
     },
+    /// A window that is empty, or has an operand that does not exist: an error of ours.
+    #[error("internal error: window {window} of step {step} is empty or has an operand {found}")]
+    Window {
+        /// The step.
+        step: u32,
+        /// The window.
+        window: usize,
+        /// The operand.
+        found: usize,
+    },
     /// The material made ahead is not that of the step: an error of ours.
     #[error("internal error: step {0} does not fit the transfers made for it")]
     Material(u32),

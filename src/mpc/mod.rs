@@ -11,6 +11,7 @@ pub mod ot;
 mod party;
 mod product;
 mod requant;
+mod ring;
 mod sign;
 mod slice;
 mod square;

@@ -114,11 +114,14 @@ impl Modulus {
         a.wrapping_sub(self.value & negative).cast_signed()
     }
 
-    /// A residue from a uniform word: exactly uniform for a power of two; for odd t its distance from
-    /// uniform is below `t / 2^64`.
+    /// A residue from 128 uniform bits: exactly uniform for a power of two; for odd t its distance from
+    /// uniform is below `t / 2^128`.
     #[inline]
-    pub(super) fn uniform(self, word: u64) -> u64 {
-        high(word, self.value)
+    pub(super) fn uniform(self, bits: u128) -> u64 {
+        // floor(bits * t / 2^128).
+        let (upper, lower) = split(bits);
+        let wide = u128::from(upper) * u128::from(self.value);
+        split(wide + u128::from(high(lower, self.value))).0
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Party<'c> {
     pub(super) step: u32,
     pub(super) stock: Stock,
     channel: &'c mut dyn Channel,
-    outgoing: Vec<u8>,
+    outgoing: Vec<u64>,
     awaited: usize,
     incoming: Vec<u64>,
     read: usize,
@@ -41,7 +41,7 @@ impl<'c> Party<'c> {
 
     /// Words for the next exchange.
     pub(super) fn tell(&mut self, words: impl IntoIterator<Item = u64>) {
-        self.outgoing.extend(words.into_iter().flat_map(u64::to_le_bytes));
+        self.outgoing.extend(words);
     }
 
     /// Expects as many words in the next exchange.
@@ -51,8 +51,11 @@ impl<'c> Party<'c> {
 
     /// Sends what was opened and receives what the other party opened.
     pub(super) fn exchange(&mut self) -> Result<(), MpcError> {
-        self.channel.send(self.step, Tag::NonLinear, &self.outgoing)?;
-        self.outgoing.clear();
+        let mut payload = vec![0; 8 * self.outgoing.len()];
+        for (bytes, word) in payload.as_chunks_mut::<8>().0.iter_mut().zip(self.outgoing.drain(..)) {
+            *bytes = word.to_le_bytes();
+        }
+        self.channel.send(self.step, Tag::NonLinear, &payload)?;
         let expected = std::mem::take(&mut self.awaited) * 8;
         let payload = self.channel.receive(self.step, Tag::NonLinear, expected)?;
         if payload.len() != expected {

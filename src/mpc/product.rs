@@ -6,56 +6,11 @@
 
 use super::modulus::Modulus;
 use super::party::Party;
+use super::ring::Ring;
 use super::slice::{WORD, mask, slice, unslice};
 use super::stock::{ChosenWords, OfferedWords};
 use super::usage::Usage;
 use super::{MpcError, Role};
-
-/// What words are added in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ring {
-    /// Residues.
-    Sum(Modulus),
-    /// Words of as many bits, added bit by bit.
-    Xor(u32),
-}
-
-impl Ring {
-    fn bits(self) -> u32 {
-        match self {
-            Self::Sum(t) => t.bits(),
-            Self::Xor(bits) => bits,
-        }
-    }
-
-    fn add(self, a: u64, b: u64) -> u64 {
-        match self {
-            Self::Sum(t) => t.add(a, b),
-            Self::Xor(_) => a ^ b,
-        }
-    }
-
-    fn sub(self, a: u64, b: u64) -> u64 {
-        match self {
-            Self::Sum(t) => t.sub(a, b),
-            Self::Xor(_) => a ^ b,
-        }
-    }
-
-    fn negate_if(self, mask: u64, a: u64) -> u64 {
-        match self {
-            Self::Sum(t) => t.negate_if(mask, a),
-            Self::Xor(_) => a,
-        }
-    }
-
-    fn uniform(self, word: u64) -> u64 {
-        match self {
-            Self::Sum(t) => t.uniform(word),
-            Self::Xor(bits) => word >> (u64::BITS - bits),
-        }
-    }
-}
 
 /// A product that is under way, at the party that knows the bit.
 pub(super) struct Choosing {
@@ -73,13 +28,13 @@ pub(super) struct Offering {
 
 /// What one product takes.
 pub(super) fn usage(chooser: Role, ring: Ring) -> Usage {
-    Usage::words(chooser, 1, ring.bits())
+    Usage::words(chooser, ring)
 }
 
 impl Choosing {
     /// My bit is a plane.
     pub(super) fn open(party: &mut Party<'_>, ring: Ring, bit: &[u64]) -> Result<Self, MpcError> {
-        let words = party.stock.choose_words();
+        let words = party.stock.choose_words(ring);
         let words = party.taken(words)?;
         let opened: Vec<u64> = bit.iter().zip(&words.choice).map(|(s, c)| s ^ c).collect();
         party.tell(opened.iter().copied());
@@ -96,7 +51,7 @@ impl Choosing {
             let (choice, opened) = (words.choice[block], opened[block]);
             let got = &words.got[block * WORD..(block + 1) * WORD];
             for (j, (e, &word)) in chunk.iter_mut().zip(got).enumerate() {
-                let sum = ring.add(ring.uniform(word), *e & mask(choice, j));
+                let sum = ring.add(word, *e & mask(choice, j));
                 *e = ring.negate_if(mask(opened, j), sum);
             }
         }
@@ -107,12 +62,12 @@ impl Choosing {
 impl Offering {
     /// My words, one a lane, residues of the ring.
     pub(super) fn open(party: &mut Party<'_>, ring: Ring, values: Vec<u64>) -> Result<Self, MpcError> {
-        let words = party.stock.offer_words();
+        let words = party.stock.offer_words(ring);
         let words = party.taken(words)?;
         let masked: Vec<u64> = values
             .iter()
             .zip(words.zero.iter().zip(&words.one))
-            .map(|(&v, (&zero, &one))| ring.sub(ring.add(v, ring.uniform(zero)), ring.uniform(one)))
+            .map(|(&v, (&zero, &one))| ring.sub(ring.add(v, zero), one))
             .collect();
         party.tell(slice(&masked, ring.bits() as usize));
         party.expect(values.len() / WORD);
@@ -129,7 +84,7 @@ impl Offering {
             let zero = &words.zero[block * WORD..(block + 1) * WORD];
             for (j, (v, &word)) in chunk.iter_mut().zip(zero).enumerate() {
                 let flip = mask(opened, j);
-                *v = ring.sub(*v & flip, ring.negate_if(flip, ring.uniform(word)));
+                *v = ring.sub(*v & flip, ring.negate_if(flip, word));
             }
         }
         Ok(share)

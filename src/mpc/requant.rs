@@ -104,22 +104,22 @@ impl Plan {
         if self.constant.is_some() {
             return Usage::default();
         }
-        let nothing = Usage::default();
-        let sign = if self.wrap == Wrap::Half { nothing } else { Sign::usage(self.shift.from) };
-        let mut usage = self.wrap.known().iter().fold(nothing, |u, _| u.beside(self.shift.usage()));
-        if self.wrap == Wrap::Both {
-            let select = self.shift.to.iter().fold(nothing, |u, &t| u.beside(Mux::usage(t)));
-            usage = usage.beside(sign).then(select);
-        }
-        let compare = self.short.map_or(nothing, Sign::usage);
-        let compares = [self.compares_below(), self.hi.is_some()].into_iter().filter(|&c| c);
-        usage = usage.then(compares.fold(nothing, |u, _| u.beside(compare)));
-        if self.wrap == Wrap::Relu {
-            usage = usage.beside(sign);
-            if self.hi.is_some() {
-                usage = usage.then(And::usage());
+        let side_by_side = |usages: Vec<Usage>| usages.into_iter().fold(Usage::default(), Usage::beside);
+        let sign = || Sign::usage(self.shift.from);
+        let shift = side_by_side(vec![self.shift.usage(); self.wrap.known().len()]);
+        let compares = usize::from(self.compares_below()) + usize::from(self.hi.is_some());
+        let compare = side_by_side(vec![self.short.map(Sign::usage).unwrap_or_default(); compares]);
+        let usage = match self.wrap {
+            Wrap::Half => shift.then(compare),
+            Wrap::Both => {
+                let select = self.shift.to.iter().map(|&t| Mux::usage(t)).collect();
+                shift.beside(sign()).then(side_by_side(select)).then(compare)
             }
-        }
+            Wrap::Relu => {
+                let both = shift.then(compare).beside(sign());
+                if self.hi.is_some() { both.then(And::usage()) } else { both }
+            }
+        };
         let to = self.to();
         match (self.lo, self.hi) {
             (None, None) => usage,

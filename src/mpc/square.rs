@@ -3,7 +3,8 @@
 
 use super::modulus::Modulus;
 use super::party::Party;
-use super::product::{self, OneWay, Ring};
+use super::product::{self, OneWay};
+use super::ring::Ring;
 use super::slice::slice;
 use super::usage::Usage;
 use super::{MpcError, Role};

@@ -13,9 +13,9 @@ use super::requant::Plan;
 use super::sign::{Sign, finish};
 use super::slice::{WORD, slice};
 use super::stock::Stock;
-use super::usage::{Batch, PerLane, Usage};
+use super::usage::Batch;
 use super::{MpcError, Role, square};
-use crate::channel::{Channel, Tag};
+use crate::channel::{Channel, FRAME_BYTES, Tag};
 use crate::graph::{Interval, Requant};
 
 /// Lanes that are worked on together: 2^18 take at most about 60 MB of transfers for a ReLU.
@@ -99,38 +99,27 @@ impl Step {
     /// # Errors
     /// If a modulus cannot hold the values.
     pub fn batches(&self) -> Result<Vec<Batch>, MpcError> {
-        let elementwise = |usage, most| chunks(self.values, most).map(|n| Batch::new(n, usage)).collect();
-        Ok(match &self.function {
-            Function::Less { bits } => elementwise(Carry::usage(*bits), BATCH),
+        let requant =
+            || Ok::<_, MpcError>(self.function.plan()?.map(|plan| plan.usage()).unwrap_or_default());
+        let (usage, sizes, most) = match &self.function {
+            Function::Less { bits } => (Carry::usage(*bits), vec![self.values], BATCH),
             Function::Relu { modulus } => {
-                elementwise(Sign::usage(*modulus).then(Mux::usage(*modulus)), BATCH)
+                (Sign::usage(*modulus).then(Mux::usage(*modulus)), vec![self.values], BATCH)
             }
-            Function::Requant { .. } => {
-                elementwise(self.function.plan()?.map_or(Usage::default(), |p| p.usage()), BATCH)
-            }
+            Function::Requant { .. } => (requant()?, vec![self.values], BATCH),
             Function::Poly { from, .. } => {
-                let requant = self.function.plan()?.map_or(Usage::default(), |p| p.usage());
-                elementwise(square::usage(*from).then(requant), SQUARE_BATCH)
+                (square::usage(*from).then(requant()?), vec![self.values], SQUARE_BATCH)
             }
             Function::Max { modulus, windows } => {
-                let usage = max::usage(*modulus, None);
-                let stages = max::pairs_of_stages(windows.iter().map(Vec::len));
-                stages
-                    .into_iter()
-                    .flat_map(|pairs| chunks(pairs, BATCH))
-                    .map(|n| Batch::new(n, usage))
-                    .collect()
+                (max::usage(*modulus, None), max::pairs_of_stages(windows.iter().map(Vec::len)), BATCH)
             }
             Function::ArgMax { modulus } => {
-                let usage = max::usage(*modulus, Some(index_modulus(self.values)?));
-                let stages = max::pairs_of_stages([self.values]);
-                stages
-                    .into_iter()
-                    .flat_map(|pairs| chunks(pairs, BATCH))
-                    .map(|n| Batch::new(n, usage))
-                    .collect()
+                let indices = index_modulus(self.values)?;
+                (max::usage(*modulus, Some(indices)), max::pairs_of_stages([self.values]), BATCH)
             }
-        })
+        };
+        let batches = sizes.into_iter().flat_map(|n| chunks(n, most));
+        Ok(batches.map(|n| Batch::new(n, &usage)).collect())
     }
 
     /// Makes the transfers that the step needs, with the other party, which does the same.
@@ -143,7 +132,10 @@ impl Step {
         ots: &mut OtSetup,
         channel: &mut dyn Channel,
     ) -> Result<Material, MpcError> {
-        let make = |batch: Batch| Ok((batch, Stock::prepare(role, ots, channel, self.id, &batch)?));
+        let make = |batch: Batch| {
+            let stock = Stock::prepare(role, ots, channel, self.id, &batch)?;
+            Ok((batch, stock))
+        };
         let batches = self.batches()?.into_iter().map(make).collect::<Result<_, MpcError>>()?;
         Ok(Material { step: self.id, batches })
     }
@@ -307,11 +299,15 @@ impl Run<'_> {
     }
 
     fn max(&mut self, t: Modulus, windows: &[Vec<usize>], share: &[u64]) -> Result<Vec<u64>, MpcError> {
-        let at = |&i: &usize| share.get(i).copied();
-        let malformed = MpcError::Shares { step: self.step, found: share.len(), expected: share.len() };
-        let gather = |window: &Vec<usize>| window.iter().map(at).collect::<Option<Vec<_>>>();
-        let mut windows: Vec<Vec<u64>> =
-            windows.iter().map(gather).collect::<Option<_>>().ok_or_else(|| malformed.clone())?;
+        let malformed = |(window, found): (usize, usize)| MpcError::Window { step: self.step, window, found };
+        let at = |&i: &usize| share.get(i).copied().ok_or(i);
+        let gather = |(number, window): (usize, &Vec<usize>)| match window.iter().map(at).collect() {
+            Ok(values) if !window.is_empty() => Ok(values),
+            Ok::<Vec<u64>, usize>(_) => Err((number, 0)),
+            Err(found) => Err((number, found)),
+        };
+        let windows = windows.iter().enumerate().map(gather).collect::<Result<Vec<_>, _>>();
+        let mut windows = windows.map_err(malformed)?;
         while windows.iter().any(|window| window.len() > 1) {
             let pairs = || windows.iter().flat_map(|window| window.as_chunks::<2>().0);
             let earlier = Side { values: pairs().map(|pair| pair[0]).collect(), indices: Vec::new() };
@@ -323,7 +319,7 @@ impl Run<'_> {
                 *window = winners.by_ref().take(pairs).chain(last).collect();
             }
         }
-        windows.iter().map(|window| window.first().copied()).collect::<Option<_>>().ok_or(malformed)
+        Ok(windows.iter().filter_map(|window| window.first().copied()).collect())
     }
 
     fn arg_max(&mut self, t: Modulus, share: &[u64]) -> Result<Vec<u64>, MpcError> {
@@ -404,9 +400,12 @@ fn padded(lanes: &[u64]) -> Vec<u64> {
 pub struct Cost {
     /// Transfers made ahead, of all kinds and both directions.
     pub transfers: u64,
+    /// Bytes that both parties send while those are made, frames included.
+    pub offline_bytes: u64,
     /// Bytes that both parties send while the step runs, frames included.
     pub online_bytes: u64,
-    /// Exchanges while the step runs.
+    /// Exchanges while the step runs, as the channel counts them: the server's last message of
+    /// [`Function::ArgMax`] answers nothing and is none.
     pub rounds: u64,
 }
 
@@ -417,15 +416,14 @@ impl Step {
     /// If a modulus cannot hold the values.
     pub fn cost(&self) -> Result<Cost, MpcError> {
         let mut cost = Cost::default();
-        for Batch { lanes, lane, rounds } in self.batches()? {
-            let batch = Batch { lanes, lane, rounds };
-            cost.transfers += (PerLane::transfers(&lane) * lanes) as u64;
+        for batch in self.batches()? {
+            cost.transfers += (batch.lane.transfers() * batch.lanes) as u64;
+            cost.offline_bytes += batch.offline_bytes();
             cost.online_bytes += batch.online_bytes();
-            cost.rounds += rounds as u64;
+            cost.rounds += batch.rounds as u64;
         }
         if matches!(self.function, Function::ArgMax { .. }) && self.values > 0 {
-            cost.online_bytes += crate::channel::FRAME_BYTES + 8;
-            cost.rounds += 1;
+            cost.online_bytes += FRAME_BYTES + 8;
         }
         Ok(cost)
     }

@@ -5,8 +5,9 @@
 //! each its share of the product. Taking removes: nothing can be used twice.
 
 use super::ot::OtSetup;
-use super::slice::{WORD, slice};
-use super::usage::Batch;
+use super::ring::Ring;
+use super::slice::WORD;
+use super::usage::{Batch, Words};
 use super::{MpcError, Role};
 use crate::channel::Channel;
 use std::fmt;
@@ -33,7 +34,7 @@ impl Drop for BitProducts {
     }
 }
 
-/// Lanes of random transfers of a word, as their receiver has them.
+/// Lanes of random transfers of an element of a ring, as their receiver has them.
 #[derive(Default)]
 pub(super) struct ChosenWords {
     /// Planes.
@@ -41,7 +42,7 @@ pub(super) struct ChosenWords {
     pub(super) got: Vec<u64>,
 }
 
-/// Lanes of random transfers of a word, as their sender has them.
+/// Lanes of random transfers of an element of a ring, as their sender has them.
 #[derive(Default)]
 pub(super) struct OfferedWords {
     pub(super) zero: Vec<u64>,
@@ -84,8 +85,7 @@ pub(super) struct Stock {
     offered_bits: BitProducts,
     chosen_pairs: ChosenPairs,
     offered_pairs: [BitProducts; 2],
-    chosen_words: ChosenWords,
-    offered_words: OfferedWords,
+    words: Vec<(Ring, ChosenWords, OfferedWords)>,
 }
 
 impl fmt::Debug for Stock {
@@ -104,16 +104,30 @@ impl Stock {
         batch: &Batch,
     ) -> Result<Self, MpcError> {
         let mut stock = Self { width: batch.lanes / WORD, ..Self::default() };
-        // The other party's choices first at one end, so that each transfer has a sender and a receiver.
+        // The client's choices first, so that each transfer has a sender and a receiver.
         for chooser in [Role::Client, Role::Server] {
-            let lane = &batch.lane;
-            let counts = [lane.bits[chooser.index()], lane.pairs, lane.words[chooser.index()]];
-            let counts = counts.map(|n| n * batch.lanes);
+            let lanes = |n: usize| n * batch.lanes;
+            let (bits, pairs) = (lanes(batch.lane.bits[chooser.index()]), lanes(batch.lane.pairs));
             if chooser == role {
-                stock.choose(ots, channel, step, counts)?;
+                stock.choose(ots, channel, step, [bits, pairs])?;
             } else {
-                stock.offer(ots, channel, step, counts)?;
+                stock.offer(ots, channel, step, [bits, pairs])?;
             }
+        }
+        for Words { ring, count } in &batch.lane.words {
+            let (mut chosen, mut offered) = (ChosenWords::default(), OfferedWords::default());
+            let element = |bits| ring.uniform(bits);
+            for (chooser, n) in [Role::Client, Role::Server].into_iter().zip(count) {
+                let n = n * batch.lanes;
+                if n > 0 && chooser == role {
+                    let (choice, got) = ots.receive_blocks(channel, step, n, element)?;
+                    chosen = ChosenWords { choice: choice.words, got };
+                } else if n > 0 {
+                    let [zero, one] = ots.send_blocks(channel, step, n, element)?;
+                    offered = OfferedWords { zero, one };
+                }
+            }
+            stock.words.push((*ring, chosen, offered));
         }
         Ok(stock)
     }
@@ -123,20 +137,16 @@ impl Stock {
         ots: &mut OtSetup,
         channel: &mut dyn Channel,
         step: u32,
-        [bits, pairs, words]: [usize; 3],
+        [bits, pairs]: [usize; 2],
     ) -> Result<(), MpcError> {
         if bits > 0 {
             let ots = ots.receive_bits(channel, step, bits)?;
             self.chosen_bits = BitProducts { factor: ots.choice.words, share: ots.got.words };
         }
         if pairs > 0 {
-            let mut ots = ots.receive_words(channel, step, pairs, 2)?;
-            self.chosen_pairs = ChosenPairs { factor: ots.choice.words, shares: two_planes(&ots.got) };
-            ots.got.zeroize();
-        }
-        if words > 0 {
-            let ots = ots.receive_words(channel, step, words, u64::BITS)?;
-            self.chosen_words = ChosenWords { choice: ots.choice.words, got: ots.got };
+            let (choice, got) = ots.receive_pairs(channel, step, pairs)?;
+            let words = choice.words.len();
+            self.chosen_pairs = ChosenPairs { factor: choice.words, shares: two_planes(got, words) };
         }
         Ok(())
     }
@@ -146,7 +156,7 @@ impl Stock {
         ots: &mut OtSetup,
         channel: &mut dyn Channel,
         step: u32,
-        [bits, pairs, words]: [usize; 3],
+        [bits, pairs]: [usize; 2],
     ) -> Result<(), MpcError> {
         let xor = |a: &[u64], b: &[u64]| a.iter().zip(b).map(|(a, b)| a ^ b).collect();
         if bits > 0 {
@@ -155,19 +165,12 @@ impl Stock {
             self.offered_bits = BitProducts { factor, share: ots.zero.words };
         }
         if pairs > 0 {
-            let mut ots = ots.send_words(channel, step, pairs, 2)?;
-            let (zero, one) = (two_planes(&ots.zero), two_planes(&ots.one));
-            ots.zero.zeroize();
-            ots.one.zeroize();
-            let factors = [xor(&zero[0], &one[0]), xor(&zero[1], &one[1])];
-            let [a, b] = zero;
-            let [factor_a, factor_b] = factors;
-            self.offered_pairs =
-                [BitProducts { factor: factor_a, share: a }, BitProducts { factor: factor_b, share: b }];
-        }
-        if words > 0 {
-            let ots = ots.send_words(channel, step, words, u64::BITS)?;
-            self.offered_words = OfferedWords { zero: ots.zero, one: ots.one };
+            let planes = ots.send_pairs(channel, step, pairs)?;
+            let [[a0, b0], [a1, b1]] = planes.map(|lanes| two_planes(lanes, pairs / WORD));
+            self.offered_pairs = [
+                BitProducts { factor: xor(&a0, &a1), share: a0 },
+                BitProducts { factor: xor(&b0, &b1), share: b0 },
+            ];
         }
         Ok(())
     }
@@ -198,33 +201,29 @@ impl Stock {
         Some([a.take(words)?, b.take(words)?])
     }
 
-    /// One transfer of a word a lane.
-    pub(super) fn choose_words(&mut self) -> Option<ChosenWords> {
-        let words = &mut self.chosen_words;
+    /// One transfer of an element of `ring` a lane.
+    pub(super) fn choose_words(&mut self, ring: Ring) -> Option<ChosenWords> {
+        let (_, words, _) = self.words.iter_mut().find(|(of, ..)| *of == ring)?;
         let choice = tail(&mut words.choice, self.width)?;
         Some(ChosenWords { choice, got: tail(&mut words.got, self.width * WORD)? })
     }
 
-    pub(super) fn offer_words(&mut self) -> Option<OfferedWords> {
-        let words = &mut self.offered_words;
+    pub(super) fn offer_words(&mut self, ring: Ring) -> Option<OfferedWords> {
+        let (_, _, words) = self.words.iter_mut().find(|(of, ..)| *of == ring)?;
         let lanes = self.width * WORD;
         Some(OfferedWords { zero: tail(&mut words.zero, lanes)?, one: tail(&mut words.one, lanes)? })
     }
 
     /// Whether everything was used.
     pub(super) fn is_used_up(&self) -> bool {
-        let Self {
-            chosen_bits, offered_bits, chosen_pairs, offered_pairs, chosen_words, offered_words, ..
-        } = self;
-        let rest = [
-            &chosen_bits.factor,
-            &offered_bits.factor,
-            &chosen_pairs.factor,
-            &offered_pairs[0].factor,
-            &chosen_words.got,
-            &offered_words.zero,
+        let words = self.words.iter().flat_map(|(_, chosen, offered)| [&chosen.got, &offered.zero]);
+        let bits = [
+            &self.chosen_bits.factor,
+            &self.offered_bits.factor,
+            &self.chosen_pairs.factor,
+            &self.offered_pairs[0].factor,
         ];
-        rest.iter().all(|words| words.is_empty())
+        bits.into_iter().chain(words).all(Vec::is_empty)
     }
 }
 
@@ -233,9 +232,10 @@ fn tail(words: &mut Vec<u64>, n: usize) -> Option<Vec<u64>> {
     Some(words.split_off(words.len().checked_sub(n)?))
 }
 
-/// Both bits of each lane.
-fn two_planes(lanes: &[u64]) -> [Vec<u64>; 2] {
-    let mut planes = slice(lanes, 2);
-    let second = planes.split_off(planes.len() / 2);
-    [planes, second]
+/// First and second bits of transfers of two bits, of `words` words each.
+fn two_planes(mut alternating: Vec<u64>, words: usize) -> [Vec<u64>; 2] {
+    let of = |which: usize| alternating.iter().skip(which).step_by(2).take(words).copied().collect();
+    let planes = [of(0), of(1)];
+    alternating.zeroize();
+    planes
 }

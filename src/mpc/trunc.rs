@@ -9,7 +9,8 @@
 use super::carry::Carry;
 use super::modulus::Modulus;
 use super::party::Party;
-use super::product::{self, OneWay, Ring, Weighted};
+use super::product::{self, OneWay, Weighted};
+use super::ring::Ring;
 use super::slice::{plane, slice};
 use super::usage::Usage;
 use super::{MpcError, Role};
