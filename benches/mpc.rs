@@ -1,88 +1,103 @@
-//! Benchmarks of two-party computation, one thread: `cargo bench --bench mpc`.
+//! Two-party steps on 65,536 values: `cargo bench --bench mpc`.
 //!
-//! A transfer's time is that of both parties together, message passing included. `aes_floor` is nothing but
-//! the AES blocks of as many transfers (4 of leaves for either party, 2 + 1 of hashing), in the same batches;
-//! the ratio within one run is what counts.
+//! What is timed is the CPU time of one party (half of both, whatever thread spends it), of making the
+//! transfers (`offline`) and of the step itself (`online`). Ids state the bits of the modulus, the bytes a value
+//! that both parties send, frames included, and the rounds. CPU times are read from `/proc`.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
-
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use aes::{Aes128Enc, Block};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use std::hint::black_box;
+use criterion::{Criterion, Throughput};
 use std::time::Duration;
 use stria::channel::InMemory;
-use stria::mpc::ot::{OtSetup, iknp};
+use stria::graph::{Interval, Requant};
+use stria::mpc::ot::OtSetup;
+use stria::mpc::{Function, Material, Modulus, Role, Step};
 
-const BLOCKS_PER_TRANSFER: usize = 4 + 4 + 2 + 1;
-/// As in the extension: blocks of one key at a time.
-const BATCH: usize = 64;
+const VALUES: usize = 1 << 16;
 
-fn transfers(c: &mut Criterion) {
-    let mut group = c.benchmark_group("ot");
-    let (mut client, mut server) = OtSetup::insecure_pair(1);
-    let (mut here, mut there) = InMemory::pair();
-    for n in [1 << 10, 1 << 13, 1 << 18] {
-        group.throughput(Throughput::Elements(n as u64));
-        group.bench_function(format!("soft_spoken/bits/n={n}"), |b| {
-            b.iter(|| {
-                black_box(client.receive_bits(&mut here, 0, n).unwrap());
-                black_box(server.send_bits(&mut there, 0, n).unwrap())
-            });
-        });
-        group.bench_function(format!("aes_floor/n={n}"), |b| {
-            let keys: Vec<_> =
-                (0..512u16).map(|i| Aes128Enc::new(&[i.to_le_bytes()[0]; 16].into())).collect();
-            let mut blocks = [Block::default(); BATCH];
-            b.iter(|| {
-                for key in keys.iter().cycle().take(n * BLOCKS_PER_TRANSFER / BATCH) {
-                    key.encrypt_blocks(black_box(&mut blocks));
-                }
-            });
-        });
-    }
-    let n = 1 << 18;
-    group.bench_function(format!("soft_spoken/words/n={n}"), |b| {
-        b.iter(|| {
-            black_box(client.receive_words(&mut here, 0, n, 64).unwrap());
-            black_box(server.send_words(&mut there, 0, n, 64).unwrap())
-        });
+/// CPU time of one thread, given its directory.
+fn spent(task: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("{task}/schedstat")).unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
+/// CPU time of all threads that live.
+fn spent_by_all() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.map(|task| spent(&task.path().to_string_lossy())).sum()
+}
+
+/// Runs both parties' halves, the server's in a thread of its own; half of what both spent.
+fn halves<T: Send>(client: impl FnOnce() -> T, server: impl FnOnce() -> T + Send) -> (Duration, [T; 2]) {
+    let before = spent_by_all();
+    let (client, (server, theirs)) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| (server(), spent("/proc/thread-self")));
+        (client(), server.join().expect("the server's thread"))
     });
-    let n = 1 << 13;
-    let (mut sender, mut receiver) = iknp::insecure_pair(1);
-    group.throughput(Throughput::Elements(n as u64));
-    group.bench_function(format!("iknp/words/n={n}"), |b| {
-        b.iter(|| {
-            black_box(receiver.receive_words(&mut here, 0, n, u64::MAX).unwrap());
-            black_box(sender.send_words(&mut there, 0, n, u64::MAX).unwrap())
-        });
+    ((spent_by_all() - before + theirs) / 2, [client, server])
+}
+
+fn prepare(step: &Step) -> (Duration, [Material; 2]) {
+    let (mut client_ots, mut server_ots) = OtSetup::insecure_pair(1);
+    let (mut client_end, mut server_end) = InMemory::pair();
+    halves(
+        || step.prepare(Role::Client, &mut client_ots, &mut client_end).expect("transfers"),
+        || step.prepare(Role::Server, &mut server_ots, &mut server_end).expect("transfers"),
+    )
+}
+
+fn run(step: &Step, share: &[u64]) -> Duration {
+    let [client, server] = prepare(step).1;
+    let (mut client_end, mut server_end) = InMemory::pair();
+    let (spent, _) = halves(
+        || step.run(Role::Client, &mut client_end, client, share).expect("a result"),
+        || step.run(Role::Server, &mut server_end, server, share).expect("a result"),
+    );
+    spent
+}
+
+fn bench(criterion: &mut Criterion, name: &str, function: Function) {
+    let step = Step { id: 0, values: VALUES, function };
+    let cost = step.cost().expect("a cost");
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let each = |bytes: u64| bytes as f64 / VALUES as f64;
+    let (offline, online) = (each(cost.offline_bytes), each(cost.online_bytes));
+    let transfers = cost.transfers / VALUES as u64;
+    let share: Vec<u64> = (0..VALUES as u64).map(|i| i * 13).collect();
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements(VALUES as u64)).sample_size(10);
+    group.bench_function(format!("offline/transfers={transfers}/bytes={offline:.1}"), |bencher| {
+        bencher.iter_custom(|n| (0..n).map(|_| prepare(&step).0).sum());
+    });
+    group.bench_function(format!("online/bytes={online:.1}/rounds={}", cost.rounds), |bencher| {
+        bencher.iter_custom(|n| (0..n).map(|_| run(&step, &share)).sum());
     });
     group.finish();
 }
 
-fn set_up(c: &mut Criterion) {
-    c.bench_function("ot/set_up/ml-kem-768/base=128", |b| {
-        b.iter(|| {
-            let (mut here, mut there) = InMemory::pair();
-            std::thread::scope(|scope| {
-                scope.spawn(move || black_box(OtSetup::server(&mut there, 0).unwrap()));
-                black_box(OtSetup::client(&mut here, 0).unwrap())
-            })
-        });
-    });
+fn main() {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500))
+        .configure_from_args();
+    for (t, shift) in [(1_032_193, 8), (33_538_049, 13)] {
+        let modulus = Modulus::new(t).expect("an odd number");
+        let bits = modulus.bits();
+        let limit = modulus.limit().cast_signed() - (1 << (shift - 1));
+        let wide = Interval { lo: -limit, hi: limit };
+        let half = Interval { lo: -limit / 3, hi: limit / 3 };
+        let requant = |requant, range| Function::Requant { from: modulus, to: modulus, requant, range };
+        let (relu, signed) = (Requant { shift, lo: 0, hi: 127 }, Requant { shift, lo: -128, hi: 127 });
+        bench(&mut criterion, &format!("compare/bits={}", bits - 1), Function::Less { bits: bits - 1 });
+        bench(&mut criterion, &format!("relu/t={bits}"), Function::Relu { modulus });
+        bench(&mut criterion, &format!("relu_clamp/t={bits}/shift={shift}"), requant(relu, wide));
+        bench(&mut criterion, &format!("relu_clamp_half/t={bits}/shift={shift}"), requant(relu, half));
+        bench(&mut criterion, &format!("clamp/t={bits}/shift={shift}"), requant(signed, wide));
+        let range = Interval { lo: -127, hi: 127 };
+        let square =
+            Function::Poly { from: modulus, to: modulus, coefficients: [1, 0, 0], requant: relu, range };
+        bench(&mut criterion, &format!("square/t={bits}/shift={shift}"), square);
+        let windows = (0..VALUES / 4).map(|i| (4 * i..4 * i + 4).collect()).collect();
+        bench(&mut criterion, &format!("max4/t={bits}"), Function::Max { modulus, windows });
+    }
+    criterion.final_summary();
 }
-
-fn one_thread() -> Criterion {
-    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().unwrap();
-    Criterion::default()
-        .sample_size(20)
-        .measurement_time(Duration::from_secs(2))
-        .warm_up_time(Duration::from_millis(300))
-}
-
-criterion_group! {
-    name = benches;
-    config = one_thread();
-    targets = transfers, set_up
-}
-criterion_main!(benches);

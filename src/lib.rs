@@ -77,4 +77,7 @@ pub mod docs {
 
     #[doc = include_str!("docs/security.md")]
     pub mod security {}
+
+    #[doc = include_str!("docs/two_party.md")]
+    pub mod two_party {}
 }

@@ -19,6 +19,6 @@ mod transpose;
 mod tree;
 
 pub use bits::{Bits, ReceiverBitOts, ReceiverOts, SenderBitOts, SenderOts};
-pub use setup::{OtSetup, extension_bytes};
+pub use setup::{OtSetup, extension_bytes, extension_messages};
 
 use super::MpcError;

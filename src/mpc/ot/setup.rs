@@ -7,7 +7,9 @@
 
 use super::base;
 use super::session::{Direction, NONCE_BYTES, Session};
-use super::soft_spoken::{self, Receiver, Sender, correction_bytes, take_bits, take_blocks, take_words};
+use super::soft_spoken::{
+    self, Receiver, Sender, correction_bytes, take_bits, take_blocks, take_mapped, take_pairs, take_words,
+};
 use super::tree::SUMS_BYTES;
 use super::{Bits, ReceiverBitOts, ReceiverOts, SenderBitOts, SenderOts};
 use crate::channel::{Channel, Tag};
@@ -202,6 +204,65 @@ impl OtSetup {
         got.truncate(n);
         Ok(ReceiverOts { choice, got })
     }
+}
+
+impl OtSetup {
+    /// As [`OtSetup::send_bits`], of two bits each: for each 64 transfers a word of first bits, then one of
+    /// second bits, of the messages for choice 0, then 1. Bits after the end are not cleared.
+    pub(in crate::mpc) fn send_pairs(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: u32,
+        n: usize,
+    ) -> Result<[Vec<u64>; 2], MpcError> {
+        self.sender.extend(step, n, take_pairs, |what, bytes| receive(channel, step, what, bytes))
+    }
+
+    /// As [`OtSetup::receive_bits`], of two bits each, laid out as by [`OtSetup::send_pairs`].
+    pub(in crate::mpc) fn receive_pairs(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: u32,
+        n: usize,
+    ) -> Result<(Bits, Vec<u64>), MpcError> {
+        self.receiver.extend(n, take_pairs, |message| send(channel, step, message))
+    }
+
+    /// As [`OtSetup::send_words`], of 128 bits each, each passed through `map`.
+    pub(in crate::mpc) fn send_blocks(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: u32,
+        n: usize,
+        map: impl Fn(u128) -> u64 + Sync,
+    ) -> Result<[Vec<u64>; 2], MpcError> {
+        let take = take_mapped(map);
+        let [mut zero, mut one] =
+            self.sender.extend(step, n, take, |what, bytes| receive(channel, step, what, bytes))?;
+        zero.truncate(n);
+        one.truncate(n);
+        Ok([zero, one])
+    }
+
+    /// As [`OtSetup::receive_words`], of 128 bits each, each passed through `map`.
+    pub(in crate::mpc) fn receive_blocks(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: u32,
+        n: usize,
+        map: impl Fn(u128) -> u64 + Sync,
+    ) -> Result<(Bits, Vec<u64>), MpcError> {
+        let take = take_mapped(map);
+        let (choice, mut got) = self.receiver.extend(n, take, |message| send(channel, step, message))?;
+        got.truncate(n);
+        Ok((choice, got))
+    }
+}
+
+/// Messages in which the receiver of `n` transfers sends those bytes.
+#[must_use]
+pub fn extension_messages(n: usize) -> usize {
+    soft_spoken::messages(n)
 }
 
 /// Bytes that the receiver of `n` transfers sends, frames excluded.

@@ -303,6 +303,11 @@ pub(super) fn correction_bytes(n: usize) -> usize {
     (TREES - 1) * n.div_ceil(8)
 }
 
+/// Messages with the corrections of `n` transfers.
+pub(super) fn messages(n: usize) -> usize {
+    n.div_ceil(CHUNK)
+}
+
 /// Bytes of the corrections of `n` transfers.
 pub(super) fn message_bytes(n: usize) -> usize {
     n / TILE * correction_bytes(TILE) + correction_bytes(n % TILE)
@@ -318,9 +323,26 @@ pub(super) fn take_bits(hashes: &Hashes, out: &mut Vec<u64>) {
     );
 }
 
+/// Takes two bits of each hash: a word of first bits, then one of second bits, for each 64 hashes.
+pub(super) fn take_pairs(hashes: &Hashes, out: &mut Vec<u64>) {
+    let (words, _) = hashes.as_chunks::<64>();
+    out.extend(words.iter().flat_map(|hashes| {
+        let pack = |[first, second]: [u64; 2], (i, hash): (usize, &Row)| {
+            [first | (hash[0] & 1) << i, second | (hash[0] >> 1 & 1) << i]
+        };
+        hashes.iter().enumerate().fold([0; 2], pack)
+    }));
+}
+
 /// Takes a word of each hash, through a mask.
 pub(super) fn take_words(mask: u64) -> impl Fn(&Hashes, &mut Vec<u64>) + Sync {
     move |hashes, out| out.extend(hashes.iter().map(|hash| hash[0] & mask))
+}
+
+/// Takes what `map` makes of the whole of each hash.
+pub(super) fn take_mapped(map: impl Fn(u128) -> u64 + Sync) -> impl Fn(&Hashes, &mut Vec<u64>) + Sync {
+    let whole = |[low, high]: Row| u128::from(low) | u128::from(high) << 64;
+    move |hashes, out| out.extend(hashes.iter().map(|&hash| map(whole(hash))))
 }
 
 /// Takes the whole of each hash.
