@@ -19,7 +19,9 @@ const KEEP_ALIVE: u8 = 0;
 const SLOWEST: u64 = 4096;
 /// How much is allocated ahead of what has come.
 const PIECE: usize = 1 << 20;
-const HEADER: usize = FRAME_BYTES as usize;
+/// Tag, step, length.
+const HEADER: usize = 1 + 4 + 8;
+const _: () = assert!(HEADER as u64 == FRAME_BYTES);
 
 /// How long an end waits, and how often it shows that it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,7 +44,7 @@ fn words(
 fn assert_bits(sent: &SenderBitOts, received: &ReceiverBitOts, n: usize) {
     for bits in [&sent.zero, &sent.one, &received.choice, &received.got] {
         assert_eq!((bits.len, bits.words.len()), (n, n.div_ceil(64)));
-        assert!(n % 64 == 0 || bits.words[n / 64] >> (n % 64) == 0);
+        assert!(n.is_multiple_of(64) || bits.words[n / 64] >> (n % 64) == 0);
     }
     for j in 0..n {
         let expected = if received.choice.get(j) { sent.one.get(j) } else { sent.zero.get(j) };
@@ -57,7 +57,7 @@ fn assert_words(sent: &SenderOts, received: &ReceiverOts, n: usize) {
     for j in 0..n {
         let expected = if received.choice.get(j) { sent.one[j] } else { sent.zero[j] };
         assert_eq!(received.got[j], expected, "transfer {j} of {n}");
-        assert_ne!(sent.zero[j], sent.one[j], "equal with probability 2^-{}", 64);
+        assert_ne!(sent.zero[j], sent.one[j], "transfer {j} of {n}");
     }
 }
 
