@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{Basis, ClientKeys, Evaluator, Operand, SchemeParams};
+use stria::backend::{Basis, ClientKeys, Evaluator, Operand, SchemeParams, Sent};
 use stria::circuit::Step;
 use stria::params::{self, Scheme, Workload};
 
@@ -22,7 +22,7 @@ fn operations<K: ClientKeys, E: Evaluator>(criterion: &mut Criterion, name: &str
     let fresh = keys.encrypt(&slots).expect("ciphertext");
     let ciphertext = evaluator.load(&fresh).expect("ciphertext");
     let plaintext = Arc::new(evaluator.encode(&weights, Basis::Ciphertext).expect("plaintext"));
-    let reply = evaluator.store(&ciphertext).expect("reply");
+    let reply = evaluator.store(&ciphertext, Sent::Slots).expect("reply");
 
     let bits: u32 = params.modulus_bits.iter().sum();
     let scheme = format!("{name}/N={}/logq={bits}", params.ring);
@@ -54,9 +54,9 @@ fn operations<K: ClientKeys, E: Evaluator>(criterion: &mut Criterion, name: &str
     bench("encode", &mut || drop(black_box(evaluator.encode(&weights, Basis::Ciphertext))));
     bench("add", &mut || evaluator.add_assign(black_box(&mut ciphertext.clone()), &ciphertext));
     bench("encrypt", &mut || drop(black_box(keys.encrypt(&slots))));
-    bench("decrypt", &mut || drop(black_box(keys.decrypt(&reply))));
+    bench("decrypt", &mut || drop(black_box(keys.decrypt(&reply, Sent::Slots))));
     bench("load", &mut || drop(black_box(evaluator.load(&fresh))));
-    bench("store", &mut || drop(black_box(evaluator.store(&ciphertext))));
+    bench("store", &mut || drop(black_box(evaluator.store(&ciphertext, Sent::Slots))));
 }
 
 fn main() {

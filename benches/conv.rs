@@ -10,10 +10,10 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use stria::backend::bfv::{BfvCiphertext, BfvEvaluator, BfvKeys};
-use stria::backend::{ClientKeys, Evaluator};
+use stria::backend::bfv::{BfvCiphertext, BfvEvaluator, BfvKeys, BfvPlaintext};
+use stria::backend::{ClientKeys, Evaluator, Sent};
 use stria::circuit::{Segment, count};
-use stria::compile::{Options, compile};
+use stria::compile::{Encode, Options, compile};
 use stria::compiled::Compiled;
 use stria::diag::SourceFile;
 use stria::exec::{Kept, run_kept};
@@ -29,7 +29,7 @@ const EXACT_BITS: u32 = 20;
 /// Runs of a circuit whose least processor time counts.
 const RUNS: usize = 20;
 
-fn compiled(channels: usize, size: usize) -> Compiled {
+fn compiled(channels: usize, size: usize, encode: Encode) -> Compiled {
     let text = format!(
         "model conv {{ input x: tensor[{channels}, {size}, {size}] output conv(x, out: {channels}, kernel: 3x3, pad: 1) }}"
     );
@@ -39,7 +39,8 @@ fn compiled(channels: usize, size: usize) -> Compiled {
     let shape = model.graph.node(NodeId(0)).shape.clone();
     let images = random_images(&shape, (-1.0, 1.0), 2, 1);
     let weights = RandomWeights::for_model(&model, 1);
-    compile(&model, Some(&weights), Some(&images), Options::default()).expect("the model compiles").compiled
+    let options = Options { encode, ..Options::default() };
+    compile(&model, Some(&weights), Some(&images), options).expect("the model compiles").compiled
 }
 
 /// What a circuit runs with.
@@ -50,13 +51,13 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    fn run(&self, segment: &Segment, kept: &Kept<stria::rlwe::Plaintext>) -> Vec<BfvCiphertext> {
+    fn run(&self, segment: &Segment, kept: &Kept<BfvPlaintext>) -> Vec<BfvCiphertext> {
         run_kept(self.evaluator, segment, (self.plains, kept), self.inputs.clone(), &|_| {})
             .expect("the circuit runs")
     }
 
     /// The least milliseconds of processor time of some runs, weights encoded beforehand.
-    fn milliseconds(&self, segment: &Segment, kept: &Kept<stria::rlwe::Plaintext>) -> f64 {
+    fn milliseconds(&self, segment: &Segment, kept: &Kept<BfvPlaintext>) -> f64 {
         self.run(segment, kept);
         let times = (0..RUNS).map(|_| {
             let before = processor_nanoseconds();
@@ -82,8 +83,8 @@ fn peak_memory() -> String {
     status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or("VmHWM: unknown").to_owned()
 }
 
-fn convolution(c: &mut Criterion, channels: usize, size: usize) {
-    let compiled = compiled(channels, size);
+fn convolution(c: &mut Criterion, channels: usize, size: usize, encode: Encode) {
+    let compiled = compiled(channels, size, encode);
     let (segment, layer) = (&compiled.circuit.segments[0], &compiled.plan.layers[0]);
     let emitted = layer.kernel.emit("as emitted");
     let weights = compiled.weights.as_ref().expect("the model has weights");
@@ -111,8 +112,11 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize) {
     let kept = Kept::of(&compiled.circuit.segments, u64::MAX).remove(0);
 
     let results = setup.run(segment, &kept);
-    let replies =
-        results.iter().map(|r| keys.decrypt(&evaluator.store(r).expect("a reply")).expect("it decrypts"));
+    let places: Vec<_> = (0..results.len()).map(|output| segment.contents.sent(output)).collect();
+    let outputs = || results.iter().zip(&places).map(|(r, places)| (r, sent(places.as_deref())));
+    let replies = outputs().map(|(result, sent)| {
+        keys.decrypt(&evaluator.store(result, sent).expect("a reply"), sent).expect("it decrypts")
+    });
     let output = layer.kernel.output().unpack(&replies.collect::<Vec<_>>());
     let expected = evaluate(&compiled.network, weights, &image).expect("the reference");
     let pixels = expected.data.len() / channels;
@@ -154,17 +158,27 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize) {
     drop(emitted_kept);
     println!("{name}: {fused:.2} ms of processor time, {one_by_one:.2} ms as emitted, rotation by rotation");
 
-    let id = |what: &str| format!("{name}/{what}/N={}/t={bits}bits", compiled.params.ring);
+    let encoding = match encode {
+        Encode::Slots | Encode::Auto => "",
+        Encode::Coefficients => "/coefficients",
+    };
+    let id = |what: &str| format!("{name}/{what}/N={}/t={bits}bits{encoding}", compiled.params.ring);
     c.bench_function(&id("evaluate"), |b| b.iter(|| black_box(setup.run(segment, &kept))));
     c.bench_function(&id("reply"), |b| {
-        b.iter(|| results.iter().map(|r| evaluator.store(r).expect("a reply").len()).sum::<usize>());
+        b.iter(|| outputs().map(|(r, sent)| evaluator.store(r, sent).expect("a reply").len()).sum::<usize>());
     });
+}
+
+fn sent(places: Option<&[u32]>) -> Sent<'_> {
+    places.map_or(Sent::Slots, Sent::Coefficients)
 }
 
 fn convolutions(c: &mut Criterion) {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("no other pool");
-    convolution(c, 16, 32);
-    convolution(c, 64, 8);
+    for encode in [Encode::Slots, Encode::Coefficients] {
+        convolution(c, 16, 32, encode);
+        convolution(c, 64, 8, encode);
+    }
 }
 
 criterion_group! {

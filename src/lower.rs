@@ -1,6 +1,7 @@
 //! Lowers a plan to a circuit: each kernel emits its segment, which is verified and rewritten.
 
 use crate::circuit::{Circuit, CircuitError, Segment, Step, verify};
+use crate::params::Encoding;
 use crate::passes::{CircuitPassError, run_circuit};
 use crate::select::Plan;
 use rayon::prelude::*;
@@ -36,16 +37,19 @@ pub fn lower(plan: &Plan) -> Result<Circuit, LowerError> {
         .layers
         .par_iter()
         .map(|layer| {
+            let ring = match layer.kernel.encoding() {
+                Encoding::Slots => plan.ring,
+                Encoding::Coefficients => plan.coefficient_ring,
+            };
             let mut segment = layer.kernel.emit(&layer.name);
             let name = || layer.name.clone();
-            verify(&segment, plan.ring).map_err(|source| LowerError::Kernel { layer: name(), source })?;
-            run_circuit(&mut segment, plan.ring)
-                .map_err(|source| LowerError::Pass { layer: name(), source })?;
+            verify(&segment, ring).map_err(|source| LowerError::Kernel { layer: name(), source })?;
+            run_circuit(&mut segment, ring).map_err(|source| LowerError::Pass { layer: name(), source })?;
             Ok(segment)
         })
         .collect();
     let segments = segments.into_iter().collect::<Result<_, _>>()?;
-    Ok(Circuit { ring: plan.ring, segments })
+    Ok(Circuit { ring: plan.ring, coefficient_ring: plan.coefficient_ring, segments })
 }
 
 /// The automorphisms that `segments` use, sorted: one Galois key each.

@@ -3,7 +3,7 @@
 //! The counts come from the calls, never from a circuit: comparing them with a circuit's own counts shows
 //! that what ran is what was announced. A call that fails is not counted.
 
-use super::{BackendError, Basis, BatchStep, Evaluator, Operand, SchemeParams, Term};
+use super::{BackendError, Basis, BatchStep, Evaluator, Operand, SchemeParams, Sent, Term};
 use crate::circuit::{BlockGeometry, Counts, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -88,8 +88,8 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         Ok(loaded)
     }
 
-    fn store(&self, ciphertext: &E::Ciphertext) -> Result<Vec<u8>, BackendError> {
-        let bytes = self.inner.store(ciphertext)?;
+    fn store(&self, ciphertext: &E::Ciphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        let bytes = self.inner.store(ciphertext, sent)?;
         self.tally().counts.ciphertexts_out += 1;
         Ok(bytes)
     }

@@ -14,7 +14,7 @@ pub mod fhe_rs;
 mod wire;
 
 pub use crate::params::SchemeParams;
-pub use crate::rlwe::Basis;
+pub use crate::rlwe::{Basis, Sent};
 pub use counting::Counting;
 
 use crate::circuit::Step;
@@ -67,7 +67,8 @@ pub enum BackendError {
     },
 }
 
-/// The client's side: keys, encryption, decryption. Plaintexts are N slots in `0..t`, row by row.
+/// The client's side: keys, encryption, decryption. Plaintexts are N values in `0..t`: slots row by row, or
+/// coefficients, as the workload of the parameters says.
 pub trait ClientKeys: Send + Sync + Sized {
     /// Fresh keys from the operating system's randomness.
     ///
@@ -81,17 +82,17 @@ pub trait ClientKeys: Send + Sync + Sized {
     /// If the library fails.
     fn evaluation_keys(&self, steps: &[Step]) -> Result<Vec<u8>, BackendError>;
 
-    /// Encrypts N slots.
+    /// Encrypts N values.
     ///
     /// # Errors
     /// If the library fails.
-    fn encrypt(&self, slots: &[u64]) -> Result<Vec<u8>, BackendError>;
+    fn encrypt(&self, values: &[u64]) -> Result<Vec<u8>, BackendError>;
 
-    /// Decrypts to N slots.
+    /// Decrypts to N values, 0 where none was `sent`.
     ///
     /// # Errors
-    /// If the bytes are no ciphertext of these parameters.
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError>;
+    /// If the bytes are no ciphertext of these parameters with these values.
+    fn decrypt(&self, ciphertext: &[u8], sent: Sent<'_>) -> Result<Vec<u64>, BackendError>;
 }
 
 /// What a dot product multiplies.
@@ -117,9 +118,10 @@ pub type Term<'a, E> = Result<(Operand<'a, E>, Arc<<E as Evaluator>::Plaintext>)
 /// One automorphism of a batch: which of its sources, by how much.
 pub type BatchStep = (usize, Step);
 
-/// The server's side: evaluation without any secret.
+/// The server's side: evaluation without any secret. Plaintexts hold what the workload of the parameters
+/// says: slots, whose products are slot by slot, or coefficients, whose products are negacyclic.
 pub trait Evaluator: Send + Sync + Sized {
-    /// A ciphertext of N slots.
+    /// A ciphertext of N values.
     type Ciphertext: Clone + Send + Sync;
     /// A rotated ciphertext before the division by the special primes; where there is no such division,
     /// after its key switch.
@@ -133,7 +135,7 @@ pub trait Evaluator: Send + Sync + Sized {
     /// If the bytes are no keys of these parameters.
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError>;
 
-    /// The ring degree N: how many slots a ciphertext has.
+    /// The ring degree N: how many values a ciphertext has.
     fn ring(&self) -> usize;
 
     /// Reads a ciphertext sent by the client.
@@ -142,17 +144,17 @@ pub trait Evaluator: Send + Sync + Sized {
     /// If the bytes are none of these parameters.
     fn load(&self, bytes: &[u8]) -> Result<Self::Ciphertext, BackendError>;
 
-    /// Writes a ciphertext for the client.
+    /// Writes the values `sent` of a ciphertext for the client.
     ///
     /// # Errors
-    /// If its noise is beyond what the parameters provide for, or the library fails.
-    fn store(&self, ciphertext: &Self::Ciphertext) -> Result<Vec<u8>, BackendError>;
+    /// If its noise is beyond what the parameters provide for, `sent` does not fit them, or the library fails.
+    fn store(&self, ciphertext: &Self::Ciphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError>;
 
-    /// Encodes N slots of signed integers (taken mod t) for multiplication.
+    /// Encodes N signed integers (taken mod t) for multiplication.
     ///
     /// # Errors
     /// If the library fails.
-    fn encode(&self, slots: &[i64], basis: Basis) -> Result<Self::Plaintext, BackendError>;
+    fn encode(&self, values: &[i64], basis: Basis) -> Result<Self::Plaintext, BackendError>;
 
     /// Bytes of memory that an encoded plaintext takes.
     fn plaintext_bytes(&self, basis: Basis) -> u64;
@@ -204,9 +206,9 @@ pub trait Evaluator: Send + Sync + Sized {
     /// `a += b`.
     fn add_assign(&self, a: &mut Self::Ciphertext, b: &Self::Ciphertext);
 
-    /// Adds N plain slots in `0..t`.
+    /// Adds N plain values in `0..t`.
     ///
     /// # Errors
     /// If the library fails.
-    fn add_plain(&self, a: &mut Self::Ciphertext, slots: &[u64]) -> Result<(), BackendError>;
+    fn add_plain(&self, a: &mut Self::Ciphertext, values: &[u64]) -> Result<(), BackendError>;
 }

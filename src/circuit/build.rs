@@ -1,6 +1,6 @@
 //! Builds one segment.
 
-use super::{BlockGeometry, Inst, PlainId, Segment, Step, Turn, Value};
+use super::{BlockGeometry, Contents, Inst, Places, PlainId, Segment, Step, Turn, Value};
 use std::collections::HashMap;
 
 /// Emits the instructions of one linear layer. Equal automorphisms of one source are emitted once,
@@ -17,8 +17,21 @@ impl Builder {
     /// A segment of `inputs` ciphertexts of `ring` slots.
     #[must_use]
     pub fn new(layer: impl Into<String>, ring: u32, geometry: BlockGeometry, inputs: u32) -> Self {
+        Self::with(layer.into(), ring, Contents::Slots, geometry, inputs)
+    }
+
+    /// A segment of `inputs` ciphertexts of `ring` coefficients, whose plaintexts have at most `weights`
+    /// that are not 0 and whose outputs send what [`output_places`](Self::output_places) tells.
+    #[must_use]
+    pub fn in_coefficients(layer: impl Into<String>, ring: u32, weights: u32, inputs: u32) -> Self {
+        let contents = Contents::Coefficients { weights, sent: Vec::new() };
+        Self::with(layer.into(), ring, contents, BlockGeometry { block: 1, reach: 0 }, inputs)
+    }
+
+    fn with(layer: String, ring: u32, contents: Contents, geometry: BlockGeometry, inputs: u32) -> Self {
         let segment = Segment {
-            layer: layer.into(),
+            layer,
+            contents,
             geometry,
             inputs,
             plains: 0,
@@ -30,10 +43,11 @@ impl Builder {
         Self { segment, ring, steps: HashMap::new(), extended: HashMap::new() }
     }
 
-    /// A segment of the inputs and plaintexts of `other`, to be written anew.
+    /// A segment of the inputs, contents and plaintexts of `other`, to be written anew.
     #[must_use]
     pub fn like(other: &Segment, ring: u32) -> Self {
-        let mut builder = Self::new(&*other.layer, ring, other.geometry, other.inputs);
+        let contents = other.contents.clone();
+        let mut builder = Self::with(other.layer.clone(), ring, contents, other.geometry, other.inputs);
         builder.segment.plains = other.plains;
         builder
     }
@@ -108,6 +122,15 @@ impl Builder {
     /// Declares the next output ciphertext.
     pub fn output(&mut self, value: Value) {
         self.segment.outputs.push(value);
+    }
+
+    /// Declares the next output ciphertext of a segment in coefficients, and what of it is sent.
+    pub fn output_places(&mut self, value: Value, places: Places) {
+        self.output(value);
+        match &mut self.segment.contents {
+            Contents::Coefficients { sent, .. } => sent.push(places),
+            Contents::Slots => debug_assert!(false, "slots are sent whole"),
+        }
     }
 
     /// The finished segment.

@@ -6,16 +6,19 @@
 //! kernel makes when they are needed. Nothing here knows layers or backends.
 
 mod build;
+mod contents;
 mod count;
 mod print;
 mod segment;
 mod verify;
 
 pub use build::Builder;
+pub use contents::{Axis, Contents, Places};
 pub use count::{Counts, count};
 pub use segment::BATCH;
 pub use verify::{CircuitError, verify};
 
+use crate::params::Encoding;
 use serde::{Deserialize, Serialize};
 
 /// A ciphertext of a segment: inputs first, then one an instruction.
@@ -118,6 +121,8 @@ impl BlockGeometry {
 pub struct Segment {
     /// The layer's name.
     pub layer: String,
+    /// What its polynomials hold, and what of its outputs is sent.
+    pub contents: Contents,
     /// Block structure of its input.
     pub geometry: BlockGeometry,
     /// How many ciphertexts come in: values `0..inputs`.
@@ -137,14 +142,27 @@ pub struct Segment {
 /// The whole network's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// Ring degree N: slots of a ciphertext, in two rows of N/2.
+    /// Ring degree N of segments in slots: a ciphertext has two rows of N/2.
     pub ring: u32,
+    /// Ring degree of segments in coefficients.
+    pub coefficient_ring: u32,
     /// One segment a linear layer, in order of execution.
     pub segments: Vec<Segment>,
 }
 
-/// Makes the slots of a layer's plaintexts when they are needed.
+impl Circuit {
+    /// The ring degree of segments in `encoding`.
+    #[must_use]
+    pub fn ring_of(&self, encoding: Encoding) -> u32 {
+        match encoding {
+            Encoding::Slots => self.ring,
+            Encoding::Coefficients => self.coefficient_ring,
+        }
+    }
+}
+
+/// Makes the values of a layer's plaintexts when they are needed.
 pub trait PlainSource: Sync {
-    /// Writes the N signed slots of plaintext `id` into `slots`, row by row.
-    fn fill(&self, id: PlainId, slots: &mut [i64]);
+    /// Writes the N signed values of plaintext `id`, slots row by row or coefficients, into `values`.
+    fn fill(&self, id: PlainId, values: &mut [i64]);
 }

@@ -1,6 +1,6 @@
 //! The text form of circuits: one line an instruction, nothing left out.
 
-use super::{BlockGeometry, Circuit, Inst, RotationKind, Segment, Step, Value};
+use super::{BlockGeometry, Circuit, Contents, Inst, Places, RotationKind, Segment, Step, Value};
 use std::fmt;
 
 impl fmt::Display for Value {
@@ -22,14 +22,32 @@ impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let BlockGeometry { block, reach } = self.geometry;
         let Self { layer, inputs, plains, .. } = self;
-        writeln!(f, "segment {layer}: inputs {inputs}, plaintexts {plains}, block {block}, reach {reach}")?;
+        write!(f, "segment {layer}: inputs {inputs}, plaintexts {plains}, ")?;
+        match &self.contents {
+            Contents::Slots => writeln!(f, "block {block}, reach {reach}")?,
+            Contents::Coefficients { weights, .. } => writeln!(f, "coefficients, at most {weights} weights")?,
+        }
         for (index, inst) in (0..).zip(&self.insts) {
             write!(f, "  v{} = ", u64::from(self.inputs) + index)?;
             self.write_inst(f, inst)?;
         }
         write!(f, "  return ")?;
-        write_list(f, self.outputs.iter())?;
+        match &self.contents {
+            Contents::Slots => write_list(f, self.outputs.iter())?,
+            Contents::Coefficients { sent, .. } => {
+                let outputs = self.outputs.iter().zip(sent);
+                write_list(f, outputs.map(|(value, places)| format!("{value}[{places}]")))?;
+            }
+        }
         writeln!(f)
+    }
+}
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        let mut several = self.axes.iter().filter(|axis| axis.count > 1);
+        several.try_for_each(|axis| write!(f, " + {}x{}", axis.count, axis.step))
     }
 }
 
@@ -72,6 +90,10 @@ impl Segment {
 impl fmt::Display for Circuit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "circuit: ring {}", self.ring)?;
+        let coefficients = |s: &Segment| matches!(s.contents, Contents::Coefficients { .. });
+        if self.segments.iter().any(coefficients) {
+            writeln!(f, "coefficients: ring {}", self.coefficient_ring)?;
+        }
         for segment in &self.segments {
             write!(f, "\n{segment}")?;
         }

@@ -9,8 +9,9 @@
 //! 6. A sum of rotations has two or more summands, they lie in the segment, some are rotated.
 //! 7. Extended values are read by dot products alone.
 //! 8. There are outputs, all defined, and every instruction leads to one.
+//! 9. In coefficients nothing is turned, and what is sent of each output lies in the ring, each place once.
 
-use super::{BlockGeometry, Inst, Segment, Step, Value};
+use super::{BlockGeometry, Contents, Inst, Segment, Step, Value};
 
 /// What is wrong with a segment; `inst` is the index of the instruction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +113,20 @@ pub enum CircuitError {
         /// What it names.
         value: Value,
     },
+    /// Coefficients that are turned as if they were slots.
+    #[error("instruction {inst} turns coefficients")]
+    Turned {
+        /// The instruction.
+        inst: usize,
+    },
+    /// An output in coefficients without places, or with some that do not fit.
+    #[error("what is sent of output {output} does not fit the ring of degree {ring}")]
+    Sent {
+        /// Its position.
+        output: usize,
+        /// Ring degree.
+        ring: u32,
+    },
     /// An instruction that no output needs.
     #[error("no output needs instruction {inst}")]
     Dead {
@@ -141,7 +156,17 @@ pub fn verify(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
         segment.operands(*op).try_for_each(operand)?;
         check_inst(segment, ring, inst, *op)?;
     }
+    check_sent(segment, ring)?;
     check_outputs(segment)
+}
+
+fn check_sent(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
+    let Contents::Coefficients { sent, .. } = &segment.contents else { return Ok(()) };
+    if let Some(output) = sent.iter().position(|places| !places.fits(ring)) {
+        return Err(CircuitError::Sent { output, ring });
+    }
+    let (told, outputs) = (sent.len(), segment.outputs.len());
+    if told == outputs { Ok(()) } else { Err(CircuitError::Sent { output: told.min(outputs), ring }) }
 }
 
 /// Checks an instruction whose operands are defined.
@@ -149,6 +174,14 @@ fn check_inst(segment: &Segment, ring: u32, inst: usize, op: Inst) -> Result<(),
     let whole = |operand: Value| {
         if segment.is_extended(operand) { Err(CircuitError::Extended { operand }) } else { Ok(()) }
     };
+    if segment.contents != Contents::Slots {
+        match op {
+            Inst::Automorphism { .. } | Inst::Extended { .. } | Inst::RotateSum { .. } => {
+                return Err(CircuitError::Turned { inst });
+            }
+            Inst::Dot { .. } | Inst::Add(..) => {}
+        }
+    }
     match op {
         Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
             whole(src)?;
@@ -226,7 +259,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::{Builder, PlainId, Turn};
+    use crate::circuit::{Axis, Builder, Places, PlainId, Turn};
 
     const RING: u32 = 64;
 
@@ -318,5 +351,31 @@ mod tests {
         assert_eq!(broken(|s| s.outputs.clear()), CircuitError::NoOutput);
         assert_eq!(broken(|s| s.outputs.push(Value(6))), CircuitError::Output { output: 1, value: Value(6) });
         assert_eq!(broken(|s| s.outputs = vec![Value(3)]), CircuitError::Dead { inst: 3 });
+    }
+
+    #[test]
+    fn coefficients_are_not_turned_and_lie_in_the_ring() {
+        let places = |first| Places { first, axes: [Axis { count: 2, step: 3 }; 3] };
+        let sound = |first| {
+            let mut b = Builder::in_coefficients("l", RING, 4, 1);
+            let terms = [(b.input(0), b.plain())];
+            let sum = b.dot(terms);
+            b.output_places(
+                sum,
+                Places { axes: [12, 6, 1].map(|step| Axis { count: 2, step }), ..places(first) },
+            );
+            b.finish()
+        };
+        assert_eq!(verify(&sound(RING - 20), RING), Ok(()));
+        assert_eq!(verify(&sound(RING - 19), RING), Err(CircuitError::Sent { output: 0, ring: RING }));
+        let mut twice = sound(0);
+        twice.contents = Contents::Coefficients { weights: 4, sent: vec![places(0)] };
+        assert_eq!(verify(&twice, RING), Err(CircuitError::Sent { output: 0, ring: RING }));
+        twice.contents = Contents::Coefficients { weights: 4, sent: Vec::new() };
+        assert_eq!(verify(&twice, RING), Err(CircuitError::Sent { output: 0, ring: RING }));
+        let mut turned = sound(0);
+        turned.geometry = BlockGeometry { block: 8, reach: 3 };
+        turned.insts[0] = Inst::Automorphism { src: Value(0), step: Step::SwapRows };
+        assert_eq!(verify(&turned, RING), Err(CircuitError::Turned { inst: 0 }));
     }
 }

@@ -4,13 +4,12 @@ use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
-use crate::circuit::Counts;
 use crate::compiled::Compiled;
-use crate::cost::{CostTable, Means, PeakMemory, Sizes};
+use crate::cost::{CostTable, Means, PeakMemory};
 use crate::graph::quantise_input;
 use crate::input;
 use crate::protocol::Inference;
-use crate::report::{Counters, Report, report};
+use crate::report::{Counters, Report, report, segment_counters};
 use crate::tensor::Tensor;
 use clap::Args;
 use serde::Serialize;
@@ -88,7 +87,7 @@ struct RunResult {
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let table = args.costs.read()?.table(args.backend.scheme())?;
     args.options.check(args.backend)?;
-    let compiled = load::load(&args.model, args.compile)?.compiled.for_scheme(args.backend.scheme())?;
+    let compiled = load::load(&args.model, args.compile, args.backend.scheme(), Some(&table))?.compiled;
     weights(&compiled)?;
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
@@ -161,9 +160,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// What the backend counted, in the report's form.
 fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Counters {
-    let mut counts = Counts::default();
-    for layer in &inference.layers {
-        counts += layer.counts;
+    let mut sum = Counters::default();
+    for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
+        sum.add(&segment_counters(compiled, segment, &layer.counts, table));
     }
     Counters {
         bytes_up: inference.layers.iter().map(|l| l.bytes_in).sum(),
@@ -172,9 +171,7 @@ fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Co
         relu: inference.client.work.relu,
         requant: inference.client.work.requant,
         comparisons: inference.client.work.comparisons,
-        ..Counters::from_counts(&counts, &Sizes::of(compiled.scheme, &compiled.params), |counts| {
-            table.estimate(counts, &compiled.params)
-        })
+        ..sum
     }
 }
 

@@ -1,6 +1,6 @@
 //! The depth of a segment: what the noise estimate needs to know of it.
 
-use crate::circuit::{Inst, Segment};
+use crate::circuit::{Contents, Inst, Segment};
 use crate::params::Depth;
 
 /// What lies above a value.
@@ -12,11 +12,16 @@ enum Path {
     After(Depth),
 }
 
-/// The depth of `segment`, the largest of each number over all its values. `None` if a dot product uses
+/// The depth of `segment`, the largest of each number over all its values; in coefficients a product has as
+/// many terms as a plaintext has weights. `None` if a dot product uses
 /// the result of another one, or an operand is undefined: no estimate holds then.
 #[must_use]
 pub fn depth(segment: &Segment) -> Option<Depth> {
     let mut paths = vec![Path::Before { inputs: 1, switches: 0 }; segment.inputs as usize];
+    let weights = match segment.contents {
+        Contents::Slots => 1,
+        Contents::Coefficients { weights, .. } => u64::from(weights),
+    };
     let mut deepest = Depth { input_switches: 0, terms: 0, sums: 0, output_switches: 0 };
     for inst in &segment.insts {
         let path = match *inst {
@@ -42,7 +47,8 @@ pub fn depth(segment: &Segment) -> Option<Depth> {
                     let Path::Before { inputs, switches } = *paths.get(value.0 as usize)? else {
                         return None;
                     };
-                    dot.terms = dot.terms.saturating_add(inputs.saturating_mul(inputs));
+                    let products = inputs.saturating_mul(inputs).saturating_mul(weights);
+                    dot.terms = dot.terms.saturating_add(products);
                     dot.input_switches = dot.input_switches.max(switches);
                 }
                 Path::After(dot)

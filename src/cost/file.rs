@@ -1,12 +1,12 @@
 //! A cost table as a YAML file: written by a calibration, read back and checked.
 //!
-//! Invariant: a table that comes from a file has rows, no two of one ring, number of primes and form of key
-//! switch, and only
+//! Invariant: a table that comes from a file has rows, no two of one encoding, ring, number of primes and
+//! form of key switch, and only
 //! seconds that an operation can take, so no estimate is negative or no number. Gets and gives text, knows
 //! no paths.
 
 use super::{CostTable, OpCosts};
-use crate::params::Scheme;
+use crate::params::{Encoding, Scheme};
 use serde::{Deserialize, Serialize};
 
 /// The version of the format that is written, and the only one that is read.
@@ -15,8 +15,7 @@ const MAX_ROWS: usize = 64;
 const MAX_PRIMES: u32 = 16;
 /// The most that an operation may take.
 const MAX_SECONDS: f64 = 3600.0;
-const HEADING: &str =
-    "# Seconds of each operation on one thread, by ring degree, ciphertext primes and form of key switch.\n";
+const HEADING: &str = "# Seconds of each operation on one thread, by encoding, ring degree, ciphertext primes and key switch.\n";
 
 /// Measured costs of one backend, and what measured them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,7 +62,7 @@ pub enum CostFileError {
         /// Its primes.
         primes: u32,
     },
-    /// Two rows of the same ring, primes and form of key switch.
+    /// Two rows of the same encoding, ring, primes and form of key switch.
     #[error("row {row}: ring {ring} with {primes} primes and this key switch has a row already")]
     Repeated {
         /// The second of them, from 1.
@@ -143,7 +142,7 @@ impl CostFile {
             if !known_ring || !(1..=MAX_PRIMES).contains(&primes) {
                 return Err(CostFileError::Set { row, ring, primes });
             }
-            let key = |costs: &OpCosts| (costs.ring, costs.primes, costs.key_switch);
+            let key = |costs: &OpCosts| (costs.encoding, costs.ring, costs.primes, costs.key_switch);
             if self.rows.iter().take(i).any(|other| key(other) == key(costs)) {
                 return Err(CostFileError::Repeated { row, ring, primes });
             }
@@ -155,7 +154,8 @@ impl CostFile {
     }
 }
 
-/// The first operation whose seconds cannot be. What is the difference of two measurements may be 0.
+/// The first operation whose seconds cannot be. What is the difference of two measurements may be 0, and so
+/// may a rotation of coefficients, which there is none of.
 fn impossible(costs: &OpCosts) -> Option<(&'static str, f64)> {
     let differences = [
         ("hoisted", costs.hoisted),
@@ -166,8 +166,12 @@ fn impossible(costs: &OpCosts) -> Option<(&'static str, f64)> {
         ("extended_mult", costs.extended_mult),
         ("keygen", costs.keygen),
     ];
+    let rotate = match costs.encoding {
+        Encoding::Slots => costs.rotate,
+        Encoding::Coefficients => costs.rotate.max(f64::MIN_POSITIVE),
+    };
     let measured = [
-        ("rotate", costs.rotate),
+        ("rotate", rotate),
         ("encode", costs.encode),
         ("extended_encode", costs.extended_encode),
         ("add", costs.add),

@@ -1,8 +1,9 @@
 //! Measures the operations of a backend.
 
 use super::OpCosts;
-use crate::backend::{BackendError, Basis, ClientKeys, Evaluator, Operand, SchemeParams};
+use crate::backend::{BackendError, Basis, ClientKeys, Evaluator, Operand, SchemeParams, Sent};
 use crate::circuit::Step;
+use crate::params::Encoding;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ const GROUP: u32 = 8;
 /// Terms of the dot products that measure a multiplication, as many as a 3x3 kernel has taps: what a sum
 /// costs by itself is shared by few.
 const TERMS: u32 = 9;
+/// Of so many coefficients one is sent.
+const WANTED: usize = 4;
 /// Additions that are measured at a time.
 const ADDITIONS: u32 = 64;
 
@@ -55,9 +58,21 @@ impl OpCosts {
     ) -> Result<Self, BackendError> {
         let best = |run: &mut dyn FnMut() -> Result<(), BackendError>| least(effort, run);
         let keys = K::generate(params)?;
-        let steps: Vec<Step> = (1..).take(GROUP as usize).map(Step::Rotate).collect();
+        let turns = match params.workload.encoding {
+            Encoding::Slots => GROUP as usize,
+            Encoding::Coefficients => 0,
+        };
+        let steps: Vec<Step> = (1..).take(turns).map(Step::Rotate).collect();
+        let wanted: Vec<u32> = (0..params.ring).step_by(WANTED).collect();
+        let sent = match params.workload.encoding {
+            Encoding::Slots => Sent::Slots,
+            Encoding::Coefficients => Sent::Coefficients(&wanted),
+        };
         let no_keys = best(&mut || keys.evaluation_keys(&[]).map(drop_black_box))?;
-        let all_keys = best(&mut || keys.evaluation_keys(&steps).map(drop_black_box))?;
+        let all_keys = match steps.is_empty() {
+            true => no_keys,
+            false => best(&mut || keys.evaluation_keys(&steps).map(drop_black_box))?,
+        };
         let evaluator = E::from_keys(params, &keys.evaluation_keys(&steps)?)?;
         let half = params.plain_modulus / 2;
         let slots: Vec<u64> = (0..u64::from(params.ring)).map(|i| i % half).collect();
@@ -66,7 +81,7 @@ impl OpCosts {
         let operands =
             (0..GROUP).map(|_| evaluator.load(&keys.encrypt(&slots)?)).collect::<Result<Vec<_>, _>>()?;
         let ciphertext = &operands[0];
-        let reply = evaluator.store(ciphertext)?;
+        let reply = evaluator.store(ciphertext, sent)?;
         let add = best(&mut || {
             let mut sum = ciphertext.clone();
             (0..ADDITIONS).for_each(|_| evaluator.add_assign(&mut sum, ciphertext));
@@ -77,6 +92,7 @@ impl OpCosts {
         let rotations = setup.rotations()?;
         let [mult, encode, extended_mult, extended_encode] = setup.products(rotations.division)?;
         Ok(Self {
+            encoding: params.workload.encoding,
             ring: params.ring,
             primes: u32::try_from(params.modulus_bits.len()).unwrap_or(u32::MAX),
             key_switch: params.key_switch,
@@ -92,9 +108,9 @@ impl OpCosts {
             add,
             add_plain: best(&mut || evaluator.add_plain(&mut ciphertext.clone(), &slots))?,
             load: best(&mut || evaluator.load(&bytes).map(drop_black_box))?,
-            store: best(&mut || evaluator.store(ciphertext).map(drop_black_box))?,
+            store: best(&mut || evaluator.store(ciphertext, sent).map(drop_black_box))?,
             encrypt: best(&mut || keys.encrypt(&slots).map(drop_black_box))?,
-            decrypt: best(&mut || keys.decrypt(&reply).map(drop_black_box))?,
+            decrypt: best(&mut || keys.decrypt(&reply, sent).map(drop_black_box))?,
             keygen: (all_keys - no_keys).max(0.0) / f64::from(GROUP),
         })
     }
@@ -110,6 +126,7 @@ struct Setup<'a, E: Evaluator> {
     add: f64,
 }
 
+#[derive(Default)]
 struct Rotations {
     rotate: f64,
     hoisted: f64,
@@ -121,6 +138,9 @@ struct Rotations {
 impl<E: Evaluator> Setup<'_, E> {
     fn rotations(&self) -> Result<Rotations, BackendError> {
         let Self { evaluator, operands, steps, effort, add } = *self;
+        if steps.is_empty() {
+            return Ok(Rotations::default());
+        }
         let further = f64::from(GROUP - 1);
         let of_one: Vec<(usize, Step)> = steps.iter().map(|&step| (0, step)).collect();
         let sources = [&operands[0]];
@@ -161,11 +181,16 @@ impl<E: Evaluator> Setup<'_, E> {
             })
         };
         let wholes: Vec<_> = operands.iter().map(Operand::Ciphertext).collect();
+        let mult = |dot: f64, encode: f64| (dot / f64::from(TERMS) - encode - add).max(0.0);
+        if steps.is_empty() {
+            let whole = encode(Basis::Ciphertext)?;
+            let term = mult(dot(&wholes, Basis::Ciphertext)?, whole);
+            return Ok([term, whole, term, whole]);
+        }
         let batch: Vec<_> = steps.iter().map(|&step| (0, step)).collect();
         let turned = evaluator.extended(&[&operands[0]], &batch)?;
         let turned: Vec<_> = turned.iter().map(Operand::Extended).collect();
         let (whole, extended) = (encode(Basis::Ciphertext)?, encode(Basis::Extended)?);
-        let mult = |dot: f64, encode: f64| (dot / f64::from(TERMS) - encode - add).max(0.0);
         Ok([
             mult(dot(&wholes, Basis::Ciphertext)?, whole),
             whole,

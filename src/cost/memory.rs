@@ -44,6 +44,20 @@ impl PeakMemory {
     pub fn total(&self) -> u64 {
         self.program + self.keys + self.key_transfer + self.ciphertexts + self.plaintexts + self.working
     }
+
+    /// That of a network whose other layers, in the other encoding, take `other`: keys and encoded plaintexts
+    /// are held together, all else one layer after the other.
+    #[must_use]
+    pub fn beside(&self, other: Self) -> Self {
+        Self {
+            program: self.program + other.program.saturating_sub(PROGRAM),
+            keys: self.keys + other.keys,
+            key_transfer: self.key_transfer.max(other.key_transfer),
+            ciphertexts: self.ciphertexts.max(other.ciphertexts),
+            plaintexts: self.plaintexts + other.plaintexts,
+            working: self.working.max(other.working),
+        }
+    }
 }
 
 /// What a run has at its disposal.
@@ -97,7 +111,7 @@ impl Words {
 #[must_use]
 pub fn peak_memory(
     scheme: Scheme,
-    segments: &[Segment],
+    segments: &[&Segment],
     params: &SchemeParams,
     galois_keys: u64,
     means: Means,
@@ -120,7 +134,7 @@ pub fn peak_memory(
     // The bytes of all keys are there until the last one is expanded.
     let transfer = sizes.key_bytes(galois_keys);
     PeakMemory {
-        program: PROGRAM + segments.iter().map(code_bytes).sum::<u64>(),
+        program: PROGRAM + segments.iter().map(|segment| code_bytes(segment)).sum::<u64>(),
         keys: galois_keys * words.key() * WORD,
         key_transfer: transfer.saturating_sub(ciphertexts + plaintexts + working),
         ciphertexts,

@@ -18,13 +18,17 @@ pub use memory::{Means, PeakMemory, peak_memory};
 pub use sets::parameter_sets;
 
 use crate::backend::{self, SchemeParams};
-use crate::circuit::Counts;
-use crate::params::{self, KeySwitching, ParamsError, Scheme};
+use crate::circuit::{Contents, Counts, Segment};
+use crate::params::{self, Encoding, KeySwitching, ParamsError, Scheme};
 use serde::{Deserialize, Serialize};
 
 /// Seconds of each operation on one thread, at one ring, number of ciphertext primes and form of key switch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpCosts {
+    /// What plaintexts hold. Coefficients are never turned: their rotations and keys cost
+    /// nothing. Slots, where a file does not say.
+    #[serde(default)]
+    pub encoding: Encoding,
     /// Ring degree N.
     pub ring: u32,
     /// Ciphertext primes.
@@ -74,6 +78,7 @@ impl OpCosts {
         let linear = work(ring) / work(self.ring) * f64::from(primes) / f64::from(self.primes);
         let square = linear * f64::from(primes) / f64::from(self.primes);
         Self {
+            encoding: self.encoding,
             ring,
             primes,
             key_switch: self.key_switch,
@@ -129,13 +134,13 @@ impl OpCosts {
 pub struct CostTable {
     /// What reports call it: `shipped`, or the file that it came from.
     pub name: String,
-    /// One row a ring, number of primes and form of key switch; at least one.
+    /// One row an encoding, ring, number of primes and form of key switch; at least one.
     pub rows: Vec<OpCosts>,
 }
 
 impl CostTable {
     /// The costs under `params`: a row of the same ring, form of key switch and primes, else the nearest one
-    /// scaled, by ring before form before primes. `None` for an empty table.
+    /// scaled, by ring before form before primes. `None` without a row of their encoding.
     #[must_use]
     pub fn costs(&self, params: &SchemeParams) -> Option<OpCosts> {
         let ring = params.ring;
@@ -144,7 +149,8 @@ impl CostTable {
             let octaves = row.ring.max(1).ilog2().abs_diff(ring.max(1).ilog2());
             (octaves, row.key_switch != params.key_switch, row.primes.abs_diff(primes))
         };
-        self.rows.iter().min_by_key(distance).map(|row| row.scaled(ring, primes))
+        let rows = self.rows.iter().filter(|row| row.encoding == params.workload.encoding);
+        rows.min_by_key(distance).map(|row| row.scaled(ring, primes))
     }
 
     /// Seconds of the server on one thread for `counts` under `params`; see
@@ -166,8 +172,12 @@ const HEADER: u64 = 30;
 pub struct Sizes {
     /// A ciphertext from the client.
     pub fresh: u64,
-    /// A ciphertext for the client.
+    /// A ciphertext for the client with all its values.
     pub reply: u64,
+    /// Bits of each value of it.
+    pub value_bits: u32,
+    /// Values of a ciphertext.
+    pub ring: u32,
     /// Each Galois key.
     pub galois_key: u64,
     /// The evaluation keys but for the Galois keys.
@@ -179,7 +189,14 @@ impl Sizes {
     #[must_use]
     pub fn clear(params: &SchemeParams) -> Self {
         let ciphertext = u64::from(params.ring) * CLEAR_SLOT + ENVELOPE;
-        Self { fresh: ciphertext, reply: ciphertext, galois_key: 4, keys: ENVELOPE }
+        Self {
+            fresh: ciphertext,
+            reply: ciphertext,
+            value_bits: u64::BITS,
+            ring: params.ring,
+            galois_key: 4,
+            keys: ENVELOPE,
+        }
     }
 
     /// Sizes of the fhe-rs backend: packed residues, the second polynomial of what is fresh as a seed.
@@ -192,6 +209,8 @@ impl Sizes {
         Self {
             fresh: full + SEED + ENVELOPE,
             reply: 2 * poly(&params.modulus_bits[..kept]) + ENVELOPE,
+            value_bits: params.modulus_bits[..kept].iter().sum(),
+            ring: params.ring,
             galois_key: 4 + SEED + params.modulus_bits.len() as u64 * full,
             keys: full + SEED + 4 + ENVELOPE,
         }
@@ -223,6 +242,8 @@ impl Sizes {
         Ok(Self {
             fresh: seeded + ENVELOPE,
             reply: HEADER + 1 + 2 * reply + ENVELOPE,
+            value_bits: fit.reply_bits.unwrap_or(0),
+            ring: params.ring,
             galois_key: 4 + key,
             keys: 4 + seeded + 4 + ENVELOPE,
         })
@@ -247,6 +268,19 @@ impl Sizes {
     #[must_use]
     pub fn bytes_down(&self, counts: &Counts) -> u64 {
         counts.ciphertexts_out * self.reply
+    }
+
+    /// Bytes that the server returns for `segment`: of coefficients only those wanted.
+    #[must_use]
+    pub fn replies(&self, segment: &Segment) -> u64 {
+        let packed = |values: u64| (values * u64::from(self.value_bits)).div_ceil(8);
+        match &segment.contents {
+            Contents::Slots => segment.outputs.len() as u64 * self.reply,
+            Contents::Coefficients { sent, .. } => {
+                let fixed = self.reply.saturating_sub(packed(u64::from(self.ring)));
+                sent.iter().map(|places| fixed + packed(places.len())).sum()
+            }
+        }
     }
 
     /// Bytes of evaluation keys for `galois_keys` distinct steps.

@@ -77,6 +77,7 @@ mod tests {
     fn segment(plains: u32) -> Segment {
         Segment {
             layer: String::new(),
+            contents: crate::circuit::Contents::Slots,
             geometry: BlockGeometry { block: 1, reach: 0 },
             inputs: 0,
             plains,

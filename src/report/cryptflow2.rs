@@ -63,6 +63,7 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
                      its loops, not executed"
                     .into(),
         },
+        coefficients: None,
         security_bits: 0,
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: 0,

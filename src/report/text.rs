@@ -23,6 +23,17 @@ impl fmt::Display for Report {
             self.security_bits
         )?;
         writeln!(f, "{}", self.moduli)?;
+        if let Some(set) = &self.coefficients {
+            let bits: Vec<String> = set.modulus_bits.iter().map(u32::to_string).collect();
+            let bits = bits.join("+");
+            let fit = match (set.noise_bits, set.flood_bits, set.room_bits) {
+                (Some(noise), Some(flood), Some(room)) => {
+                    format!("noise of {noise:.0} bits, flooded to {flood:.0}, below {room:.0}")
+                }
+                _ => "no secure moduli hold them".into(),
+            };
+            writeln!(f, "layers in coefficients: ring {}, q = {bits} bits, no Galois keys; {fit}", set.ring)?;
+        }
         self.layers_text(f)
     }
 }

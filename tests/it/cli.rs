@@ -169,12 +169,7 @@ fn the_default_run_encrypts_and_says_what_it_leaks() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
-    for extra in [
-        ["--mode", "tfhe"],
-        ["--mode", "leveled"],
-        ["--nonlinear", "two-party"],
-        ["--encoding", "coefficients"],
-    ] {
+    for extra in [["--mode", "tfhe"], ["--mode", "leveled"], ["--nonlinear", "two-party"]] {
         let output = stria(&[run.as_slice(), &extra].concat());
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));
@@ -192,6 +187,53 @@ fn the_default_run_costs_what_the_report_says() {
     for key in COUNTERS.into_iter().filter(|&key| key != "estimated_seconds") {
         assert_eq!(run["executed"][key], report["totals"][key], "{key}");
     }
+}
+
+/// Coefficients need no rotation and no Galois key, and cost what is said beforehand, bytes as well.
+#[test]
+fn a_run_in_coefficients_costs_what_the_report_says() {
+    let model = "examples/fashion_mnist/dense.stria";
+    let encoding = ["--encoding", "coefficients"];
+    let run = [&["run", model, "--input", IMAGE, "--format", "json"][..], &encoding].concat();
+    let run = json(&stria(&run));
+    let report = json(&stria(&[&["report", model, "--format", "json"][..], &encoding].concat()));
+    assert_eq!(run["totals"], report["totals"]);
+    for key in COUNTERS.into_iter().filter(|&key| key != "estimated_seconds") {
+        assert_eq!(run["executed"][key], report["totals"][key], "{key}");
+    }
+    assert_eq!(run["executed"]["rotations"]["total"], 0);
+    assert_eq!(run["executed"]["galois_keys"], 0);
+    assert_eq!((&report["ring"], &report["coefficients"]["ring"]), (&4096.into(), &4096.into()));
+    assert_eq!(report["coefficients"]["modulus_bits"], report["modulus_bits"]);
+    assert_eq!(report["layers"][0]["encoding"], "coefficients");
+    assert_eq!(report["layers"][0]["kernel"], "coefficients");
+    assert_eq!(run["output"]["argmax"], 9);
+    let slots = json(&stria(&["report", model, "--format", "json", "--encoding", "slots"]));
+    assert_eq!(slots, json(&stria(&["report", model, "--format", "json"])), "slots are the default");
+    assert!(slots["coefficients"].is_null());
+    let auto = json(&stria(&["report", model, "--format", "json", "--encoding", "auto"]));
+    assert_eq!(auto["layers"].as_array().map(Vec::len), slots["layers"].as_array().map(Vec::len));
+}
+
+/// Coefficients that do not fit are refused before any key is made, and a compiled file keeps its encoding.
+#[test]
+fn coefficients_that_do_not_fit_are_refused() {
+    let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--encoding", "coefficients"];
+    let output = stria(&[&run[..], &["--ring", "4096", "--plain-bits", "40"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("layer `") && said.contains("the modulus leaves"), "{said}");
+    assert!(said.trim_end().ends_with("use ring 8192"), "{said}");
+
+    let folder = scratch();
+    let file = folder.path().join("dense.striac").display().to_string();
+    let compile = stria(&["compile", run[1], "--encoding", "coefficients", "-o", &file]);
+    assert!(compile.status.success(), "{}", stderr(&compile));
+    let report = json(&stria(&["report", &file, "--format", "json"]));
+    assert_eq!(report["coefficients"]["ring"], 4096);
+    let again = stria(&["report", &file, "--encoding", "slots"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("already compiled"), "{}", stderr(&again));
 }
 
 /// At this ring no moduli of 128 bits leave room for the flooding: no key is made.
@@ -471,6 +513,7 @@ fn a_calibration_is_what_predictions_take() {
     for ring in [8192, 16384, 32768] {
         assert!(rows.iter().any(|row| row["ring"] == ring && row["primes"] == 4), "ring {ring}: {costs}");
     }
+    assert!(rows.iter().any(|row| row["encoding"] == "coefficients" && row["ring"] == 4096), "{costs}");
 
     let model = "examples/fashion_mnist/dense.stria";
     let shipped = json(&stria(&["report", model, "--format", "json"]));

@@ -4,7 +4,9 @@
 
 mod accounting;
 mod backends;
+mod channel;
 mod cli;
+mod coefficients;
 mod compiled;
 mod counts;
 mod diagnostics;
@@ -13,6 +15,7 @@ mod fuzz;
 mod inputs;
 mod kernels;
 mod language;
+mod mpc;
 mod protocol;
 mod quantise;
 mod random;

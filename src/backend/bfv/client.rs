@@ -5,7 +5,7 @@ use crate::backend::wire::{self, Envelope, Kind};
 use crate::backend::{BackendError, ClientKeys, SchemeParams};
 use crate::circuit::Step;
 use crate::params;
-use crate::rlwe::{Packing, Randomness, Reply, SecretKey, SeededCiphertext, Sent};
+use crate::rlwe::{Randomness, Reply, SecretKey, SeededCiphertext, Sent};
 use rayon::prelude::*;
 use std::fmt;
 
@@ -93,22 +93,24 @@ impl ClientKeys for BfvKeys {
 
     fn encrypt(&self, slots: &[u64]) -> Result<Vec<u8>, BackendError> {
         wire::check_slots(slots, self.shared.engine.ring(), self.shared.params.plain_modulus)?;
-        let fresh = self.secret.encrypt(slots, Packing::Slots, &mut randomness()?).map_err(failed)?;
+        let fresh = self.secret.encrypt(slots, self.shared.packing(), &mut randomness()?).map_err(failed)?;
         Ok(self.shared.envelope.seal(Kind::Fresh, &fresh.to_bytes()))
     }
 
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError> {
-        let Shared { engine, envelope, .. } = &self.shared;
+    fn decrypt(&self, ciphertext: &[u8], sent: Sent<'_>) -> Result<Vec<u64>, BackendError> {
+        let Shared { engine, envelope, params, .. } = &self.shared;
+        let positions = wire::positions(params, sent)?;
         let kind = envelope.kind(ciphertext, &[Kind::Reply, Kind::Fresh])?;
         let body = envelope.open(kind, ciphertext)?;
         match kind {
             Kind::Fresh | Kind::Keys => {
                 let fresh = SeededCiphertext::from_bytes(engine, body).map_err(failed)?;
-                self.secret.decrypt(&fresh.expand(), Packing::Slots).map_err(failed)
+                self.secret.decrypt(&fresh.expand(), self.shared.packing()).map_err(failed)
             }
             Kind::Reply => {
-                let reply = Reply::from_bytes(engine, Sent::Slots, body).map_err(failed)?;
-                self.secret.open(&reply, Sent::Slots).map_err(failed)
+                let reply = Reply::from_bytes(engine, sent, body).map_err(failed)?;
+                let values = self.secret.open(&reply, sent).map_err(failed)?;
+                Ok(wire::scatter(engine.ring(), positions, values))
             }
         }
     }

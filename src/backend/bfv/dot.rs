@@ -4,9 +4,9 @@
 //! full pass; the extended one is divided by the special primes once.
 
 use super::failed;
-use super::server::{BfvCiphertext, BfvEvaluator, BfvExtended};
+use super::server::{BfvCiphertext, BfvEvaluator, BfvExtended, BfvPlaintext};
 use crate::backend::{BackendError, Operand};
-use crate::rlwe::{Ciphertext, DotProduct, ExtendedSum, FactorNorm, Noise, Parameters, Plaintext};
+use crate::rlwe::{Ciphertext, DotProduct, ExtendedSum, Noise, Parameters};
 use std::sync::Arc;
 
 /// Terms that the engine is given at once: so many encoded plaintexts may be held that nobody keeps.
@@ -14,20 +14,18 @@ const PASS: usize = 32;
 
 pub(super) struct MixedSum<'a> {
     engine: Arc<Parameters>,
-    factor: FactorNorm,
     whole: Option<DotProduct>,
     extended: Option<ExtendedSum>,
     noises: [Noise; 2],
     /// Terms that wait for a pass.
-    wholes: Vec<(&'a BfvCiphertext, Arc<Plaintext>)>,
-    extendeds: Vec<(&'a BfvExtended, Arc<Plaintext>)>,
+    wholes: Vec<(&'a BfvCiphertext, Arc<BfvPlaintext>)>,
+    extendeds: Vec<(&'a BfvExtended, Arc<BfvPlaintext>)>,
 }
 
 impl<'a> MixedSum<'a> {
-    pub(super) fn new(engine: &Arc<Parameters>, factor: FactorNorm) -> Self {
+    pub(super) fn new(engine: &Arc<Parameters>) -> Self {
         Self {
             engine: engine.clone(),
-            factor,
             whole: None,
             extended: None,
             noises: [Noise::none(); 2],
@@ -39,19 +37,19 @@ impl<'a> MixedSum<'a> {
     pub(super) fn add(
         &mut self,
         operand: Operand<'a, BfvEvaluator>,
-        plaintext: Arc<Plaintext>,
+        plaintext: Arc<BfvPlaintext>,
     ) -> Result<(), BackendError> {
         let [whole, extended] = &mut self.noises;
         match operand {
             Operand::Ciphertext(ciphertext) => {
-                *whole = whole.plus(ciphertext.noise.times(self.factor));
+                *whole = whole.plus(ciphertext.noise.times(plaintext.norm));
                 self.wholes.push((ciphertext, plaintext));
                 if self.wholes.len() == PASS {
                     self.pass_wholes()?;
                 }
             }
             Operand::Extended(turned) => {
-                *extended = extended.plus(turned.noise.times(self.factor));
+                *extended = extended.plus(turned.noise.times(plaintext.norm));
                 self.extendeds.push((turned, plaintext));
                 if self.extendeds.len() == PASS {
                     self.pass_extendeds()?;
@@ -85,7 +83,7 @@ impl<'a> MixedSum<'a> {
         match &self.whole {
             Some(sum) => Ok(sum.finish()),
             None => {
-                let terms: Vec<_> = self.wholes.iter().map(|(c, p)| (&c.inner, &**p)).collect();
+                let terms: Vec<_> = self.wholes.iter().map(|(c, p)| (&c.inner, &p.inner)).collect();
                 DotProduct::of(&self.engine, &terms).map_err(failed)
             }
         }
@@ -93,7 +91,7 @@ impl<'a> MixedSum<'a> {
 
     fn pass_wholes(&mut self) -> Result<(), BackendError> {
         let sum = self.whole.get_or_insert_with(|| DotProduct::new(&self.engine));
-        let terms: Vec<_> = self.wholes.iter().map(|(c, p)| (&c.inner, &**p)).collect();
+        let terms: Vec<_> = self.wholes.iter().map(|(c, p)| (&c.inner, &p.inner)).collect();
         sum.add(&terms).map_err(failed)?;
         self.wholes.clear();
         Ok(())
@@ -101,7 +99,7 @@ impl<'a> MixedSum<'a> {
 
     fn pass_extendeds(&mut self) -> Result<(), BackendError> {
         let sum = self.extended.get_or_insert_with(|| ExtendedSum::new(&self.engine));
-        let terms: Vec<_> = self.extendeds.iter().map(|(c, p)| (&c.inner, &**p)).collect();
+        let terms: Vec<_> = self.extendeds.iter().map(|(c, p)| (&c.inner, &p.inner)).collect();
         sum.add(&terms).map_err(failed)?;
         self.extendeds.clear();
         Ok(())

@@ -6,8 +6,9 @@ use super::{Shared, automorphism, failed};
 use crate::backend::wire::{self, Envelope, Kind, Reader};
 use crate::backend::{BackendError, Basis, BatchStep, Evaluator, SchemeParams, Term};
 use crate::circuit::Step;
+use crate::params::Encoding;
 use crate::rlwe::{
-    Ciphertext, Extended, FactorNorm, GaloisKeys, Hoisted, Noise, Packing, Plaintext, PublicKey, RotationSum,
+    Ciphertext, Extended, FactorNorm, GaloisKeys, Hoisted, Noise, Plaintext, PublicKey, RotationSum,
     SeededCiphertext, SeededGaloisKeys, Sent,
 };
 use rayon::prelude::*;
@@ -20,7 +21,13 @@ pub struct BfvEvaluator {
     public: PublicKey,
     keys: GaloisKeys,
     columns: BTreeSet<u32>,
-    factor: FactorNorm,
+}
+
+/// An encoded plaintext, and how far multiplying by it raises noise.
+#[derive(Debug)]
+pub struct BfvPlaintext {
+    pub(super) inner: Plaintext,
+    pub(super) norm: FactorNorm,
 }
 
 /// A ciphertext and its estimated noise.
@@ -105,7 +112,7 @@ fn read_keys(shared: &Shared, parts: &[&[u8]]) -> Result<(GaloisKeys, BTreeSet<u
 impl Evaluator for BfvEvaluator {
     type Ciphertext = BfvCiphertext;
     type Extended = BfvExtended;
-    type Plaintext = Plaintext;
+    type Plaintext = BfvPlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
         // Damaged bytes are refused before the parameters' tables are computed.
@@ -119,8 +126,7 @@ impl Evaluator for BfvEvaluator {
         let parts = (0..count).map(|_| part(&mut reader)).collect::<Result<Vec<_>, _>>()?;
         reader.finish()?;
         let (keys, columns) = read_keys(&shared, &parts)?;
-        let factor = FactorNorm::of_slots(&shared.engine);
-        Ok(Self { shared, public, keys, columns, factor })
+        Ok(Self { shared, public, keys, columns })
     }
 
     fn ring(&self) -> usize {
@@ -133,8 +139,9 @@ impl Evaluator for BfvEvaluator {
         Ok(BfvCiphertext { inner: fresh.expand(), noise: Noise::fresh() })
     }
 
-    fn store(&self, ciphertext: &BfvCiphertext) -> Result<Vec<u8>, BackendError> {
-        let Shared { engine, hiding, envelope, .. } = &self.shared;
+    fn store(&self, ciphertext: &BfvCiphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        let Shared { params, engine, hiding, envelope } = &self.shared;
+        wire::positions(params, sent)?;
         let (found, provided) = (ciphertext.noise.bits(engine), hiding.noise.bits(engine));
         if found > provided {
             return Err(BackendError::Noise { found, provided });
@@ -142,13 +149,24 @@ impl Evaluator for BfvEvaluator {
         let unmasked = vec![0; engine.ring()];
         let reply = self
             .public
-            .reply(&ciphertext.inner, &unmasked, Sent::Slots, *hiding, &mut randomness()?)
+            .reply(&ciphertext.inner, &unmasked, sent, *hiding, &mut randomness()?)
             .map_err(failed)?;
         Ok(envelope.seal(Kind::Reply, &reply.to_bytes()))
     }
 
-    fn encode(&self, slots: &[i64], basis: Basis) -> Result<Plaintext, BackendError> {
-        self.shared.engine.encode(slots, Packing::Slots, basis).map_err(failed)
+    fn encode(&self, values: &[i64], basis: Basis) -> Result<BfvPlaintext, BackendError> {
+        let Shared { params, engine, .. } = &self.shared;
+        let inner = engine.encode(values, self.shared.packing(), basis).map_err(failed)?;
+        let norm = match params.workload.encoding {
+            Encoding::Slots => FactorNorm::of_slots(engine),
+            Encoding::Coefficients => {
+                // Whatever stands for a residue, none of the lifted ones is larger.
+                let largest = values.iter().fold(0, |largest: u64, v| largest.max(v.unsigned_abs()));
+                let weights = values.iter().filter(|&&v| v != 0).count();
+                FactorNorm::of_coefficients(weights, largest.min(params.plain_modulus / 2))
+            }
+        };
+        Ok(BfvPlaintext { inner, norm })
     }
 
     fn plaintext_bytes(&self, basis: Basis) -> u64 {
@@ -227,7 +245,7 @@ impl Evaluator for BfvEvaluator {
     where
         Self: 'a,
     {
-        let mut sum = MixedSum::new(&self.shared.engine, self.factor);
+        let mut sum = MixedSum::new(&self.shared.engine);
         for term in terms {
             let (operand, plaintext) = term?;
             sum.add(operand, plaintext)?;
@@ -244,7 +262,7 @@ impl Evaluator for BfvEvaluator {
 
     fn add_plain(&self, a: &mut BfvCiphertext, slots: &[u64]) -> Result<(), BackendError> {
         wire::check_slots(slots, self.shared.engine.ring(), self.shared.params.plain_modulus)?;
-        a.inner.add_plain(slots, Packing::Slots).map_err(failed)?;
+        a.inner.add_plain(slots, self.shared.packing()).map_err(failed)?;
         a.noise = a.noise.plus_plain();
         Ok(())
     }

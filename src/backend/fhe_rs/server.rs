@@ -157,7 +157,8 @@ impl Evaluator for FheEvaluator {
         Ciphertext::try_convert_from(&message, &self.scheme.bfv).map(FheCiphertext).map_err(failed)
     }
 
-    fn store(&self, ciphertext: &FheCiphertext) -> Result<Vec<u8>, BackendError> {
+    fn store(&self, ciphertext: &FheCiphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        wire::positions(&self.scheme.params, sent)?;
         self.reply(&ciphertext.0)
     }
 

@@ -3,8 +3,10 @@
 use super::{Random, Weights, interpret, random_segment, small, steps};
 use std::sync::atomic::{AtomicU64, Ordering};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams};
-use stria::circuit::{self, BlockGeometry, Builder, Counts, Inst, PlainId, Segment, Step, Turn, Value};
+use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams, Sent};
+use stria::circuit::{
+    self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, Segment, Step, Turn, Value,
+};
 use stria::exec::{self, ExecError};
 
 /// Runs `segment` as client and server would; outputs and executed counts.
@@ -23,8 +25,10 @@ pub(super) fn execute<K: ClientKeys, E: Evaluator>(
     })
     .unwrap();
     assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
-    let opened =
-        outputs.iter().map(|output| keys.decrypt(&evaluator.store(output).unwrap()).unwrap()).collect();
+    let opened = outputs
+        .iter()
+        .map(|output| keys.decrypt(&evaluator.store(output, Sent::Slots).unwrap(), Sent::Slots).unwrap())
+        .collect();
     (opened, evaluator.take(segment.geometry))
 }
 
@@ -160,6 +164,7 @@ fn malformed_segments_are_refused() {
         let turns = vec![Turn { src: Value(0), step: None }];
         let segment = Segment {
             layer: "bad".into(),
+            contents: Contents::Slots,
             geometry: geometry(),
             inputs: 1,
             plains,

@@ -3,7 +3,7 @@
 use super::{chosen, random_segment, small};
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
 use stria::circuit::{BlockGeometry, Builder, Counts, Segment, Step, Turn};
 use stria::cost::{self, CostFile, CostFileError, CostTable, Effort, Means, OpCosts, Sizes};
 use stria::params::{Depth, KeySwitching, Scheme};
@@ -16,7 +16,7 @@ fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
         let bytes = keys.evaluation_keys(steps).unwrap();
         assert_eq!(bytes.len() as u64, sizes.key_bytes(steps.len() as u64));
         let evaluator = E::from_keys(params, &bytes).unwrap();
-        let reply = evaluator.store(&evaluator.load(&fresh).unwrap()).unwrap();
+        let reply = evaluator.store(&evaluator.load(&fresh).unwrap(), Sent::Slots).unwrap();
         assert_eq!(reply.len() as u64, sizes.reply);
     }
     let counts = Counts { ciphertexts_in: 3, ciphertexts_out: 2, ..Counts::default() };
@@ -175,7 +175,7 @@ fn memory_follows_the_circuit() {
     let (whole, extended) = (2 * poly * (all - u64::from(special)), 2 * poly * all);
     let geometry = BlockGeometry { block: 64, reach: 9 };
     let peak = |segment: Segment, kept: u64| {
-        cost::peak_memory(Scheme::Bfv, &[segment], &params, 40, Means { kept, threads: 1 })
+        cost::peak_memory(Scheme::Bfv, &[&segment], &params, 40, Means { kept, threads: 1 })
     };
     let builder = || Builder::new("memory", 8192, geometry, 1);
     let mut one_by_one = builder();
@@ -190,8 +190,7 @@ fn memory_follows_the_circuit() {
     let turned: Vec<_> = (1..=40).map(|k| together.automorphism(together.input(0), step(k))).collect();
     let sum = together.rotate_sum(turned.iter().map(|&src| Turn { src, step: Some(step(1)) }));
     together.output(sum);
-    let turned: Vec<_> =
-        (1..=40).map(|k| left_extended.extended(left_extended.input(0), step(k))).collect();
+    let turned: Vec<_> = (1..=40).map(|k| left_extended.extended(left_extended.input(0), step(k))).collect();
     let terms: Vec<_> = turned.iter().map(|&value| (value, left_extended.plain())).collect();
     let sum = left_extended.dot(terms);
     left_extended.output(sum);

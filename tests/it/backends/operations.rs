@@ -3,7 +3,7 @@
 use super::{Random, multiply_add, small, turned};
 use std::sync::Arc;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{BackendError, Basis, ClientKeys, Counting, Evaluator, Operand, SchemeParams};
+use stria::backend::{BackendError, Basis, ClientKeys, Counting, Evaluator, Operand, SchemeParams, Sent};
 use stria::circuit::{BlockGeometry, Step};
 
 const STEPS: [Step; 5] =
@@ -16,9 +16,11 @@ fn every_operation<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
     assert_eq!(evaluator.ring(), params.ring as usize);
     let (a, b) = (random.slots(params), random.slots(params));
     let load = |slots: &[u64]| evaluator.load(&keys.encrypt(slots).unwrap()).unwrap();
-    let open = |ciphertext: &E::Ciphertext| keys.decrypt(&evaluator.store(ciphertext).unwrap()).unwrap();
+    let open = |ciphertext: &E::Ciphertext| {
+        keys.decrypt(&evaluator.store(ciphertext, Sent::Slots).unwrap(), Sent::Slots).unwrap()
+    };
 
-    assert_eq!(keys.decrypt(&keys.encrypt(&a).unwrap()).unwrap(), a, "encrypt, decrypt");
+    assert_eq!(keys.decrypt(&keys.encrypt(&a).unwrap(), Sent::Slots).unwrap(), a, "encrypt, decrypt");
     assert_eq!(open(&load(&a)), a, "load, store");
 
     let loaded = [load(&a), load(&b)];
@@ -112,7 +114,11 @@ fn products_with_extended<K: ClientKeys, E: Evaluator>(
             terms.push(Ok((Operand::Ciphertext(ciphertext), Arc::new(plaintext))));
         }
         let sum = evaluator.dot(&mut terms.into_iter()).unwrap();
-        assert_eq!(keys.decrypt(&evaluator.store(&sum).unwrap()).unwrap(), expected, "{wholes} unrotated");
+        assert_eq!(
+            keys.decrypt(&evaluator.store(&sum, Sent::Slots).unwrap(), Sent::Slots).unwrap(),
+            expected,
+            "{wholes} unrotated"
+        );
     }
 }
 
@@ -171,7 +177,7 @@ fn counting_counts_calls() {
     counting.rotate_sum(&[(&a, Some(Step::Rotate(1))), (&b, None), (&b, Some(Step::SwapRows))]).unwrap();
     counting.add_assign(&mut a, &b);
     counting.add_plain(&mut a, &slots).unwrap();
-    counting.store(&a).unwrap();
+    counting.store(&a, Sent::Slots).unwrap();
     let geometry = BlockGeometry { block: 64, reach: 3 };
     let counts = counting.take(geometry);
     assert_eq!((counts.internal, counts.external), (2 + 2 + 1, 3 + 1));
@@ -187,7 +193,7 @@ mod bfv {
     use super::super::{chosen, small_for};
     use super::{every_operation, refusals};
     use stria::backend::bfv::{BfvEvaluator, BfvKeys};
-    use stria::backend::{BackendError, ClientKeys, Evaluator, SchemeParams};
+    use stria::backend::{BackendError, ClientKeys, Evaluator, SchemeParams, Sent};
     use stria::params::{Depth, KeySwitching, Scheme, Workload};
 
     #[test]
@@ -233,13 +239,13 @@ mod bfv {
         let keys = BfvKeys::generate_insecure(&params).unwrap();
         let evaluator = BfvEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
         let ciphertext = evaluator.load(&keys.encrypt(&vec![1; 1024]).unwrap()).unwrap();
-        let store = || evaluator.store(&ciphertext).unwrap();
+        let store = || evaluator.store(&ciphertext, Sent::Slots).unwrap();
         let (one, other) = (store(), store());
         for poly in [45..one.len() / 2, one.len() / 2..one.len() - 16] {
             let equal = one[poly.clone()].iter().zip(&other[poly.clone()]).filter(|(a, b)| a == b).count();
             assert!(equal < poly.len() / 50, "{equal} of {} bytes equal", poly.len());
         }
-        assert_eq!(keys.decrypt(&one).unwrap(), keys.decrypt(&other).unwrap());
+        assert_eq!(keys.decrypt(&one, Sent::Slots).unwrap(), keys.decrypt(&other, Sent::Slots).unwrap());
     }
 
     /// A ciphertext that is noisier than the flooding provides for does not leave the server; until then
@@ -252,8 +258,8 @@ mod bfv {
         let mut slots = vec![1; 1024];
         let mut sum = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
         for _ in 0..200 {
-            match evaluator.store(&sum) {
-                Ok(reply) => assert_eq!(keys.decrypt(&reply).unwrap(), slots),
+            match evaluator.store(&sum, Sent::Slots) {
+                Ok(reply) => assert_eq!(keys.decrypt(&reply, Sent::Slots).unwrap(), slots),
                 Err(BackendError::Noise { found, provided }) => {
                     assert!(found > provided && sum.estimated_noise_bits() == found);
                     return;
@@ -294,13 +300,16 @@ mod fhe_rs {
         let evaluator = FheEvaluator::from_keys(&params, &keys.evaluation_keys(&[]).unwrap()).unwrap();
         let slots = vec![1; params.ring as usize];
         let ciphertext = evaluator.load(&keys.encrypt(&slots).unwrap()).unwrap();
-        let (one, other) = (evaluator.store(&ciphertext).unwrap(), evaluator.store(&ciphertext).unwrap());
+        let (one, other) = (
+            evaluator.store(&ciphertext, Sent::Slots).unwrap(),
+            evaluator.store(&ciphertext, Sent::Slots).unwrap(),
+        );
         let (first, second) = (14..one.len() / 2, one.len() / 2..one.len() - 16);
         for poly in [first, second] {
             let equal = one[poly.clone()].iter().zip(&other[poly.clone()]).filter(|(a, b)| a == b).count();
             assert!(equal < poly.len() / 50, "{equal} of {} bytes equal", poly.len());
         }
-        assert_eq!(keys.decrypt(&one).unwrap(), keys.decrypt(&other).unwrap());
+        assert_eq!(keys.decrypt(&one, Sent::Slots).unwrap(), keys.decrypt(&other, Sent::Slots).unwrap());
     }
 
     /// Primes of 62 bits leave room for 15 products before a reduction.

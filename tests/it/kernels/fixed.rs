@@ -9,8 +9,12 @@ use stria::graph::{
 use stria::kernels::{Kernel, KernelError};
 use stria::layers::{Conv, Linear};
 use stria::lower::{galois_steps, lower};
-use stria::select::{PlanError, plan};
+use stria::params::Encoding;
+use stria::select::{Encodings, PlanError, Rings, plan};
 use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
+
+const SLOTS: Encodings<'static> = Encodings::All(Encoding::Slots);
+const RINGS_OF_64: Rings = Rings { slots: 64, coefficients: 64 };
 
 fn dense(c_in: usize, c_out: usize, size: usize, kernel: usize) -> ConvGeometry {
     ConvGeometry {
@@ -220,7 +224,7 @@ fn network(size: usize, ring: u32) -> IntNetwork {
 
 #[test]
 fn a_plan_lowers_to_a_verified_circuit() {
-    let plan = plan(&network(2, 64), 64).unwrap();
+    let plan = plan(&network(2, 64), RINGS_OF_64, SLOTS).unwrap();
     assert_eq!(
         plan.to_string(),
         "plan: ring 64
@@ -269,7 +273,7 @@ segment head: inputs 1, plaintexts 1, block 1, reach 0
 
 #[test]
 fn a_layer_without_a_kernel_is_named() {
-    let error = plan(&network(100, 128), 128).unwrap_err();
+    let error = plan(&network(100, 128), Rings { slots: 128, coefficients: 128 }, SLOTS).unwrap_err();
     assert!(matches!(&error, PlanError::Kernel { layer, .. } if layer == "stem"));
     assert_eq!(
         error.to_string(),
