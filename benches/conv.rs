@@ -6,6 +6,8 @@
 //! runs and as its kernel emitted it, rotation by rotation, and the most memory that the
 //! process has held until then, are printed.
 
+#![expect(clippy::print_stdout, reason = "what was checked stands beside what was measured")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use stria::backend::bfv::{BfvCiphertext, BfvEvaluator, BfvKeys, BfvPlaintext};

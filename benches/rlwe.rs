@@ -213,6 +213,9 @@ fn others(c: &mut Criterion) {
         c.bench_function(&format!("mul-acc/sum-of-8/{id}"), |b| {
             b.iter(|| DotProduct::of(&s.params, black_box(&terms)).unwrap());
         });
+        c.bench_function(&format!("mul-acc/4-sums-of-8-at-once/{id}"), |b| {
+            b.iter(|| DotProduct::of_each(&s.params, black_box(&[&terms[..]; 4])).unwrap());
+        });
         c.bench_function(&format!("mul-acc/finish/{id}"), |b| {
             let mut dot = DotProduct::new(&s.params);
             dot.add(&terms).unwrap();

@@ -7,14 +7,15 @@
 //! sum_a rot_{a*c*unit}( sum_{b<c} rot_{b*unit}(p_{a*c+b}) )
 //! ```
 //! `c - 1` keys serve all inner sums and one key each the outer ones: with `c` about sqrt(n) twice that many
-//! keys in all, for one division more a group. Keys that several groups share are still in the cache, too.
-//! Up to [`DIRECT`] distances are turned one by one, more in two levels: at most 30 keys a layer for the 256
-//! diagonals of a full ciphertext, and units are blocks of slots, so layers of one map size share them.
+//! keys in all, for one division more a group. A key takes the client as long to make as ten rotations, and
+//! those that several groups share are still in the cache; so only up to [`DIRECT`] distances are turned one
+//! by one, more in two levels: at most 30 keys a layer for the 256 diagonals of a full ciphertext. Units are
+//! blocks of slots, so layers of one map size share keys; published networks stay below 64 MB of them.
 
 use crate::circuit::{Builder, Value};
 
 /// The most distances that get a key each.
-const DIRECT: usize = 16;
+const DIRECT: usize = 8;
 
 /// The sum over `parts`, pairs of `k` and what `make` turns into `p_k`: at least one, by falling `k`.
 /// `make` is called in the order of `parts`.

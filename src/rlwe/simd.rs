@@ -18,6 +18,10 @@ use std::arch::x86_64::*;
 /// The words of a vector.
 pub(super) type Block = [u64; LANES];
 
+/// How many blocks ahead of its use a plaintext is asked for: a page, at whose end the processor's own
+/// prefetching stops.
+const AHEAD: usize = 64;
+
 /// Proof that the processor has AVX-512 F and IFMA.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
@@ -328,6 +332,13 @@ fn halves(sums: &[u64; ACCUMULATOR]) -> [&Block; 4] {
     std::array::from_fn(|i| &blocks[i])
 }
 
+/// Asks for what lies `AHEAD` blocks after `block`, whatever that is.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn prefetch(block: &Block) {
+    _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(block).wrapping_add(AHEAD).cast());
+}
+
 /// `accumulate` of exactly T terms.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -340,6 +351,7 @@ fn products<const T: usize>(accumulator: &mut [u64], terms: [TermSlices<'_>; T])
         let [lo0, hi0, lo1, hi1] = halves(sums);
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (load(lo0), load(hi0), load(lo1), load(hi1));
         for (x, y, f) in &terms {
+            prefetch(&f[i]);
             let (x, y, f) = (load(&x[i]), load(&y[i]), load(&f[i]));
             lo0 = _mm512_madd52lo_epu64(lo0, x, f);
             hi0 = _mm512_madd52hi_epu64(hi0, x, f);

@@ -49,29 +49,23 @@ fn add_tile<'a, T>(
     count
 }
 
-/// The sum of products over the first `primes` primes: nothing but the result is written to memory.
-pub(super) fn sum_of_products<'a, T>(
-    params: &Parameters,
-    primes: usize,
-    terms: &'a [T],
-    product: impl Fn(&'a T) -> Product<'a> + Copy,
-) -> [Poly<Ntt>; 2] {
-    let (ring, tile) = (params.ring(), TILE.min(params.ring()));
-    let part = || Poly::pooled(&params.scratch, ring, primes);
-    let mut parts = [part(), part()];
-    let [first, second] = &mut parts;
-    let mut sums = params.scratch.take(tile / LANES * ACCUMULATOR);
-    for (i, (out0, out1)) in first.limbs_mut().zip(second.limbs_mut()).enumerate() {
-        let m = params.primes[i].modulus;
-        for ((out0, out1), at) in
-            out0.chunks_exact_mut(tile).zip(out1.chunks_exact_mut(tile)).zip((0..).step_by(tile))
-        {
-            sums.fill(0);
-            add_tile((m, i), &mut sums, at, (terms, product), 0);
-            kernels::reduce(m, &sums, out0, out1);
+/// Sums of products over the ciphertext primes, all tile by tile: nothing but results is written to memory, and
+/// what several sums multiply is read from it once.
+fn sums_of_products(params: &Arc<Parameters>, sums: &[&[(&Ciphertext, &Plaintext)]]) -> Vec<Ciphertext> {
+    let tile = TILE.min(params.ring());
+    let mut outs: Vec<_> = sums.iter().map(|_| Ciphertext::unset(params, params.top())).collect();
+    let mut accumulator = params.scratch.take(tile / LANES * ACCUMULATOR);
+    for (i, prime) in params.own().iter().enumerate() {
+        for at in (0..params.ring()).step_by(tile) {
+            for (terms, out) in sums.iter().zip(&mut outs) {
+                accumulator.fill(0);
+                add_tile((prime.modulus, i), &mut accumulator, at, (terms, product), 0);
+                let [out0, out1] = out.parts.each_mut().map(|part| &mut part.limb_mut(i)[at..at + tile]);
+                kernels::reduce(prime.modulus, &accumulator, out0, out1);
+            }
         }
     }
-    parts
+    outs
 }
 
 /// Unreduced sums of products of two polynomials at once, over some primes.
@@ -143,11 +137,21 @@ impl DotProduct {
         params: &Arc<Parameters>,
         terms: &[(&Ciphertext, &Plaintext)],
     ) -> Result<Ciphertext, RlweError> {
-        terms.iter().try_for_each(|term| accepts(params, term))?;
-        Ok(Ciphertext {
-            params: params.clone(),
-            parts: sum_of_products(params, params.top(), terms, product),
-        })
+        let mut sums = Self::of_each(params, &[terms])?;
+        Ok(sums.swap_remove(0))
+    }
+
+    /// Several sums, quicker than one after the other where they multiply the same ciphertexts: each part of
+    /// those is then read from memory once.
+    ///
+    /// # Errors
+    /// If parameters differ or a ciphertext lacks primes.
+    pub fn of_each(
+        params: &Arc<Parameters>,
+        sums: &[&[(&Ciphertext, &Plaintext)]],
+    ) -> Result<Vec<Ciphertext>, RlweError> {
+        sums.iter().copied().flatten().try_for_each(|term| accepts(params, term))?;
+        Ok(sums_of_products(params, sums))
     }
 
     /// Adds terms; the more at a time the quicker, in steps of four.

@@ -102,7 +102,7 @@ struct Constants {
     fourfold: Vector,
 }
 
-/// A value that is compared: `x` or `x - bound`, without what lies above bit 52.
+/// `x` or `x - bound`, whichever is not negative; nothing may lie above bit 52.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn least(x: Vector, bound: Vector) -> Vector {

@@ -157,8 +157,12 @@ fn totals_of_the_examples() {
         "shapes/vgg16.stria",
     ];
     let table = CostTable::shipped(Scheme::Bfv);
-    let lines: Vec<_> =
-        models.iter().map(|model| totals(&report(&compiled(model, Options::default()), &table))).collect();
+    let lines = models.iter().map(|model| {
+        let report = report(&compiled(model, Options::default()), &table);
+        assert!(report.galois_key_bytes < 64_000_000, "{model}: {} bytes of keys", report.galois_key_bytes);
+        totals(&report)
+    });
+    let lines: Vec<_> = lines.collect();
     insta::assert_snapshot!(lines.join("\n"));
 }
 

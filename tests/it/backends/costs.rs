@@ -4,8 +4,8 @@ use super::{chosen, random_segment, small};
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
-use stria::circuit::{BlockGeometry, Builder, Counts, Step};
-use stria::cost::{self, CostFile, CostFileError, CostTable, Effort, OpCosts, Sizes};
+use stria::circuit::{BlockGeometry, Builder, Counts, Segment, Step, Turn};
+use stria::cost::{self, CostFile, CostFileError, CostTable, Effort, Means, OpCosts, Sizes};
 use stria::params::{Depth, KeySwitching, Scheme};
 
 /// Every predicted size is the number of bytes that the backend makes.
@@ -110,11 +110,11 @@ fn estimates_add_up_and_scale() {
 /// A row of the same form of key switch is taken before one of as many primes.
 #[test]
 fn costs_are_looked_up_by_key_switch() {
-    let table = CostTable::shipped(Scheme::Bfv);
-    let mut digits = table.rows[0];
-    digits.key_switch = KeySwitching::Digits { bits: 25 };
-    digits.primes = 2;
-    let table = CostTable { rows: [table.rows.clone(), vec![digits]].concat(), ..table };
+    let special = KeySwitching::Special { special: 1, primes_per_digit: 1 };
+    let row = CostTable::shipped(Scheme::Bfv).rows[0];
+    let special = OpCosts { ring: 8192, primes: 4, key_switch: special, ..row };
+    let digits = OpCosts { primes: 2, key_switch: KeySwitching::Digits { bits: 25 }, ..special };
+    let table = CostTable { name: String::new(), rows: vec![special, digits] };
     let params = chosen(Scheme::Bfv, 8192, 1000, Some(20));
     let of = |key_switch, primes: usize| {
         let params = SchemeParams { key_switch, modulus_bits: vec![49; primes], ..params.clone() };
@@ -122,7 +122,8 @@ fn costs_are_looked_up_by_key_switch() {
     };
     assert_eq!(of(digits.key_switch, 2), digits);
     assert_eq!(of(digits.key_switch, 3), digits.scaled(8192, 3));
-    assert_eq!(of(table.rows[0].key_switch, table.rows[0].primes as usize), table.rows[0]);
+    assert_eq!(of(special.key_switch, 4), special);
+    assert_eq!(of(special.key_switch, 2), special.scaled(8192, 2));
 }
 
 #[test]
@@ -161,4 +162,44 @@ fn a_second_multiplication_has_no_depth() {
     assert_eq!(cost::depth(&builder.finish()), None);
     let segment = random_segment(&mut super::Random(1), 1024, 3, 12);
     assert!(cost::depth(&segment).is_some());
+}
+
+/// Forty rotations that a sum of rotations reads live together, one after the other they do not; extended
+/// values have the special primes, too, and kept plaintexts count up to their budget.
+#[test]
+fn memory_follows_the_circuit() {
+    let params = chosen(Scheme::Bfv, 8192, 1000, Some(20));
+    let KeySwitching::Special { special, .. } = params.key_switch else { panic!("{params:?}") };
+    let poly = 8 * 8192;
+    let all = params.modulus_bits.len() as u64;
+    let (whole, extended) = (2 * poly * (all - u64::from(special)), 2 * poly * all);
+    let geometry = BlockGeometry { block: 64, reach: 9 };
+    let peak = |segment: Segment, kept: u64| {
+        cost::peak_memory(Scheme::Bfv, &[&segment], &params, 40, Means { kept, threads: 1 })
+    };
+    let builder = || Builder::new("memory", 8192, geometry, 1);
+    let mut one_by_one = builder();
+    let mut together = builder();
+    let mut left_extended = builder();
+    let step = |k: i32| Step::Rotate(64 * k);
+    let sum = (1..=40).fold(one_by_one.input(0), |sum, k| {
+        let turned = one_by_one.automorphism(sum, step(k));
+        one_by_one.add(sum, turned)
+    });
+    one_by_one.output(sum);
+    let turned: Vec<_> = (1..=40).map(|k| together.automorphism(together.input(0), step(k))).collect();
+    let sum = together.rotate_sum(turned.iter().map(|&src| Turn { src, step: Some(step(1)) }));
+    together.output(sum);
+    let turned: Vec<_> = (1..=40).map(|k| left_extended.extended(left_extended.input(0), step(k))).collect();
+    let terms: Vec<_> = turned.iter().map(|&value| (value, left_extended.plain())).collect();
+    let sum = left_extended.dot(terms);
+    left_extended.output(sum);
+
+    assert_eq!(peak(one_by_one.finish(), 0).ciphertexts, 3 * whole);
+    assert_eq!(peak(together.finish(), 0).ciphertexts, 41 * whole, "the input is read before the sum");
+    let segment = left_extended.finish();
+    assert_eq!(peak(segment.clone(), 0).ciphertexts, 40 * extended + whole);
+    let [none, some, every] = [0, 5 * poly, u64::MAX].map(|kept| peak(segment.clone(), kept).plaintexts);
+    assert_eq!((some - none, every - none), (5 * poly, 40 * poly * all));
+    assert!(peak(segment.clone(), 0).total() < peak(segment, u64::MAX).total());
 }

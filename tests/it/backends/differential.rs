@@ -37,7 +37,7 @@ fn case(scheme: Scheme, seed: u64) -> Option<Case> {
     let bits = [17, 20, 23, 26, 30, 34, 38][random.index(7)];
     let size = 3 + random.index(12);
     let mut segment = random_segment(random, ring, 3, size);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         CIRCUIT_PASSES.iter().for_each(|pass| {
             (pass.run)(&mut segment, ring);
         });

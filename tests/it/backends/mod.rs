@@ -166,11 +166,17 @@ pub(crate) fn random_segment(random: &mut Random, ring: u32, inputs: u32, size: 
 }
 
 fn linear_step(random: &mut Random, builder: &mut Builder, ring: u32, src: Value, among: &[Value]) -> Value {
-    match random.below(4) {
+    match random.below(5) {
         0 => {
             let other = among[random.index(among.len())];
             builder.add(src, other)
         }
+        // As kernels sum up rotations.
+        4 => (0..2 + random.index(20)).fold(src, |sum, _| {
+            let other = among[random.index(among.len())];
+            let turned = builder.automorphism(other, random.step(ring));
+            builder.add(sum, turned)
+        }),
         1 => {
             let mut turns = vec![Turn { src, step: Some(random.step(ring)) }];
             for _ in 0..1 + random.index(4) {

@@ -46,7 +46,7 @@ fn every_operation<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
     }
     assert_eq!(open(&evaluator.rotate_sum(&summands).unwrap()), expected, "rotate_sum");
     assert_eq!(open(&evaluator.rotate_sum(&summands[1..2]).unwrap()), b, "a sum of one");
-    products_with_extended::<K, E>(&evaluator, keys, params, &a, &sources[0], weight_bits);
+    products_with_extended::<K, E>(&evaluator, keys, params, &a, sources[0], weight_bits);
 
     let mut sum = load(&a);
     evaluator.add_assign(&mut sum, &load(&b));

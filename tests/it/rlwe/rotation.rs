@@ -149,6 +149,7 @@ fn steps_count_modulo_the_row_and_no_step_needs_no_key() {
 /// The keys of all primes serve fewer, where the primes that are left make up whole digits.
 #[test]
 fn rotations_work_at_every_level() {
+    let mut checked = 0;
     for params in small().into_iter().chain(real()) {
         let s = setup(params);
         let mut lower = s.ciphertext.clone();
@@ -167,15 +168,17 @@ fn rotations_work_at_every_level() {
                 let rotated = s.keys.rotate(&lower, by).unwrap();
                 assert_eq!(rotated.primes(), to);
                 assert_eq!(s.keys.rotate_hoisted(&hoisted, by).unwrap(), rotated);
-                assert_eq!(s.slots(&rotated), turned(&s.message, by), "{by:?} {:?}", s.params.spec());
                 let estimate = noise.rotated(&s.params);
-                // Digits of 25 bits leave a single prime of 49 bits no room for the tail of the noise.
+                // Digits of 25 bits make more noise than a single prime of 49 bits has room for.
                 if estimate.bits(&s.params) < s.params.room_bits(to) {
+                    assert!(s.slots(&rotated) == turned(&s.message, by), "{by:?} {:?}", s.params.spec());
                     super::noise::check("at a level", &s.secret, &rotated, estimate);
+                    checked += 1;
                 }
             }
         }
     }
+    assert!(checked > 40, "{checked}");
 }
 
 #[test]
