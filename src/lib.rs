@@ -42,6 +42,8 @@ pub mod syntax;
 
 pub mod resolve;
 
+pub mod import;
+
 pub mod quant;
 
 pub mod passes;
@@ -54,9 +56,15 @@ pub mod input;
 
 pub mod compiled;
 
+pub mod channel;
+
+pub mod mpc;
+
 pub mod protocol;
 
 pub mod report;
+
+pub mod assign;
 
 pub mod compile;
 
@@ -69,4 +77,7 @@ pub mod docs {
 
     #[doc = include_str!("docs/security.md")]
     pub mod security {}
+
+    #[doc = include_str!("docs/two_party.md")]
+    pub mod two_party {}
 }

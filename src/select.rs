@@ -6,14 +6,17 @@
 
 use crate::graph::{IntLayer, IntNetwork, NodeId};
 use crate::kernels::{Candidate, Kernel, KernelError};
+use crate::params::Encoding;
 use crate::tensor::ConvGeometry;
 use std::fmt;
 
 /// The kernels of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Ring degree N.
+    /// Ring degree N of layers in slots.
     pub ring: u32,
+    /// Ring degree of layers in coefficients.
+    pub coefficient_ring: u32,
     /// One a linear layer, in order of execution.
     pub layers: Vec<PlannedLayer>,
 }
@@ -29,6 +32,24 @@ pub struct PlannedLayer {
     pub kernel: Kernel,
 }
 
+/// Ring degrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// For layers in slots.
+    pub slots: u32,
+    /// For layers in coefficients.
+    pub coefficients: u32,
+}
+
+/// The encodings of linear layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encodings<'a> {
+    /// One for all.
+    All(Encoding),
+    /// One for each, in order of execution.
+    Each(&'a [Encoding]),
+}
+
 /// Why a network has no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -40,6 +61,14 @@ pub enum PlanError {
         /// Why.
         source: KernelError,
     },
+    /// Encodings for another number of layers.
+    #[error("{found} encodings for {expected} linear layers")]
+    Encodings {
+        /// How many there are.
+        found: usize,
+        /// How many are needed.
+        expected: usize,
+    },
     /// A linear layer has not exactly one operand.
     #[error("layer `{layer}` has {found} operands, expected 1")]
     Operands {
@@ -50,25 +79,45 @@ pub enum PlanError {
     },
 }
 
-/// Plans every linear layer of `network` for ring degree `ring`.
+impl Encodings<'_> {
+    /// That of linear layer `index`: slots where none is given.
+    fn of(self, index: usize) -> Encoding {
+        match self {
+            Self::All(encoding) => encoding,
+            Self::Each(each) => each.get(index).copied().unwrap_or_default(),
+        }
+    }
+
+    fn check(self, layers: usize) -> Result<(), PlanError> {
+        match self {
+            Self::Each(each) if each.len() != layers => {
+                Err(PlanError::Encodings { found: each.len(), expected: layers })
+            }
+            Self::All(_) | Self::Each(_) => Ok(()),
+        }
+    }
+}
+
+/// Plans every linear layer of `network`.
 ///
 /// # Errors
 /// The first layer without a kernel, and what to do about it.
-pub fn plan(network: &IntNetwork, ring: u32) -> Result<Plan, PlanError> {
+pub fn plan(network: &IntNetwork, rings: Rings, encodings: Encodings<'_>) -> Result<Plan, PlanError> {
     let mut layers = Vec::new();
     for node in network.graph.ids() {
         let name = network.graph.node(node).name.clone();
-        let kernel = match linear_layer(network, node)? {
-            Some(Linear::Conv(geometry)) => Kernel::conv(&geometry, ring as usize),
-            Some(Linear::Features(inputs, outputs)) => Kernel::linear(inputs, outputs, ring as usize),
-            None => continue,
+        let Some(layer) = linear_layer(network, node)? else { continue };
+        let kernel = match encodings.of(layers.len()) {
+            Encoding::Slots => layer.in_slots(rings.slots as usize),
+            Encoding::Coefficients => layer.in_coefficients(rings.coefficients as usize),
         };
         match kernel {
             Ok(kernel) => layers.push(PlannedLayer { node, name, kernel }),
             Err(source) => return Err(PlanError::Kernel { layer: name, source }),
         }
     }
-    Ok(Plan { ring, layers })
+    encodings.check(layers.len())?;
+    Ok(Plan { ring: rings.slots, coefficient_ring: rings.coefficients, layers })
 }
 
 /// The choices of the kernel of `node`, the best by rotation count first; none for a layer without kernel.
@@ -90,6 +139,22 @@ enum Linear {
     Conv(ConvGeometry),
     /// Features in and out.
     Features(usize, usize),
+}
+
+impl Linear {
+    fn in_slots(&self, ring: usize) -> Result<Kernel, KernelError> {
+        match self {
+            Self::Conv(geometry) => Kernel::conv(geometry, ring),
+            Self::Features(inputs, outputs) => Kernel::linear(*inputs, *outputs, ring),
+        }
+    }
+
+    fn in_coefficients(&self, ring: usize) -> Result<Kernel, KernelError> {
+        match self {
+            Self::Conv(geometry) => Kernel::coefficient_conv(geometry, ring),
+            Self::Features(inputs, outputs) => Kernel::coefficient_linear(*inputs, *outputs, ring),
+        }
+    }
 }
 
 fn linear_layer(network: &IntNetwork, node: NodeId) -> Result<Option<Linear>, PlanError> {

@@ -5,16 +5,19 @@
 //! in weights, so a circuit tells nothing of the weights. Kernels know no layers and no graph.
 
 mod chain;
+mod coefficients;
 mod conv;
 mod linear;
 mod taps;
 
+pub use coefficients::Coefficients;
 pub use conv::{Arrangement, Candidate, Choice, Conv, Operand, Split, Tally};
 pub use linear::Linear;
 pub use taps::Blocks;
 
 use crate::circuit::{PlainId, PlainSource, Segment};
 use crate::layout::Packing;
+use crate::params::Encoding;
 use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support, Tensor};
 
 /// Ring degrees that kernels accept.
@@ -52,6 +55,18 @@ pub enum KernelError {
         /// N/2.
         half: usize,
     },
+    /// What one output reads exceeds a polynomial.
+    #[error(
+        "a window of {rows}x{columns} pixels exceeds the {ring} coefficients of a ciphertext; use a larger ring"
+    )]
+    Window {
+        /// Pixel rows that an output reads.
+        rows: usize,
+        /// Pixel columns.
+        columns: usize,
+        /// N.
+        ring: usize,
+    },
     /// An output that no input reaches.
     #[error(
         "output ciphertext {0} depends on no input: all its taps fall into the padding; use less padding"
@@ -82,6 +97,8 @@ pub enum Kernel {
     Linear(Linear),
     /// A fully connected layer as the 1x1 convolution of one pixel.
     Features(Conv),
+    /// Either of them in coefficients.
+    Coefficients(Coefficients),
 }
 
 impl Kernel {
@@ -171,22 +188,49 @@ impl Kernel {
         conv::candidates(&pixel(inputs, outputs), ring)
     }
 
+    /// The coefficient kernel of a convolution.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused, or what one output reads exceeds a polynomial.
+    pub fn coefficient_conv(geometry: &ConvGeometry, ring: usize) -> Result<Self, KernelError> {
+        Coefficients::conv(geometry, ring).map(Self::Coefficients)
+    }
+
+    /// The coefficient kernel of a linear layer of `inputs` features to `outputs`.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused.
+    pub fn coefficient_linear(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
+        Coefficients::linear(inputs, outputs, ring).map(Self::Coefficients)
+    }
+
+    /// What its ciphertexts hold.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            Self::Conv(_) | Self::Linear(_) | Self::Features(_) => Encoding::Slots,
+            Self::Coefficients(_) => Encoding::Coefficients,
+        }
+    }
+
     /// Where the input stands.
     #[must_use]
     pub fn input(&self) -> &Packing {
         match self {
             Self::Conv(k) | Self::Features(k) => k.input(),
             Self::Linear(k) => k.input(),
+            Self::Coefficients(k) => k.input(),
         }
     }
 
     /// Where the output stands. Slots without an element hold partial sums: they are to be masked like
-    /// all others before they leave the server.
+    /// all others before they leave the server. Coefficients without an element are not sent.
     #[must_use]
     pub fn output(&self) -> &Packing {
         match self {
             Self::Conv(k) | Self::Features(k) => k.output(),
             Self::Linear(k) => k.output(),
+            Self::Coefficients(k) => k.output(),
         }
     }
 
@@ -196,6 +240,7 @@ impl Kernel {
         match self {
             Self::Conv(k) | Self::Features(k) => k.emit(layer),
             Self::Linear(k) => k.emit(layer),
+            Self::Coefficients(k) => k.emit(layer),
         }
     }
 
@@ -208,6 +253,7 @@ impl Kernel {
             Self::Conv(k) => k.weight_shape(),
             Self::Linear(k) => k.weight_shape(),
             Self::Features(k) => Shape::of(&k.weight_shape().dims()[..2]),
+            Self::Coefficients(k) => k.weight_shape(),
         };
         if weights.shape != expected || weights.data.len() != expected.elements() {
             return Err(KernelError::Weights { found: weights.shape.clone(), expected });
@@ -221,6 +267,7 @@ impl Kernel {
         match self {
             Self::Conv(k) | Self::Features(k) => k.name(),
             Self::Linear(_) => "hybrid-diagonals",
+            Self::Coefficients(_) => "coefficients",
         }
     }
 
@@ -229,7 +276,7 @@ impl Kernel {
     pub fn choice(&self) -> Option<Choice> {
         match self {
             Self::Conv(k) | Self::Features(k) => Some(k.choice()),
-            Self::Linear(_) => None,
+            Self::Linear(_) | Self::Coefficients(_) => None,
         }
     }
 
@@ -253,6 +300,7 @@ impl PlainSource for Plains<'_> {
         match self.kernel {
             Kernel::Conv(k) | Kernel::Features(k) => k.fill(self.weights, id, slots),
             Kernel::Linear(k) => k.fill(self.weights, id, slots),
+            Kernel::Coefficients(k) => k.fill(self.weights, id, slots),
         }
     }
 }

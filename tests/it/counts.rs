@@ -129,14 +129,19 @@ fn layers_of_published_networks_cost_what_the_model_says() {
     assert!(wrong.is_empty(), "in, out, int, ext, mul:\n{}", wrong.join("\n"));
 }
 
-/// No layer takes more than the cost model's unified split; idle blocks, layouts without external rotations,
-/// fragments and shared steps take less.
+/// Each layer has a candidate within the cost model's unified split. The choice also weighs Galois keys and
+/// ciphertexts, and is within it in all: idle blocks, layouts without external rotations, fragments and
+/// shared steps take less.
 #[test]
 fn the_choice_by_rotation_count_is_within_the_unified_formula() {
     let mut totals: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for row in rows() {
         let [_, _, internal, external, mul] = row.best;
-        assert!(internal + external <= row.unified, "{} {}", row.net, row.layer);
+        if let Kernel::Conv(_) = row.chosen {
+            let candidates = Kernel::candidates(&row.geometry, RING).unwrap();
+            let fewest = candidates.iter().map(|c| c.tally.rotations()).min();
+            assert!(fewest.unwrap() <= row.unified, "{} {}", row.net, row.layer);
+        }
         assert!(mul <= row.formula[4], "{} {}", row.net, row.layer);
         if !row.layer.starts_with("fc") {
             let total = totals.entry(row.net).or_default();
@@ -145,12 +150,12 @@ fn the_choice_by_rotation_count_is_within_the_unified_formula() {
         }
     }
     let expected = [
-        ("MobileNetV2/IN", [3208, 2120]),
+        ("MobileNetV2/IN", [3208, 2124]),
         ("ResNet-18/IN", [4112, 4112]),
-        ("ResNet-20/C10", [633, 560]),
-        ("ResNet-32/C10", [1065, 940]),
+        ("ResNet-20/C10", [633, 551]),
+        ("ResNet-32/C10", [1065, 923]),
         ("ResNet-50/IN", [8718, 8718]),
-        ("VGG-16/C10", [1484, 1235]),
+        ("VGG-16/C10", [1484, 1226]),
     ];
     assert_eq!(totals, BTreeMap::from(expected));
 }

@@ -11,8 +11,10 @@ use crate::tensor::ConvGeometry;
 /// Candidates may take this many times the fewest ciphertexts.
 const SPARE: usize = 2;
 /// Rotations that a ciphertext more is worth when candidates are ranked: its encryption, its decryption and
-/// its bytes cost several.
-const CIPHERTEXT: u64 = 4;
+/// its 100 kB cost at least that.
+const CIPHERTEXT: u64 = 6;
+/// The same for a Galois key: it is made and sent once for all inputs and all layers that use it.
+const KEY: u64 = 1;
 /// Polyphase parts an axis that are looked at.
 const FRAGMENTS: [usize; 3] = [1, 2, 4];
 
@@ -26,11 +28,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Orders candidates by rotations and ciphertexts, then external rotations, products, and steps.
+    /// Orders candidates by rotations, ciphertexts and Galois keys, then external rotations and products.
     fn rank(&self) -> impl Ord + use<> {
         let t = &self.tally;
-        let cost = t.rotations() + CIPHERTEXT * t.ciphertexts();
-        (cost, t.external, t.plain_mults, t.steps, self.choice)
+        let cost = t.rotations() + CIPHERTEXT * t.ciphertexts() + KEY * t.galois_keys;
+        (cost, t.rotations(), t.external, t.plain_mults, self.choice)
     }
 }
 

@@ -156,7 +156,7 @@ fn check(what: &'static str, found: usize, fits: bool, expected: &'static str) -
     if fits { Ok(()) } else { Err(KernelError::Size { what, found, expected }) }
 }
 
-fn check_sizes(g: &ConvGeometry) -> Result<(), KernelError> {
+pub(super) fn check_sizes(g: &ConvGeometry) -> Result<(), KernelError> {
     for (what, found) in [
         ("input channels", g.c_in),
         ("output channels", g.c_out),

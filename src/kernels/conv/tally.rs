@@ -4,7 +4,9 @@
 //! rotations, so each is walked once. Tests hold the counts against those of the emitted instructions.
 
 use super::super::KernelError;
+use super::super::chain::{signed, turns};
 use super::alignment::{Alignment, Class};
+use super::choice::Arrangement;
 use super::offsets::{Giant, Offsets};
 use super::schedule::{Target, walk};
 use crate::circuit::{BlockGeometry, RotationKind, Step};
@@ -19,9 +21,8 @@ pub struct Tally {
     pub external: u64,
     /// Of both, those of inputs: they are hoisted.
     pub of_inputs: u64,
-    /// Distinct steps: of inputs, and by which a sum is away from the output's place. No fewer than
-    /// the Galois keys where sums are turned one by one.
-    pub steps: u64,
+    /// Galois keys.
+    pub galois_keys: u64,
     /// Products of ciphertext and plaintext.
     pub plain_mults: u64,
     /// Additions of ciphertexts, also inside dot products.
@@ -54,7 +55,8 @@ struct Counter<'a> {
     offsets: &'a Offsets,
     geometry: BlockGeometry,
     tally: Tally,
-    steps: BTreeSet<u32>,
+    /// Steps in `0..N/2`, and the exchange of rows.
+    steps: BTreeSet<Option<i64>>,
 }
 
 /// Counts `a` under `offsets`.
@@ -85,7 +87,7 @@ pub(super) fn tally(a: &Alignment, offsets: &Offsets, geometry: BlockGeometry) -
     let mut tally = counter.tally;
     tally.ciphertexts_in = sets(a.plan.inputs.len(), a.inputs.parts);
     tally.ciphertexts_out = sets(a.plan.outputs.len(), a.outputs.parts);
-    tally.steps += counter.steps.len() as u64;
+    tally.galois_keys = counter.steps.len() as u64;
     Ok(tally)
 }
 
@@ -108,7 +110,7 @@ impl Counter<'_> {
                     let set = phase * self.a.plan.grid.pairs() + pair;
                     return Err(KernelError::NoTerm(set * self.a.outputs.parts + part));
                 }
-                let folds = u64::from((self.a.arrangement.period / self.a.arrangement.diagonals).ilog2());
+                let folds = self.folds();
                 let (internal, external) = self.sums(&giants);
                 self.tally.plain_mults += times * products;
                 self.tally.adds += times * (products - 1 + folds);
@@ -122,27 +124,69 @@ impl Counter<'_> {
     /// Rotations that join partial sums: one for each coordinate of a giant step that is not 0, where
     /// steps that agree in the coordinates before it and in it share it.
     fn sums(&mut self, giants: &[usize]) -> (u64, u64) {
-        let mut nodes: [BTreeSet<(usize, i64, i64)>; 3] = Default::default();
+        let (offsets, a) = (self.offsets, self.a);
+        let all: Vec<Giant> = giants.iter().map(|&index| offsets.giants[index]).collect();
+        let grid = a.plan.grid;
+        let baby = offsets.split.baby_diagonals.min(a.places_per_row());
+        let places = signed(baby * a.arrangement.lanes * grid.block);
         let (mut internal, mut external) = (0, 0);
-        let mut swapped = false;
-        for &index in giants {
-            let Giant { diagonal, shift: (r, c) } = self.offsets.giants[index];
-            let (swap, k) = self.a.diagonal(diagonal);
-            swapped |= swap == 1;
-            external += u64::from(k != 0 && nodes[0].insert((diagonal, 0, 0)));
-            internal += u64::from(r != 0 && nodes[1].insert((diagonal, r, 0)));
-            internal += u64::from(c != 0 && nodes[2].insert((diagonal, r, c)));
-            if (diagonal, r, c) != (0, 0, 0) {
-                self.steps.insert(super::narrow(index));
+        for row in all.chunk_by(|x, y| a.diagonal(x.diagonal).0 == a.diagonal(y.diagonal).0) {
+            if a.diagonal(row[0].diagonal).0 == 1 {
+                external += 1;
+                self.steps.insert(None);
+            }
+            let of = |giant: &Giant| signed(a.diagonal(giant.diagonal).1 / baby);
+            external += self.axis(row, places, &of);
+            for place in row.chunk_by(|x, y| x.diagonal == y.diagonal) {
+                internal += self.axis(place, signed(grid.pitch), &|giant| giant.shift.0);
+                for column in place.chunk_by(|x, y| x.shift.0 == y.shift.0) {
+                    internal += self.axis(column, 1, &|giant| giant.shift.1);
+                }
             }
         }
-        (internal, external + u64::from(swapped))
+        (internal, external)
+    }
+
+    /// Rotations along one coordinate, in units of `unit` slots; notes their steps.
+    fn axis(&mut self, giants: &[Giant], unit: i64, of: &dyn Fn(&Giant) -> i64) -> u64 {
+        let mut rotations = 0;
+        for side in giants.chunk_by(|x, y| (of(x) < 0) == (of(y) < 0)) {
+            let sign = if of(&side[0]) < 0 { -unit } else { unit };
+            let mut distances: Vec<usize> =
+                side.iter().map(|g| usize::try_from(of(g).unsigned_abs()).unwrap_or(0)).collect();
+            distances.dedup();
+            let turns = turns(&distances);
+            rotations += turns.len() as u64;
+            for turn in turns {
+                self.note(signed(turn) * sign);
+            }
+        }
+        rotations
+    }
+
+    /// Rotations that sum over the places of one output channel.
+    fn folds(&mut self) -> u64 {
+        let Arrangement { lanes, period, diagonals, .. } = self.a.arrangement;
+        let steps = std::iter::successors(Some(diagonals), |places| Some(places * 2));
+        let mut folds = 0;
+        for places in steps.take_while(|places| *places < period) {
+            folds += 1;
+            if places < self.a.places_per_row() {
+                self.note(signed(places * lanes * self.a.plan.grid.block));
+            } else {
+                self.steps.insert(None);
+            }
+        }
+        folds
+    }
+
+    fn note(&mut self, step: i64) {
+        self.steps.insert(Some(step.rem_euclid(signed(self.a.plan.grid.half()))));
     }
 
     /// Counts the rotations of the inputs of `times` rounds.
     fn inputs(&mut self, wanted: &Wanted, times: u64) {
         let sizes = self.a.class_sizes();
-        let (mut steps, mut exchanged) = (BTreeSet::new(), false);
         for (&(_, _, last), babies) in wanted {
             let inputs = times * sizes[usize::from(last)].1 as u64;
             let (mut internal, mut external) = (0, 0);
@@ -156,15 +200,16 @@ impl Counter<'_> {
                         RotationKind::Internal => internal += 1,
                         RotationKind::External => external += 1,
                     }
-                    steps.insert(baby_step.step);
+                    self.note(baby_step.step);
                 }
             }
             external += u64::from(swapped);
-            exchanged |= swapped;
+            if swapped {
+                self.steps.insert(None);
+            }
             self.tally.internal += inputs * internal;
             self.tally.external += inputs * external;
             self.tally.of_inputs += inputs * (internal + external);
         }
-        self.tally.steps = self.tally.steps.max((steps.len() + usize::from(exchanged)) as u64);
     }
 }
