@@ -4,10 +4,10 @@
 //! and prints the stages that it wants.
 
 use crate::compiled::{Compiled, CompiledError};
-use crate::graph::Model;
+use crate::graph::{IntNetwork, Interval, Model, NodeId};
 use crate::params::{self, ParamsError};
 use crate::passes::{FloatModel, PassError, run_float};
-use crate::quant::{FloatWeights, QuantError, quantise};
+use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 
@@ -42,12 +42,31 @@ pub enum CompileError {
     /// Quantisation.
     #[error(transparent)]
     Quant(#[from] QuantError),
-    /// No parameters.
-    #[error(transparent)]
-    Params(#[from] ParamsError),
+    /// No plaintext prime for the largest accumulator.
+    #[error("layer `{layer}`: {error}")]
+    Params {
+        /// The layer with it.
+        layer: String,
+        /// Why.
+        error: ParamsError,
+    },
     /// No plan or circuit.
     #[error(transparent)]
     Compiled(#[from] CompiledError),
+}
+
+impl CompileError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::TooLarge { layer, .. } | Self::Params { layer, .. } => Some(layer),
+            Self::Pass(PassError::Refused { error, .. }) => Some(error.layer()),
+            Self::Quant(error) => error.layer(),
+            Self::Compiled(error) => error.layer(),
+            Self::Pass(PassError::Broken { .. }) => None,
+        }
+    }
 }
 
 /// The most weights of a network: 2 GB as floats.
@@ -80,6 +99,10 @@ pub struct Stages {
     pub float: FloatModel,
     /// The text of the graph after each pass, in order.
     pub after_passes: Vec<(&'static str, String)>,
+    /// What the integers of each node stand for; empty without weights.
+    pub meaning: Vec<Meaning>,
+    /// Values that keep few of their bits.
+    pub lost: Vec<LostBits>,
     /// The compiled network.
     pub compiled: Compiled,
 }
@@ -103,9 +126,18 @@ pub fn compile(
     run_float(&mut float, &mut |pass, changes, after| {
         after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
     })?;
-    let quantised = quantise(&float.model, float.weights.as_ref(), calibration)?;
+    let Quantised { network, weights, meaning, lost } =
+        quantise(&float.model, float.weights.as_ref(), calibration)?;
     let ring = options.ring.unwrap_or(model.header.ring);
-    let t = params::plain_prime(ring, quantised.network.largest_accumulator(), options.plain_bits)?;
-    let compiled = Compiled::new(quantised.network, quantised.weights, ring, t)?;
-    Ok(Stages { float, after_passes, compiled })
+    let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)
+        .map_err(|error| CompileError::Params { layer: widest(&network), error })?;
+    let compiled = Compiled::new(network, weights, ring, t)?;
+    Ok(Stages { float, after_passes, meaning, lost, compiled })
+}
+
+/// The layer with the largest values.
+fn widest(network: &IntNetwork) -> String {
+    let magnitude = |id: &NodeId| network.intervals.get(id.0 as usize).map(Interval::magnitude);
+    let widest = network.graph.ids().max_by_key(|id| (magnitude(id), std::cmp::Reverse(id.0)));
+    widest.map_or_else(String::new, |id| network.graph.node(id).name.clone())
 }

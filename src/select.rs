@@ -48,6 +48,16 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> &str {
+        match self {
+            Self::Kernel { layer, .. } | Self::Operands { layer, .. } => layer,
+        }
+    }
+}
+
 /// Plans every linear layer of `network` for ring degree `ring`.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 the user's error, 2 usage,
 //! 3 an error of ours.
 
+mod bits;
 mod calibrate;
 mod check;
 mod compile;
@@ -12,6 +13,7 @@ mod execute;
 mod failure;
 mod load;
 mod output;
+mod refused;
 mod report;
 mod run;
 mod say;

@@ -6,7 +6,7 @@
 
 use super::QuantError;
 use super::float::{FloatWeights, float_eval_with};
-use crate::graph::{Model, NodeId};
+use crate::graph::{Model, NodeId, RangeChoice};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,13 +30,29 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// For each channel the range of least mean square error, if it is cut into steps of `range / top`:
-    /// what saturates loses its excess, everything else is rounded.
-    pub(super) fn ranges(&self, top: f64) -> Vec<f64> {
-        self.tails.iter().map(|tail| least_error(tail, self.count, top)).collect()
+    /// For each channel the range that `choice` takes, if it is cut into steps of `range / top`.
+    pub(super) fn ranges(&self, choice: RangeChoice, top: f64) -> Vec<f64> {
+        let range = |tail: &Vec<f32>| match choice {
+            RangeChoice::MinMax => quantile(tail, self.count, 100.0),
+            RangeChoice::Percentile(percent) => quantile(tail, self.count, percent),
+            RangeChoice::MeanSquare => least_error(tail, self.count, top),
+        };
+        self.tails.iter().map(range).collect()
     }
 }
 
+/// The magnitude that `percent` of `count` values do not exceed, as far as the tail tells.
+fn quantile(tail: &[f32], count: f64, percent: f64) -> f64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the conversion saturates, and is bounded by the tail"
+    )]
+    let above = (count * (1.0 - percent / 100.0)).floor() as usize;
+    tail.get(above.min(tail.len().saturating_sub(1))).map_or(0.0, |v| f64::from(*v))
+}
+
+/// What saturates loses its excess, everything else is rounded: the range of least mean square error.
 fn least_error(tail: &[f32], count: f64, top: f64) -> f64 {
     let (mut sum, mut squares, mut above) = (0.0, 0.0, 0.0);
     let mut best = (f64::INFINITY, 0.0);

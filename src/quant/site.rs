@@ -6,7 +6,7 @@ use super::calibrate::Spread;
 use super::float::fits;
 use super::rescale::Fitted;
 use super::solve::fan_in;
-use crate::graph::NodeId;
+use crate::graph::{IntLayer, NodeId};
 use crate::layers::{Conv, FloatLayer, Layer};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -149,6 +149,11 @@ impl Site {
         }
         self.maxima.par_chunks(columns).enumerate().map(row).collect()
     }
+}
+
+/// Whether the layer has weights.
+pub(super) fn is_linear(layer: &IntLayer) -> bool {
+    matches!(layer, IntLayer::Conv(_) | IntLayer::Linear(_))
 }
 
 /// Weight and bias of a linear node.

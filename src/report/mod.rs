@@ -4,6 +4,7 @@
 //! table. The keys of the JSON form are pinned. No wall-clock time is read here.
 
 mod moduli;
+mod quantisation;
 mod text;
 
 use crate::circuit::{Counts, count};
@@ -14,6 +15,7 @@ use crate::lower::galois_steps;
 use crate::params::security_bits;
 use crate::select::PlannedLayer;
 pub use moduli::Moduli;
+pub use quantisation::{LayerBits, Price, Quantisation};
 use serde::Serialize;
 
 /// Rotations by kind.
@@ -109,6 +111,8 @@ pub struct Report {
     pub galois_key_bytes: u64,
     /// The cost table behind the predictions: `shipped`, or a file's name.
     pub cost_table: String,
+    /// The bits of weights and values, and what they cost.
+    pub quantisation: Quantisation,
     /// Sums over the layers; Galois keys are counted once.
     pub totals: Counters,
     /// Layers that cost something, in order.
@@ -209,6 +213,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: sizes.key_bytes(totals.galois_keys),
         cost_table: table.name.clone(),
+        quantisation: quantisation::quantisation(compiled),
         totals,
         layers,
     }

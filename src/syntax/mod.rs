@@ -6,11 +6,13 @@
 
 pub mod ast;
 mod build;
+mod edit;
 mod errors;
 mod print;
 mod scan;
 
 pub use ast::Ast;
+pub use edit::{Attributes, with_attributes};
 
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use pest::Parser;
