@@ -184,8 +184,12 @@ impl Found {
         for (place, bits) in self.places.iter().zip(&bits) {
             place.nodes.iter().for_each(|id| place.of.write(&mut model.graph.node_mut(*id).quant, *bits));
         }
-        // Scales that no longer fit are a reason to keep the bits, not to fail.
-        let Ok((score, quantised)) = trial.score(&model) else { return Ok(false) };
+        let (score, quantised) = match trial.score(&model) {
+            Ok(scored) => scored,
+            // Scales that no longer fit are a reason to keep the bits.
+            Err(QuantError::Unsolvable { .. } | QuantError::Overflow { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         if score + TOLERANCE < self.need {
             return Ok(false);
         }
