@@ -96,8 +96,8 @@ fn with_weights(
     spreads: Option<&BTreeMap<NodeId, Spread>>,
 ) -> Result<Quantised, QuantError> {
     let ranges = ranges::ranges(fitted, spreads)?;
-    let sites = Site::all(fitted, spreads)?;
-    let solution = solve::solve(fitted, &sites, &ranges)?;
+    let mut sites = Site::all(fitted, spreads)?;
+    let solution = solve::solve(fitted, &mut sites, &ranges)?;
     let rho = emit::settle(fitted, &solution.shifts, &solution.finer);
     emit::fill(fitted, &solution, &rho)?;
     let weights = round::weights(fitted, &solution, &rho, &sites)?;

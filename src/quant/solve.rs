@@ -17,7 +17,7 @@ use super::classes::ceil_log2;
 use super::emit::settle;
 use super::rescale::Fitted;
 use super::search::{Problem, TOLERANCE};
-use super::site::Site;
+use super::site::{Site, weights_of};
 use crate::graph::{IntLayer, NodeId};
 use crate::tensor::Support;
 use std::collections::BTreeMap;
@@ -82,10 +82,15 @@ pub(super) fn fan_in(fitted: &Fitted, id: NodeId) -> Result<Option<(usize, u32)>
 /// Scales and shifts for known weights and ranges.
 pub(super) fn solve(
     fitted: &Fitted,
-    sites: &[Site],
+    sites: &mut [Site],
     ranges: &BTreeMap<NodeId, Vec<f64>>,
 ) -> Result<Solution, QuantError> {
     let floor = floors(fitted, ranges);
+    for site in &mut *sites {
+        let (weight, _) = weights_of(fitted, site.id)?;
+        site.clip(weight, &steps(fitted, site.operand, &floor, 0));
+    }
+    let sites = &*sites;
     let operands = sites.iter().map(|site| clamp_behind(fitted, site.operand)).collect();
     let problem = Problem { fitted, sites, operands, finer: finer(fitted, ranges, &floor), floor };
     let mut x = problem.search();

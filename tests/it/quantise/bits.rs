@@ -154,7 +154,7 @@ fn the_image_keeps_its_bits_in_a_stream_that_grows() {
 
 #[test]
 fn bits_that_a_stream_takes_are_told() {
-    let (model, weights) = growing(6, |channel| if channel == 0 { 100.0 } else { 1.0 });
+    let (model, weights) = growing(6, |channel| if channel == 0 { 1000.0 } else { 1.0 });
     let lost = calibrated(&model, &weights).lost;
     let first = lost.iter().find(|lost| lost.node == "relu2").unwrap_or_else(|| panic!("{lost:?}"));
     assert!(first.lost > 3.0 && first.bits == 8, "{first:?}");
