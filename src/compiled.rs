@@ -125,6 +125,30 @@ pub enum CompiledError {
     Lower(#[from] LowerError),
 }
 
+impl CompiledError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::Weights { layer, .. }
+            | Self::Support { layer }
+            | Self::TooLarge { layer, .. }
+            | Self::Unfit { layer, .. } => Some(layer),
+            Self::Plan(error) => error.layer(),
+            Self::Foreign
+            | Self::Version { .. }
+            | Self::Length { .. }
+            | Self::Hash
+            | Self::Body(_)
+            | Self::Graph(_)
+            | Self::Bounds
+            | Self::Params(_)
+            | Self::Depth
+            | Self::Lower(_) => None,
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Saved {
     header: Header,
