@@ -1,11 +1,13 @@
-//! Chooses a kernel, and with it the layouts, for every linear layer: `IntNetwork` to [`Plan`].
+//! Chooses a kernel, and with it the layouts, for every linear layer: `IntNetwork` to [`Plan`]. The choice is
+//! the best by rotation count.
 //!
 //! Only convolutions and fully connected layers compute on ciphertexts; everything between them works
 //! on shares and has no layout.
 
 use crate::graph::{IntLayer, IntNetwork, NodeId};
-use crate::kernels::{Kernel, KernelError};
+use crate::kernels::{Candidate, Kernel, KernelError};
 use crate::params::Encoding;
+use crate::tensor::ConvGeometry;
 use std::fmt;
 
 /// The kernels of a network.
@@ -114,43 +116,12 @@ impl Encodings<'_> {
 pub fn plan(network: &IntNetwork, rings: Rings, encodings: Encodings<'_>) -> Result<Plan, PlanError> {
     let mut layers = Vec::new();
     for node in network.graph.ids() {
-        let entry = network.graph.node(node);
-        let shape = || match *network.graph.input_shapes(node).as_slice() {
-            [shape] => Ok(shape),
-            ref shapes => Err(PlanError::Operands { layer: entry.name.clone(), found: shapes.len() }),
+        let name = network.graph.node(node).name.clone();
+        let Some(layer) = linear_layer(network, node)? else { continue };
+        let kernel = match encodings.of(layers.len()) {
+            Encoding::Slots => layer.in_slots(rings.slots as usize),
+            Encoding::Coefficients => layer.in_coefficients(rings.coefficients as usize),
         };
-        let kernel = match &entry.layer {
-            IntLayer::Conv(conv) => {
-                let geometry = conv.geometry(shape()?);
-                match encodings.of(layers.len()) {
-                    Encoding::Slots => Kernel::conv(&geometry, rings.slots as usize),
-                    Encoding::Coefficients => {
-                        Kernel::coefficient_conv(&geometry, rings.coefficients as usize)
-                    }
-                }
-            }
-            IntLayer::Linear(linear) => {
-                let inputs = shape()?.elements();
-                match encodings.of(layers.len()) {
-                    Encoding::Slots => Kernel::linear(inputs, linear.out, rings.slots as usize),
-                    Encoding::Coefficients => {
-                        Kernel::coefficient_linear(inputs, linear.out, rings.coefficients as usize)
-                    }
-                }
-            }
-            IntLayer::Input(_)
-            | IntLayer::Add { .. }
-            | IntLayer::Concat { .. }
-            | IntLayer::Shuffle(_)
-            | IntLayer::Subsample(_)
-            | IntLayer::PadChannels(_)
-            | IntLayer::SumPool(_)
-            | IntLayer::MaxPool(_)
-            | IntLayer::Requant(_)
-            | IntLayer::Poly { .. }
-            | IntLayer::Flatten => continue,
-        };
-        let name = entry.name.clone();
         match kernel {
             Ok(kernel) => layers.push(PlannedLayer { node, name, kernel }),
             Err(source) => return Err(PlanError::Kernel { layer: name, source }),
@@ -160,11 +131,74 @@ pub fn plan(network: &IntNetwork, rings: Rings, encodings: Encodings<'_>) -> Res
     Ok(Plan { ring: rings.slots, coefficient_ring: rings.coefficients, layers })
 }
 
+/// The choices of the kernel of `node`, the best by rotation count first; none for a layer without kernel.
+///
+/// # Errors
+/// If the layer has no kernel at ring degree `ring`.
+pub fn candidates(network: &IntNetwork, node: NodeId, ring: u32) -> Result<Vec<Candidate>, PlanError> {
+    let candidates = match linear_layer(network, node)? {
+        Some(Linear::Conv(geometry)) => Kernel::candidates(&geometry, ring as usize),
+        Some(Linear::Features(inputs, outputs)) => Kernel::linear_candidates(inputs, outputs, ring as usize),
+        None => return Ok(Vec::new()),
+    };
+    let layer = || network.graph.node(node).name.clone();
+    candidates.map_err(|source| PlanError::Kernel { layer: layer(), source })
+}
+
+/// A layer that computes on ciphertexts.
+enum Linear {
+    Conv(ConvGeometry),
+    /// Features in and out.
+    Features(usize, usize),
+}
+
+impl Linear {
+    fn in_slots(&self, ring: usize) -> Result<Kernel, KernelError> {
+        match self {
+            Self::Conv(geometry) => Kernel::conv(geometry, ring),
+            Self::Features(inputs, outputs) => Kernel::linear(*inputs, *outputs, ring),
+        }
+    }
+
+    fn in_coefficients(&self, ring: usize) -> Result<Kernel, KernelError> {
+        match self {
+            Self::Conv(geometry) => Kernel::coefficient_conv(geometry, ring),
+            Self::Features(inputs, outputs) => Kernel::coefficient_linear(*inputs, *outputs, ring),
+        }
+    }
+}
+
+fn linear_layer(network: &IntNetwork, node: NodeId) -> Result<Option<Linear>, PlanError> {
+    let entry = network.graph.node(node);
+    let shape = || match *network.graph.input_shapes(node).as_slice() {
+        [shape] => Ok(shape),
+        ref shapes => Err(PlanError::Operands { layer: entry.name.clone(), found: shapes.len() }),
+    };
+    Ok(match &entry.layer {
+        IntLayer::Conv(conv) => Some(Linear::Conv(conv.geometry(shape()?))),
+        IntLayer::Linear(linear) => Some(Linear::Features(shape()?.elements(), linear.out)),
+        IntLayer::Input(_)
+        | IntLayer::Add { .. }
+        | IntLayer::Concat { .. }
+        | IntLayer::Shuffle(_)
+        | IntLayer::Subsample(_)
+        | IntLayer::PadChannels(_)
+        | IntLayer::SumPool(_)
+        | IntLayer::MaxPool(_)
+        | IntLayer::Requant(_)
+        | IntLayer::Poly { .. }
+        | IntLayer::Flatten => None,
+    })
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan: ring {}", self.ring)?;
         for PlannedLayer { node, name, kernel } in &self.layers {
             writeln!(f, "\nlayer {name} (node {}): {}", node.0, kernel.name())?;
+            if let Some(choice) = kernel.choice() {
+                writeln!(f, "  {choice}")?;
+            }
             writeln!(f, "  in  {}", kernel.input())?;
             writeln!(f, "  out {}", kernel.output())?;
         }

@@ -25,22 +25,41 @@ pub(super) fn rotated_sum<T>(
     parts: &[(usize, T)],
     mut make: impl FnMut(&mut Builder, &T) -> Value,
 ) -> Value {
-    let span = parts.first().map_or(1, |(k, _)| k + 1);
-    let group = if span <= DIRECT { DIRECT } else { 1 << span.next_power_of_two().ilog2().div_ceil(2) };
+    let group = group(parts.first().map_or(1, |(k, _)| k + 1));
     let mut total = None;
     for members in parts.chunk_by(|a, b| a.0 / group == b.0 / group) {
+        // Where a group lacks members, as between few channels, none is turned for those that do not exist.
+        let lowest = members.last().map_or(0, |(k, _)| *k);
         let mut inner = None;
         for (k, part) in members {
             let p = make(builder, part);
-            let turned = builder.rotate(p, signed(k % group * unit));
+            let turned = builder.rotate(p, signed((k - lowest) * unit));
             inner = Some(add(builder, inner, turned));
         }
-        if let (Some(inner), Some((k, _))) = (inner, members.first()) {
-            let turned = builder.rotate(inner, signed(k / group * group * unit));
+        if let Some(inner) = inner {
+            let turned = builder.rotate(inner, signed(lowest * unit));
             total = Some(add(builder, total, turned));
         }
     }
     total.expect("there is at least one part")
+}
+
+/// How many units [`rotated_sum`] turns by for parts at `distances`, falling: one a Galois key, some repeated.
+pub(super) fn turns(distances: &[usize]) -> Vec<usize> {
+    let group = group(distances.first().map_or(1, |k| k + 1));
+    let mut turns = Vec::new();
+    for members in distances.chunk_by(|a, b| a / group == b / group) {
+        let lowest = members.last().copied().unwrap_or(0);
+        turns.extend(members.iter().map(|k| k - lowest));
+        turns.push(lowest);
+    }
+    turns.retain(|&turn| turn > 0);
+    turns
+}
+
+/// How many distances make a group, of `span`.
+fn group(span: usize) -> usize {
+    if span <= DIRECT { DIRECT } else { 1 << span.next_power_of_two().ilog2().div_ceil(2) }
 }
 
 fn add(builder: &mut Builder, sum: Option<Value>, summand: Value) -> Value {

@@ -11,10 +11,10 @@
 //! is one slot: every rotation is external.
 
 use super::chain::{rotated_sum, signed};
-use super::{KernelError, MAX_TERMS, check_ring, narrow};
+use super::{KernelError, MAX_TERMS, check_features, check_ring, narrow};
 use crate::circuit::{BlockGeometry, Builder, PlainId, Segment};
 use crate::layout::{Features, Packing};
-use crate::tensor::{MAX_ELEMENTS, Shape};
+use crate::tensor::Shape;
 
 /// The hybrid kernel of one fully connected layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,7 @@ struct Term {
 impl Linear {
     pub(super) fn new(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
         check_ring(ring)?;
-        for (what, found) in [("inputs", inputs), ("outputs", outputs)] {
-            if !(1..=MAX_ELEMENTS).contains(&found) {
-                return Err(KernelError::Size { what, found, expected: "1 to 2^31" });
-            }
-        }
+        check_features(inputs, outputs)?;
         let period = inputs.next_power_of_two().min(ring / 2);
         let diagonals = (period * outputs.next_power_of_two().min(ring)).div_ceil(ring);
         let per_output = diagonals * (ring / period);
@@ -78,6 +74,12 @@ impl Linear {
 
     pub(super) fn output(&self) -> &Packing {
         &self.output
+    }
+
+    /// How many it takes.
+    pub(super) fn rotations(&self) -> u64 {
+        let folds = u64::from((self.period / self.diagonals).ilog2());
+        self.output.ciphertexts() as u64 * (self.diagonals as u64 - 1 + folds)
     }
 
     pub(super) fn weight_shape(&self) -> Shape {

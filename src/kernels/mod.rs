@@ -11,13 +11,14 @@ mod linear;
 mod taps;
 
 pub use coefficients::Coefficients;
-pub use conv::Conv;
+pub use conv::{Arrangement, Candidate, Choice, Conv, Operand, Split, Tally};
 pub use linear::Linear;
+pub use taps::Blocks;
 
 use crate::circuit::{PlainId, PlainSource, Segment};
 use crate::layout::Packing;
 use crate::params::Encoding;
-use crate::tensor::{ConvGeometry, Shape, Tensor};
+use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support, Tensor};
 
 /// Ring degrees that kernels accept.
 const RINGS: std::ops::RangeInclusive<usize> = 1 << 6..=1 << 16;
@@ -92,27 +93,99 @@ pub enum KernelError {
 pub enum Kernel {
     /// A convolution.
     Conv(Conv),
-    /// A fully connected layer.
+    /// A fully connected layer by hybrid diagonals.
     Linear(Linear),
+    /// A fully connected layer as the 1x1 convolution of one pixel.
+    Features(Conv),
     /// Either of them in coefficients.
     Coefficients(Coefficients),
 }
 
 impl Kernel {
-    /// The output-rotation kernel of a convolution.
+    /// The kernel of a convolution that is best by rotation count: the first of [`Self::candidates`].
     ///
     /// # Errors
     /// If the ring or a size is refused, or a pixel row exceeds a row of slots.
     pub fn conv(geometry: &ConvGeometry, ring: usize) -> Result<Self, KernelError> {
-        Conv::new(geometry, ring).map(Self::Conv)
+        let candidates = conv::candidates(geometry, ring)?;
+        let best = candidates.first().ok_or(KernelError::NoTerm(0))?;
+        Self::conv_as(geometry, ring, best.choice)
     }
 
-    /// The hybrid kernel of a linear layer of `inputs` features to `outputs`.
+    /// The kernel of a convolution as `choice` has it.
+    ///
+    /// # Errors
+    /// As [`Self::conv`], and if the choice does not fit the channel capacity.
+    pub fn conv_as(geometry: &ConvGeometry, ring: usize, choice: Choice) -> Result<Self, KernelError> {
+        Conv::new(geometry, ring, choice).map(Self::Conv)
+    }
+
+    /// The output-rotation kernel of a convolution, in which the literature counts.
+    ///
+    /// # Errors
+    /// As [`Self::conv`].
+    pub fn output_rotation(geometry: &ConvGeometry, ring: usize) -> Result<Self, KernelError> {
+        Self::conv_as(geometry, ring, conv::output_rotation(geometry, ring)?)
+    }
+
+    /// The choices of a convolution and what each costs, without any instruction: the best by rotation
+    /// count first.
+    ///
+    /// # Errors
+    /// As [`Self::conv`].
+    pub fn candidates(geometry: &ConvGeometry, ring: usize) -> Result<Vec<Candidate>, KernelError> {
+        conv::candidates(geometry, ring)
+    }
+
+    /// The kernel of a linear layer of `inputs` features to `outputs` that is best by rotation count:
+    /// hybrid diagonals, or baby and giant steps over them where that is less.
     ///
     /// # Errors
     /// If the ring or a size is refused.
     pub fn linear(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
+        let hybrid = Linear::new(inputs, outputs, ring)?;
+        let candidates = conv::candidates(&pixel(inputs, outputs), ring)?;
+        match candidates.first() {
+            Some(best) if best.tally.rotations() < hybrid.rotations() => {
+                Self::linear_as(inputs, outputs, ring, best.choice)
+            }
+            _ => Ok(Self::Linear(hybrid)),
+        }
+    }
+
+    /// The hybrid kernel of a linear layer (GAZELLE).
+    ///
+    /// # Errors
+    /// If the ring or a size is refused.
+    pub fn hybrid(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
         Linear::new(inputs, outputs, ring).map(Self::Linear)
+    }
+
+    /// A linear layer as the 1x1 convolution of one pixel that `choice` has.
+    ///
+    /// # Errors
+    /// As [`Self::linear`], and if the choice does not fit.
+    pub fn linear_as(
+        inputs: usize,
+        outputs: usize,
+        ring: usize,
+        choice: Choice,
+    ) -> Result<Self, KernelError> {
+        check_features(inputs, outputs)?;
+        Conv::new(&pixel(inputs, outputs), ring, choice).map(Self::Features)
+    }
+
+    /// The choices of [`Self::linear_as`] and what each costs, the best by rotation count first.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused.
+    pub fn linear_candidates(
+        inputs: usize,
+        outputs: usize,
+        ring: usize,
+    ) -> Result<Vec<Candidate>, KernelError> {
+        check_features(inputs, outputs)?;
+        conv::candidates(&pixel(inputs, outputs), ring)
     }
 
     /// The coefficient kernel of a convolution.
@@ -135,7 +208,7 @@ impl Kernel {
     #[must_use]
     pub fn encoding(&self) -> Encoding {
         match self {
-            Self::Conv(_) | Self::Linear(_) => Encoding::Slots,
+            Self::Conv(_) | Self::Linear(_) | Self::Features(_) => Encoding::Slots,
             Self::Coefficients(_) => Encoding::Coefficients,
         }
     }
@@ -144,7 +217,7 @@ impl Kernel {
     #[must_use]
     pub fn input(&self) -> &Packing {
         match self {
-            Self::Conv(k) => k.input(),
+            Self::Conv(k) | Self::Features(k) => k.input(),
             Self::Linear(k) => k.input(),
             Self::Coefficients(k) => k.input(),
         }
@@ -155,7 +228,7 @@ impl Kernel {
     #[must_use]
     pub fn output(&self) -> &Packing {
         match self {
-            Self::Conv(k) => k.output(),
+            Self::Conv(k) | Self::Features(k) => k.output(),
             Self::Linear(k) => k.output(),
             Self::Coefficients(k) => k.output(),
         }
@@ -165,7 +238,7 @@ impl Kernel {
     #[must_use]
     pub fn emit(&self, layer: &str) -> Segment {
         match self {
-            Self::Conv(k) => k.emit(layer),
+            Self::Conv(k) | Self::Features(k) => k.emit(layer),
             Self::Linear(k) => k.emit(layer),
             Self::Coefficients(k) => k.emit(layer),
         }
@@ -179,6 +252,7 @@ impl Kernel {
         let expected = match self {
             Self::Conv(k) => k.weight_shape(),
             Self::Linear(k) => k.weight_shape(),
+            Self::Features(k) => Shape::of(&k.weight_shape().dims()[..2]),
             Self::Coefficients(k) => k.weight_shape(),
         };
         if weights.shape != expected || weights.data.len() != expected.elements() {
@@ -191,9 +265,18 @@ impl Kernel {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Conv(_) => "output-rotation",
+            Self::Conv(k) | Self::Features(k) => k.name(),
             Self::Linear(_) => "hybrid-diagonals",
             Self::Coefficients(_) => "coefficients",
+        }
+    }
+
+    /// How it is laid out and scheduled, where there was a choice.
+    #[must_use]
+    pub fn choice(&self) -> Option<Choice> {
+        match self {
+            Self::Conv(k) | Self::Features(k) => Some(k.choice()),
+            Self::Linear(_) | Self::Coefficients(_) => None,
         }
     }
 
@@ -215,7 +298,7 @@ impl PlainSource for Plains<'_> {
     fn fill(&self, id: PlainId, slots: &mut [i64]) {
         slots.fill(0);
         match self.kernel {
-            Kernel::Conv(k) => k.fill(self.weights, id, slots),
+            Kernel::Conv(k) | Kernel::Features(k) => k.fill(self.weights, id, slots),
             Kernel::Linear(k) => k.fill(self.weights, id, slots),
             Kernel::Coefficients(k) => k.fill(self.weights, id, slots),
         }
@@ -224,6 +307,30 @@ impl PlainSource for Plains<'_> {
 
 fn check_ring(ring: usize) -> Result<(), KernelError> {
     if ring.is_power_of_two() && RINGS.contains(&ring) { Ok(()) } else { Err(KernelError::Ring(ring)) }
+}
+
+/// A linear layer as a convolution.
+fn pixel(inputs: usize, outputs: usize) -> ConvGeometry {
+    ConvGeometry {
+        c_in: inputs,
+        c_out: outputs,
+        h: 1,
+        w: 1,
+        kernel: (1, 1),
+        stride: (1, 1),
+        pad: Pad { h: 0, w: 0 },
+        groups: Groups::Dense,
+        support: Support::Full,
+    }
+}
+
+fn check_features(inputs: usize, outputs: usize) -> Result<(), KernelError> {
+    for (what, found) in [("inputs", inputs), ("outputs", outputs)] {
+        if !(1..=MAX_ELEMENTS).contains(&found) {
+            return Err(KernelError::Size { what, found, expected: "1 to 2^31" });
+        }
+    }
+    Ok(())
 }
 
 /// A size as an id of the circuit. Sizes are far below 2^32: see [`MAX_TERMS`] and the tensor limits.

@@ -1,8 +1,9 @@
-//! The taps of a convolution on the grid: which phase each reads, by which shift, for which outputs.
+//! The taps of a convolution on the grid: which phase each reads for which phase, by which shift.
 //!
-//! Output pixel `o` of one axis reads input pixel `stride * o + t - pad` through tap `t`: pixel `o + shift`
-//! of phase `(t - pad) mod stride`, with `shift = floor((t - pad) / stride)`. Taps that meet no pixel are
-//! left out here, so later stages never see them. A tap's plaintext is zero where it leaves the image, so
+//! With stride s and F fragments an axis, output pixel `F*o + p` reads input pixel `s*F*o + s*p + t - pad`
+//! through tap `t`: pixel `o + shift` of input phase `(s*p + t - pad) mod sF`, with
+//! `shift = floor((s*p + t - pad) / sF)`; `o` counts within output phase `p`. Taps that meet no pixel are left
+//! out here, so later stages never see them. A tap's plaintext is zero where it leaves the image, so
 //! padding takes no slots.
 
 use super::KernelError;
@@ -12,119 +13,168 @@ use crate::tensor::ConvGeometry;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A tap and the output pixels for which it meets the image.
+/// A tap from an input phase to an output phase, and the output pixels for which it meets the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tap {
     /// Row and column of the kernel.
     pub at: (usize, usize),
+    pub input: usize,
+    pub output: usize,
+    /// Rows and columns by which the input is shifted.
+    pub shift: (i64, i64),
     pub rows: Range<usize>,
     pub columns: Range<usize>,
-}
-
-/// All taps of a phase that read the same slot offset; they differ in the outputs that they serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shift {
-    /// Which phase of the input.
-    pub phase: usize,
-    /// By how many slots the input is turned left.
-    pub step: i64,
-    pub taps: Vec<Tap>,
+    /// The halves of the output channels whose support has it, as [`half`] marks them.
+    pub halves: u8,
 }
 
 /// A convolution laid on the grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TapPlan {
     pub grid: Grid,
-    pub phases: Vec<Phase>,
-    pub shifts: Vec<Shift>,
-    /// The largest `|step|`.
-    pub reach: usize,
+    pub inputs: Vec<Phase>,
+    pub outputs: Vec<Phase>,
+    pub taps: Vec<Tap>,
+}
+
+impl TapPlan {
+    /// Blocks that hold different channels: 1 where a channel is cut into tiles.
+    pub(super) fn capacity(&self) -> usize {
+        if self.grid.tiles.is_some() { 1 } else { self.grid.blocks() }
+    }
+}
+
+/// How large the blocks of the grid are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Blocks {
+    /// The next power of two, so that channels can be shifted by blocks.
+    PowerOfTwo,
+    /// As large as the map; more fit.
+    Tight,
 }
 
 /// One tap of one axis.
 struct AxisTap {
     index: usize,
-    phase: usize,
+    input: usize,
+    output: usize,
     shift: i64,
     outputs: Range<usize>,
 }
 
-/// Lays the taps of `g`, whose sizes are checked, on a grid of `ring` slots.
-pub(super) fn plan(g: &ConvGeometry, ring: usize) -> Result<TapPlan, KernelError> {
+/// Output channel `o` of `c_out` as a mark: 1 in the first half, 2 in the second. A support tells the two
+/// halves apart, no more.
+pub(super) fn half(o: usize, c_out: usize) -> u8 {
+    if o < c_out / 2 { 1 } else { 2 }
+}
+
+/// Lays the taps of `g`, whose sizes are checked, on a grid of `ring` slots, both sides of the layer in
+/// `fragments` phases an axis beyond those that the stride makes.
+pub(super) fn plan(
+    g: &ConvGeometry,
+    ring: usize,
+    fragments: usize,
+    blocks: Blocks,
+) -> Result<TapPlan, KernelError> {
     let (out_h, out_w) = g.out_size();
-    let rows = axis(g.h, g.kernel.0, g.stride.0, g.pad.h, out_h);
-    let columns = axis(g.w, g.kernel.1, g.stride.1, g.pad.w, out_w);
-    // A support tells apart the two halves of the output channels, no more.
-    let ends = [0, g.c_out - 1];
-    let live: Vec<(&AxisTap, &AxisTap)> = rows
-        .iter()
-        .flat_map(|r| columns.iter().map(move |c| (r, c)))
-        .filter(|(r, c)| ends.iter().any(|&o| g.support.has((r.index, c.index), g.kernel, o, g.c_out)))
-        .collect();
+    let rows = axis(g.h, g.kernel.0, (g.stride.0, g.pad.h), out_h, fragments);
+    let columns = axis(g.w, g.kernel.1, (g.stride.1, g.pad.w), out_w, fragments);
+    let halves = |at| {
+        [0, g.c_out - 1]
+            .into_iter()
+            .filter(|&o| g.support.has(at, g.kernel, o, g.c_out))
+            .fold(0, |all, o| all | half(o, g.c_out))
+    };
+    let pairs = rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c)));
+    let live: Vec<(&AxisTap, &AxisTap)> = pairs.filter(|(r, c)| halves((r.index, c.index)) != 0).collect();
     if live.is_empty() {
         return Err(KernelError::NoTerm(0));
     }
-    let phases = phases(&live);
-    let grid = grid(ring, (out_h, out_w), &live, &phases)?;
-    let step = |r: &AxisTap, c: &AxisTap| r.shift * signed(grid.pitch) + c.shift;
-    let mut shifts: BTreeMap<(usize, i64), Shift> = BTreeMap::new();
-    for (r, c) in &live {
-        let tap = Tap { at: (r.index, c.index), rows: r.outputs.clone(), columns: c.outputs.clone() };
-        let phase = phases.partition_point(|p| p.origin < (r.phase, c.phase));
-        let shift = shifts
-            .entry((phase, step(r, c).rem_euclid(signed(grid.half()))))
-            .or_insert_with(|| Shift { phase, step: step(r, c), taps: Vec::new() });
-        shift.taps.push(tap);
-    }
-    let reach = live.iter().map(|(r, c)| step(r, c).unsigned_abs()).max().unwrap_or(0);
-    let shifts = shifts.into_values().collect();
-    Ok(TapPlan { grid, phases, shifts, reach: usize::try_from(reach).unwrap_or(usize::MAX) })
+    let inputs = inputs(&live);
+    let outputs = outputs((out_h, out_w), fragments);
+    let grid = grid(ring, &live, (&inputs, &outputs), blocks)?;
+    let place = |phases: &[Phase], origin: (usize, usize)| phases.partition_point(|p| p.origin < origin);
+    let tap = |(r, c): &(&AxisTap, &AxisTap)| Tap {
+        at: (r.index, c.index),
+        input: place(&inputs, (r.input, c.input)),
+        output: place(&outputs, (r.output, c.output)),
+        shift: (r.shift, c.shift),
+        rows: r.outputs.clone(),
+        columns: c.outputs.clone(),
+        halves: halves((r.index, c.index)),
+    };
+    let taps = live.iter().map(tap).collect();
+    Ok(TapPlan { grid, inputs, outputs, taps })
 }
 
 /// The taps of an axis of `size` pixels that meet a pixel for some of `outputs` outputs.
-fn axis(size: usize, kernel: usize, stride: usize, pad: usize, outputs: usize) -> Vec<AxisTap> {
+fn axis(
+    size: usize,
+    kernel: usize,
+    (stride, pad): (usize, usize),
+    outputs: usize,
+    fragments: usize,
+) -> Vec<AxisTap> {
     let mut taps = Vec::new();
-    for index in 0..kernel.min(size + pad) {
-        let first = pad.saturating_sub(index).div_ceil(stride);
-        let end = outputs.min((size - 1 + pad - index) / stride + 1);
-        if first < end {
-            let offset = signed(index) - signed(pad);
-            let stride = signed(stride);
-            taps.push(AxisTap {
-                index,
-                phase: usize::try_from(offset.rem_euclid(stride)).unwrap_or(0),
-                shift: offset.div_euclid(stride),
-                outputs: first..end,
-            });
+    let period = signed(stride) * signed(fragments);
+    for output in 0..fragments.min(outputs) {
+        let count = (outputs - output).div_ceil(fragments);
+        for index in 0..kernel {
+            let offset = signed(stride) * signed(output) + signed(index) - signed(pad);
+            let first = usize::try_from((period - 1 - offset).div_euclid(period)).unwrap_or(0);
+            let end = (signed(size) - 1 - offset).div_euclid(period) + 1;
+            let end = usize::try_from(end).unwrap_or(0).min(count);
+            if first < end {
+                taps.push(AxisTap {
+                    index,
+                    input: usize::try_from(offset.rem_euclid(period)).unwrap_or(0),
+                    output,
+                    shift: offset.div_euclid(period),
+                    outputs: first..end,
+                });
+            }
         }
     }
     taps
 }
 
-/// The phases that `live` taps read, in order, each as far as it is read.
-fn phases(live: &[(&AxisTap, &AxisTap)]) -> Vec<Phase> {
+/// The input phases that `live` taps read, in order, each as far as it is read.
+fn inputs(live: &[(&AxisTap, &AxisTap)]) -> Vec<Phase> {
     let read = |t: &AxisTap| usize::try_from(signed(t.outputs.end) + t.shift).unwrap_or(0);
     let mut sizes: BTreeMap<(usize, usize), (usize, usize)> = BTreeMap::new();
     for (r, c) in live {
-        let size = sizes.entry((r.phase, c.phase)).or_default();
+        let size = sizes.entry((r.input, c.input)).or_default();
         *size = (size.0.max(read(r)), size.1.max(read(c)));
     }
     sizes.into_iter().map(|(origin, size)| Phase { origin, size }).collect()
 }
 
-/// The smallest grid that holds the output and every phase; row tiles if it exceeds a row of slots.
+/// The phases of the output, in order.
+fn outputs((height, width): (usize, usize), fragments: usize) -> Vec<Phase> {
+    let axis = |size: usize| (0..fragments.min(size)).map(move |p| (p, (size - p).div_ceil(fragments)));
+    let phase = |(y, h): (usize, usize), (x, w): (usize, usize)| Phase { origin: (y, x), size: (h, w) };
+    axis(height).flat_map(|row| axis(width).map(move |column| phase(row, column))).collect()
+}
+
+/// The smallest grid that holds every phase; row tiles if it exceeds a row of slots.
 fn grid(
     ring: usize,
-    (out_h, out_w): (usize, usize),
     live: &[(&AxisTap, &AxisTap)],
-    phases: &[Phase],
+    (inputs, outputs): (&[Phase], &[Phase]),
+    blocks: Blocks,
 ) -> Result<Grid, KernelError> {
     let half = ring / 2;
-    let height = phases.iter().fold(out_h, |m, p| m.max(p.size.0));
-    let pitch = phases.iter().fold(out_w, |m, p| m.max(p.size.1));
-    let block = height.saturating_mul(pitch).next_power_of_two();
+    let (height, pitch) =
+        inputs.iter().chain(outputs).fold((0, 0), |m, p| (m.0.max(p.size.0), m.1.max(p.size.1)));
+    let pixels = height.saturating_mul(pitch);
+    let block = match blocks {
+        Blocks::PowerOfTwo => pixels.next_power_of_two(),
+        Blocks::Tight => pixels,
+    };
     if block <= half {
         return Ok(Grid { ring, block, pitch, tiles: None });
     }
+    let out_h = outputs.iter().fold(0, |m, p| m.max(p.size.0));
     let least = live.iter().fold(0, |m, (r, _)| m.min(r.shift));
     let most = live.iter().fold(0, |m, (r, _)| m.max(r.shift));
     let lead = usize::try_from(-least).unwrap_or(0);

@@ -5,21 +5,34 @@
 //! a tap reads, and of them only the pixels that are read.
 
 use super::{Grid, Run};
+use crate::tensor::Groups;
 use std::fmt;
 use std::ops::Range;
 
-/// Where the channels of an image stand.
+/// Where the channels of an image stand. Channels come in groups, groups stand in lanes of blocks, a
+/// group's channels in the places of its lane:
+/// ```text
+/// block       0      1      2      3      4      5      6      7      2 lanes of 4 places
+/// lane        0      1      0      1      0      1      0      1      group `round * lanes + lane`
+/// place       0      0      1      1      2      2      3      3      segments of `period` places
+/// ```
+/// Ciphertexts are numbered round by round; tiles have one lane of one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spread {
-    /// Channel `c` in block `c mod capacity` of ciphertext `c / capacity`.
-    Blocks,
-    /// One ciphertext whose block `b` holds channel `b mod period`.
-    Replicated {
-        /// A power of two, at least the number of channels.
-        period: usize,
-    },
-    /// One channel a ciphertext, a tile in each row of slots.
-    Tiled,
+pub struct Spread {
+    /// Which channels make a group.
+    pub groups: Groups,
+    /// Groups side by side.
+    pub lanes: usize,
+    /// Blocks of a lane.
+    pub places: usize,
+    /// Places of a segment.
+    pub period: usize,
+    /// Channels of a segment, in its first places.
+    pub width: usize,
+    /// Channels from one segment's first to the next one's; 0 if all segments hold the same.
+    pub advance: usize,
+    /// Channels of a group that one ciphertext holds.
+    pub per_ciphertext: usize,
 }
 
 /// A subsampled image: its pixel `(y, x)` is pixel `origin + stride * (y, x)`.
@@ -58,26 +71,42 @@ pub enum Halo {
 }
 
 impl Spread {
-    /// The channel, of `channels`, in `block` of the `part`-th ciphertext of a set, where a ciphertext
-    /// has `blocks` blocks.
+    /// How many ciphertexts hold one group of each lane, if there are `channels` in all.
     #[must_use]
-    pub fn channel(self, channels: usize, blocks: usize, part: usize, block: usize) -> Option<usize> {
-        let c = match self {
-            Self::Blocks => part * blocks + block,
-            Self::Replicated { period } => block % period,
-            Self::Tiled => part,
-        };
-        (c < channels).then_some(c)
+    pub fn parts_per_round(&self, channels: usize) -> usize {
+        (channels / self.groups.count()).div_ceil(self.per_ciphertext)
+    }
+
+    /// How many times the lanes are filled with groups.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        self.groups.count().div_ceil(self.lanes)
     }
 
     /// How many ciphertexts hold `channels` channels of one phase and tile pair.
     #[must_use]
-    pub fn parts(self, channels: usize, blocks: usize) -> usize {
-        match self {
-            Self::Blocks => channels.div_ceil(blocks),
-            Self::Replicated { .. } => 1,
-            Self::Tiled => channels,
-        }
+    pub fn parts(&self, channels: usize) -> usize {
+        self.rounds().saturating_mul(self.parts_per_round(channels))
+    }
+
+    /// The group, and which of its channels, that stands in `block` of ciphertext `part`, of `channels`.
+    #[must_use]
+    pub fn member(&self, channels: usize, part: usize, block: usize) -> Option<(usize, usize)> {
+        let per_round = self.parts_per_round(channels);
+        let (lane, place) = (block % self.lanes, block / self.lanes);
+        let group = part / per_round * self.lanes + lane;
+        let (segment, within) = (place / self.period, place % self.period);
+        let index = part % per_round * self.per_ciphertext + segment * self.advance + within;
+        let groups = self.groups.count();
+        let held = place < self.places && within < self.width;
+        (held && group < groups && index < channels / groups).then_some((group, index))
+    }
+
+    /// The channel in `block` of ciphertext `part`, of `channels`.
+    #[must_use]
+    pub fn channel(&self, channels: usize, part: usize, block: usize) -> Option<usize> {
+        let (group, index) = self.member(channels, part, block)?;
+        Some(self.groups.member(group, index, channels))
     }
 }
 
@@ -87,17 +116,17 @@ impl Image {
     }
 
     pub(super) fn capacity(&self) -> usize {
-        match (self.spread, self.grid.pairs()) {
-            (Spread::Blocks | Spread::Replicated { .. }, _) => self.grid.blocks(),
-            (Spread::Tiled, 1) => 1,
-            (Spread::Tiled, _) => 0,
+        match (self.grid.tiles, self.grid.pairs()) {
+            (None, _) => self.grid.blocks(),
+            (Some(_), 1) => 1,
+            (Some(_), _) => 0,
         }
     }
 
     /// How many ciphertexts hold the channels of one phase and tile pair.
     #[must_use]
     pub fn parts(&self) -> usize {
-        self.spread.parts(self.shape.0, self.grid.blocks())
+        self.spread.parts(self.shape.0)
     }
 
     pub(super) fn ciphertexts(&self) -> usize {
@@ -137,7 +166,8 @@ impl Image {
     }
 
     fn channel(&self, part: usize, block: usize) -> Option<usize> {
-        self.spread.channel(self.shape.0, self.grid.blocks(), part, block)
+        let block = if self.grid.tiles.is_some() { 0 } else { block };
+        self.spread.channel(self.shape.0, part, block)
     }
 
     fn rows(&self, pair: usize, block: usize, phase: &Phase) -> Range<usize> {
@@ -158,22 +188,32 @@ impl Image {
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (h, w) = self.phases.iter().fold((0, 0), |m, p| (m.0.max(p.size.0), m.1.max(p.size.1)));
-        match (self.spread, self.grid.tiles) {
-            (Spread::Tiled, Some(t)) => {
-                write!(f, "{} tiles of {} rows ({h}x{w}), two a ciphertext", t.count, t.rows)
-            }
-            (Spread::Tiled | Spread::Blocks, _) => {
-                write!(f, "{} blocks of {} ({h}x{w})", self.grid.blocks(), self.grid.block)
-            }
-            (Spread::Replicated { period }, _) => {
-                let (n, block) = (self.grid.blocks(), self.grid.block);
-                write!(f, "{n} blocks of {block} ({h}x{w}), channels repeated every {period}")
-            }
-        }?;
+        if let Some(t) = self.grid.tiles {
+            write!(f, "{} tiles of {} rows ({h}x{w}), two a ciphertext", t.count, t.rows)?;
+        } else {
+            write!(f, "{} blocks of {} ({h}x{w})", self.grid.blocks(), self.grid.block)?;
+            self.spread.fmt(f)?;
+        }
         match self.phases.len() {
             1 if self.stride == (1, 1) => Ok(()),
             1 => write!(f, ", 1 phase of stride {}x{}", self.stride.0, self.stride.1),
             n => write!(f, ", {n} phases of stride {}x{}", self.stride.0, self.stride.1),
         }
+    }
+}
+
+/// What departs from one channel a block in natural order.
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lanes, places, period, width, .. } = self;
+        if *lanes > 1 {
+            write!(f, ", {} groups in {lanes} lanes", self.groups.count())?;
+        }
+        if self.advance == 0 && period < places {
+            write!(f, ", channels repeated every {period}")?;
+        } else if width < period {
+            write!(f, ", {width} of every {period} hold a channel")?;
+        }
+        Ok(())
     }
 }

@@ -78,6 +78,16 @@ impl Groups {
         }
     }
 
+    /// The channel, of `channels`, that is number `index` of group `group`.
+    #[must_use]
+    pub fn member(self, group: usize, index: usize, channels: usize) -> usize {
+        match self {
+            Self::Dense => index,
+            Self::Contiguous(g) => group * (channels / g) + index,
+            Self::Striped(g) => index * g + group,
+        }
+    }
+
     /// Which column of the weight joins input channel `i` to output channel `o` of a layer
     /// `c_in -> c_out`; none if they never meet.
     #[must_use]

@@ -7,8 +7,8 @@ use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use stria::circuit::{Inst, PlainId, PlainSource, RotationKind, Segment, Step, count, verify};
-use stria::kernels::{Kernel, KernelError};
-use stria::layout::{Image, Packing, Spread};
+use stria::kernels::{Arrangement, Blocks, Choice, Conv, Kernel, KernelError, Operand, Split};
+use stria::layout::{Image, Packing};
 use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
 
 /// Runs a segment on plain slots.
@@ -61,13 +61,13 @@ pub(crate) fn small_numbers(seed: u64, n: usize) -> Vec<i8> {
     (0..n).map(|_| next()).collect()
 }
 
-/// The definition of convolution. Also whether each output row meets any input at all.
+/// The definition of convolution. Also whether each output pixel meets any input at all.
 pub(crate) fn convolve(g: &ConvGeometry, x: &[i64], weights: &[i8]) -> (Vec<i64>, Vec<bool>) {
     let (out_h, out_w) = g.out_size();
     let (kh, kw) = g.kernel;
     let columns = g.c_in / g.groups.count();
     let mut y = vec![0; g.c_out * out_h * out_w];
-    let mut meets = vec![false; g.c_out * out_h];
+    let mut meets = vec![false; y.len()];
     for o in 0..g.c_out {
         for i in 0..g.c_in {
             let Some(column) = g.groups.column(o, i, g.c_in, g.c_out) else { continue };
@@ -80,7 +80,7 @@ pub(crate) fn convolve(g: &ConvGeometry, x: &[i64], weights: &[i8]) -> (Vec<i64>
                     let row = (oy * g.stride.0 + ty).checked_sub(g.pad.h).filter(|&r| r < g.h);
                     let col = (ox * g.stride.1 + tx).checked_sub(g.pad.w).filter(|&c| c < g.w);
                     if let (Some(row), Some(col)) = (row, col) {
-                        meets[o * out_h + oy] = true;
+                        meets[(o * out_h + oy) * out_w + ox] = true;
                         y[(o * out_h + oy) * out_w + ox] += weight * x[(i * g.h + row) * g.w + col];
                     }
                 }
@@ -214,7 +214,7 @@ fn note_conv(coverage: &mut Coverage, case: &Case, kernel: &Kernel, segment: &Se
     coverage.note("tiled phases", tiles.is_some() && input.phases.len() > 1);
     coverage.note("phases", input.phases.len() > 1);
     coverage.note("unread phases", input.phases.len() < g.stride.0 * g.stride.1);
-    coverage.note("replication", matches!(input.spread, Spread::Replicated { .. }));
+    coverage.note("replication", input.spread.period < input.spread.places);
     coverage.note("swap", segment.insts.iter().any(|i| swaps(&i)));
     let blocks = input.grid.blocks();
     let folds = dense && tiles.is_none() && g.c_out.next_power_of_two() < blocks.min(g.c_in);
@@ -247,8 +247,8 @@ fn taps_coincide(g: &ConvGeometry, input: &Image) -> bool {
     steps.len() < rows.len() * columns.len()
 }
 
-/// Counts and order of instructions that hold for any convolution.
-fn check_conv_counts(case: &Case, kernel: &Kernel, segment: &Segment) {
+/// Counts and order of instructions that hold for output rotation.
+fn check_output_rotation(case: &Case, kernel: &Kernel, segment: &Segment) {
     let (counts, g) = (count(segment), &case.geometry);
     let tiled = image(kernel.input()).grid.tiles.is_some();
     if tiled {
@@ -272,36 +272,145 @@ fn check_conv_counts(case: &Case, kernel: &Kernel, segment: &Segment) {
         }
     }
     assert_eq!(counts.hoisted_groups, internal_sources.len() as u64 + counts.external);
+}
+
+/// The convolution in a kernel of one.
+fn conv(kernel: &Kernel) -> &Conv {
+    match kernel {
+        Kernel::Conv(conv) | Kernel::Features(conv) => conv,
+        Kernel::Linear(_) | Kernel::Coefficients(_) => unreachable!("no convolution in slots"),
+    }
+}
+
+/// The closed counts are those of the instructions.
+fn check_tally(kernel: &Kernel, segment: &Segment) {
+    let (tally, counts) = (conv(kernel).cost().unwrap(), count(segment));
+    let choice = conv(kernel).choice();
+    let closed = [tally.internal, tally.external, tally.plain_mults, tally.adds];
+    assert_eq!(closed, [counts.internal, counts.external, counts.plain_mults, counts.adds], "{choice:?}");
+    let closed = [tally.ciphertexts_in, tally.ciphertexts_out];
+    assert_eq!(closed, [counts.ciphertexts_in, counts.ciphertexts_out], "{choice:?}");
+    let mut of_inputs = 0;
+    let mut sources: BTreeSet<u32> = (0..segment.inputs).collect();
+    for (inst, value) in segment.insts.iter().zip(segment.inputs..) {
+        if let Inst::Automorphism { src, step } = inst {
+            of_inputs += u64::from(sources.contains(&src.0));
+            if src.0 < segment.inputs && *step == Step::SwapRows {
+                sources.insert(value);
+            }
+        }
+    }
+    assert_eq!(of_inputs, tally.of_inputs, "{choice:?}");
+    let keys: BTreeSet<Step> = segment.steps().collect();
+    assert_eq!(keys.len() as u64, tally.galois_keys, "{choice:?}");
     assert_eq!(counts.plain_mults, u64::from(segment.plains));
+}
+
+/// Some choice, which may not fit.
+fn any_choice(seed: u64) -> Choice {
+    let mut rest = seed;
+    let mut below = |n: u64| {
+        let value = rest % n;
+        rest /= n;
+        usize::try_from(value).unwrap()
+    };
+    let fragments = [1, 1, 1, 2, 2, 3][below(6)];
+    let blocks = if below(5) == 0 { Blocks::Tight } else { Blocks::PowerOfTwo };
+    let lanes = if blocks == Blocks::Tight { 1 + below(12) } else { 1 << below(4) };
+    let period = if blocks == Blocks::Tight { 1 } else { 1 << below(5) };
+    let diagonals = 1.max(period >> below(4));
+    let baby_diagonals = 1.max(diagonals >> below(5));
+    let mut operand = || if below(2) == 0 { Operand::Inputs } else { Operand::Sums };
+    Choice {
+        arrangement: Arrangement { fragments, blocks, lanes, period, diagonals },
+        split: Split { baby_diagonals, rows: operand(), columns: operand() },
+    }
+}
+
+fn note_choice(coverage: &mut Coverage, case: &Case, choice: Choice, segment: &Segment) {
+    let Choice { arrangement: a, split: s } = choice;
+    let g = &case.geometry;
+    let baby = s.baby_diagonals > 1;
+    let rows = s.rows == Operand::Sums && g.kernel.0 > 1;
+    let columns = s.columns == Operand::Sums && g.kernel.1 > 1;
+    let swapped = segment.insts.iter().any(
+        |inst| matches!(inst, Inst::Automorphism { src, step: Step::SwapRows } if src.0 < segment.inputs),
+    );
+    coverage.note("choice: baby diagonals", baby && s.baby_diagonals < a.diagonals);
+    coverage.note("choice: all diagonals on inputs", baby && s.baby_diagonals == a.diagonals);
+    coverage.note("choice: inputs exchange rows", swapped && baby);
+    coverage.note("choice: rows on sums", rows && !columns);
+    coverage.note("choice: columns on sums", columns && !rows);
+    coverage.note("choice: diagonals and taps on sums", rows && columns && a.diagonals > s.baby_diagonals);
+    coverage.note("choice: combined baby steps", baby && !rows && !columns && g.kernel != (1, 1));
+    coverage.note("choice: folds", a.diagonals < a.period);
+    coverage.note("choice: folds in several segments", a.diagonals < a.period && a.lanes * a.period < 16);
+    coverage.note("choice: several lanes", a.lanes > 1 && g.groups.count() > 1);
+    coverage.note("choice: lanes of several blocks", a.lanes > 1 && g.groups.count() > 1 && a.period > 1);
+    coverage.note("choice: more groups than lanes", g.groups.count() > a.lanes);
+    coverage.note("choice: tight blocks", a.blocks == Blocks::Tight && !(g.h * g.w).is_power_of_two());
+    coverage.note("choice: fragments", a.fragments > 1 && g.kernel != (1, 1));
+    coverage.note("choice: fragments with stride", a.fragments > 1 && g.stride != (1, 1));
+    coverage.note("choice: cross on sums", g.support == Support::Cross && rows);
+    coverage.note("choice: strips on sums", g.support == Support::Strips && rows && columns);
+}
+
+/// Runs the kernel that the literature counts, the best one and two of any kind.
+fn check_case(case: &Case, coverage: &mut Coverage) -> Result<(), KernelError> {
+    let g = &case.geometry;
+    let columns = g.c_in / g.groups.count();
+    let shape = Shape::of(&[g.c_out, columns, g.kernel.0, g.kernel.1]);
+    let weights = Tensor { data: small_numbers(case.seed, shape.elements()), shape };
+    let x: Vec<i64> = small_numbers(!case.seed, g.c_in * g.h * g.w).into_iter().map(i64::from).collect();
+    let (expected, meets) = convolve(g, &x, &weights.data);
+    let check = |kernel: &Kernel| -> Segment {
+        let (found, segment) = execute(kernel, &x, &weights);
+        assert_eq!(found, expected, "{:?}", conv(kernel).choice());
+        check_tally(kernel, &segment);
+        segment
+    };
+    let idle_row = || meets.chunks(g.out_size().1).any(|row| !row.contains(&true));
+    match Kernel::output_rotation(g, case.ring) {
+        Ok(kernel) => {
+            let segment = check(&kernel);
+            check_output_rotation(case, &kernel, &segment);
+            note_conv(coverage, case, &kernel, &segment);
+        }
+        Err(KernelError::NoTerm(_)) => assert!(idle_row()),
+        Err(other) => return Err(other),
+    }
+    let mut seed = case.seed;
+    for _ in 0..4 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let choice = any_choice(seed >> 8);
+        match Kernel::conv_as(g, case.ring, choice) {
+            Ok(kernel) => note_choice(coverage, case, choice, &check(&kernel)),
+            Err(KernelError::NoTerm(_)) if choice.arrangement.fragments > 1 => {
+                assert!(meets.contains(&false));
+            }
+            Err(KernelError::NoTerm(_)) => assert!(idle_row()),
+            Err(KernelError::Size { .. } | KernelError::TileTooLarge { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    let kernel = Kernel::conv(g, case.ring)?;
+    check(&kernel);
+    Ok(())
 }
 
 #[test]
 fn convolutions_equal_their_definition() {
     let coverage = RefCell::new(Coverage::default());
     let refused = RefCell::new(0_usize);
-    let config = Config { cases: 3000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new_with_rng(config.clone(), deterministic(&config)).run(&cases(), |case| {
-        let g = &case.geometry;
-        let columns = g.c_in / g.groups.count();
-        let shape = Shape::of(&[g.c_out, columns, g.kernel.0, g.kernel.1]);
-        let weights = Tensor { data: small_numbers(case.seed, shape.elements()), shape };
-        let x: Vec<i64> = small_numbers(!case.seed, g.c_in * g.h * g.w).into_iter().map(i64::from).collect();
-        let (expected, meets) = convolve(g, &x, &weights.data);
-        match Kernel::conv(g, case.ring) {
-            Ok(kernel) => {
-                let (found, segment) = execute(&kernel, &x, &weights);
-                prop_assert_eq!(found, expected);
-                check_conv_counts(&case, &kernel, &segment);
-                note_conv(&mut coverage.borrow_mut(), &case, &kernel, &segment);
-            }
+        match check_case(&case, &mut coverage.borrow_mut()) {
+            Ok(()) => {}
             Err(KernelError::TileTooLarge { rows, width, half }) => {
                 *refused.borrow_mut() += 1;
                 prop_assert!(rows * width > half && half == case.ring / 2);
             }
-            Err(KernelError::NoTerm(_)) => {
-                *refused.borrow_mut() += 1;
-                prop_assert!(meets.contains(&false));
-            }
+            Err(KernelError::NoTerm(_)) => *refused.borrow_mut() += 1,
             Err(other) => return Err(TestCaseError::fail(format!("refused: {other}"))),
         }
         Ok(())
@@ -323,14 +432,14 @@ fn linear_layers_equal_their_definition() {
     let outcome = TestRunner::new_with_rng(config.clone(), deterministic(&config)).run(&sizes, |case| {
         let (inputs, outputs, log, seed) = case;
         let ring = 1 << log;
-        let kernel = Kernel::linear(inputs, outputs, ring).unwrap();
+        let kernel = Kernel::hybrid(inputs, outputs, ring).unwrap();
         let weights =
             Tensor { shape: Shape::of(&[outputs, inputs]), data: small_numbers(seed, inputs * outputs) };
         let x: Vec<i64> = small_numbers(!seed, inputs).into_iter().map(i64::from).collect();
         let row = |row: &[i8]| row.iter().zip(&x).map(|(w, x)| i64::from(*w) * x).sum::<i64>();
         let expected: Vec<i64> = weights.data.chunks(inputs).map(row).collect();
         let (found, segment) = execute(&kernel, &x, &weights);
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(&found, &expected);
 
         let counts = count(&segment);
         let period = inputs.next_power_of_two().min(ring / 2);
@@ -342,6 +451,16 @@ fn linear_layers_equal_their_definition() {
             prop_assert_eq!(counts.plain_mults, diagonals as u64 * u64::from(segment.inputs));
         }
         let coverage = &mut coverage.borrow_mut();
+        for candidate in Kernel::linear_candidates(inputs, outputs, ring).unwrap().iter().step_by(3) {
+            let kernel = Kernel::linear_as(inputs, outputs, ring, candidate.choice).unwrap();
+            let (found, segment) = execute(&kernel, &x, &weights);
+            prop_assert_eq!(&found, &expected);
+            check_tally(&kernel, &segment);
+            let baby = candidate.choice.split.baby_diagonals;
+            coverage.note("baby steps", baby > 1 && baby < candidate.choice.arrangement.diagonals);
+        }
+        let best = count(&Kernel::linear(inputs, outputs, ring).unwrap().emit("layer"));
+        prop_assert!(best.rotations() <= counts.rotations());
         coverage.note("one diagonal", diagonals == 1);
         coverage.note("several diagonals and a fold", diagonals > 1 && diagonals < period);
         coverage.note("several inputs", segment.inputs > 1);

@@ -1,66 +1,97 @@
-//! Convolution by output rotation: taps turn the inputs, channel diagonals turn the partial sums.
+//! Convolution by baby steps and giant steps.
 //!
+//! Each output slot reads input slots at offsets `d + t`, a diagonal of channels and a kernel tap. Every
+//! offset is the sum of a baby step, which turns inputs, and a giant step, which turns partial sums:
 //! ```text
-//! p_d[u] = sum over inputs i and taps t:  w(i, t, d)[u] * rot_t(x_i)[u]      taps: internal
-//! y      = sum_k rot_{k*block}(p_{0,k})  +  swap(sum_k rot_{k*block}(p_{1,k}))   diagonals: external
+//! y = sum_g rot_g( sum over inputs i and baby steps b:  rot_-g(w(i, g + b)) * rot_b(x_i) )
 //! ```
-//! External rotations of an output ciphertext: `D - 1 + log2(M / D)`, where `M = min(c_n, np2(C_in))` and
-//! `D = min(M, np2(C_out))` (`alignment` says why). Internal rotations of an input ciphertext: one a tap,
-//! none for a tap that needs no shift. Products whose plaintext is zero by declaration are not emitted, nor
-//! rotations that only such products would read (`schedule`).
+//! That takes `(B - 1) n_i + (G - 1 + L) n_o` rotations, where `B * G = D * kh * kw` (`alignment` says what D
+//! and L are), against `n_i (kh * kw - 1) + n_o (D - 1 + L)` of output rotation, where taps turn the inputs
+//! and diagonals the sums, and `n_i (D * kh * kw - 1) + L n_o` of input rotation. All are splits of this one
+//! kernel. Products whose plaintext is zero by declaration are not emitted, nor rotations that only such
+//! products would read (`schedule`).
 
 mod alignment;
+mod choice;
+mod choose;
+mod emit;
+mod offsets;
 mod plain;
 mod schedule;
+mod tally;
 
-use super::chain::{rotated_sum, signed};
-use super::taps::{self, TapPlan};
+pub use choice::{Arrangement, Choice, Operand, Split};
+pub use choose::Candidate;
+pub(super) use choose::{candidates, output_rotation};
+pub use tally::Tally;
+
+use super::taps::{self, Blocks};
 use super::{KernelError, check_ring, narrow};
-use crate::circuit::{BlockGeometry, Builder, Segment, Value};
-use crate::layout::{Halo, Image, Packing, Phase};
+use crate::circuit::BlockGeometry;
+use crate::layout::{Halo, Image, Packing};
 use crate::tensor::{ConvGeometry, MAX_ELEMENTS, Shape};
 use alignment::Alignment;
-use schedule::{Diagonal, Schedule, Term};
+use offsets::Offsets;
+use schedule::Schedule;
 
 /// The most rows or columns of a kernel.
 const MAX_KERNEL: usize = 1 << 10;
+/// The most polyphase parts an axis.
+const MAX_FRAGMENTS: usize = 8;
 
-/// The output-rotation kernel of one convolution.
+/// The packed algorithm of one convolution, or of a linear layer as the convolution of an image of one pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
+    choice: Choice,
     alignment: Alignment,
-    /// The largest tap step.
-    reach: usize,
+    offsets: Offsets,
     input: Packing,
     output: Packing,
     schedule: Schedule,
 }
 
 impl Conv {
-    pub(super) fn new(g: &ConvGeometry, ring: usize) -> Result<Self, KernelError> {
+    /// The kernel of `g` as `choice` has it.
+    pub(super) fn new(g: &ConvGeometry, ring: usize, choice: Choice) -> Result<Self, KernelError> {
         check_ring(ring)?;
         check_sizes(g)?;
-        let TapPlan { grid, phases, shifts, reach } = taps::plan(g, ring)?;
-        let alignment = Alignment::new(g, grid, shifts);
-        let schedule = Schedule::new(&alignment, phases.len())?;
+        let alignment = align(g, ring, choice.arrangement)?;
+        check_split(&alignment, choice.split)?;
+        let offsets = Offsets::new(&alignment, choice.split);
+        let schedule = Schedule::new(&alignment, &offsets)?;
+        let (plan, fragments) = (&alignment.plan, choice.arrangement.fragments);
         let out = g.out_size();
         let input = Packing::Image(Image {
             shape: (g.c_in, g.h, g.w),
-            grid,
+            grid: plan.grid,
             spread: alignment.inputs.spread,
-            stride: g.stride,
-            phases,
+            stride: (g.stride.0 * fragments, g.stride.1 * fragments),
+            phases: plan.inputs.clone(),
             halo: Halo::Held,
         });
         let output = Packing::Image(Image {
             shape: (g.c_out, out.0, out.1),
-            grid,
+            grid: plan.grid,
             spread: alignment.outputs.spread,
-            stride: (1, 1),
-            phases: vec![Phase { origin: (0, 0), size: out }],
+            stride: (fragments, fragments),
+            phases: plan.outputs.clone(),
             halo: Halo::None,
         });
-        Ok(Self { alignment, reach, input, output, schedule })
+        Ok(Self { choice, alignment, offsets, input, output, schedule })
+    }
+
+    /// How it is laid out and scheduled.
+    #[must_use]
+    pub fn choice(&self) -> Choice {
+        self.choice
+    }
+
+    /// What it costs, by the same formulas as [`super::Kernel::candidates`].
+    ///
+    /// # Errors
+    /// None that building the kernel would not have met.
+    pub fn cost(&self) -> Result<Tally, KernelError> {
+        tally_of(&self.alignment, self.choice.split)
     }
 
     pub(super) fn input(&self) -> &Packing {
@@ -76,97 +107,56 @@ impl Conv {
         Shape::of(&[g.c_out, self.alignment.columns(), g.kernel.0, g.kernel.1])
     }
 
-    pub(super) fn emit(&self, layer: &str) -> Segment {
-        let grid = self.alignment.grid;
-        let geometry = BlockGeometry { block: narrow(grid.block), reach: narrow(self.reach) };
-        let inputs = self.input.ciphertexts();
-        let mut builder = Builder::new(layer, narrow(grid.ring), geometry, narrow(inputs));
-        let mut turns = Turns::new(&self.schedule, inputs);
-        for diagonals in self.schedule.diagonals.chunk_by(|a, b| a.output == b.output) {
-            for term in diagonals.iter().flat_map(|d| self.schedule.terms_of(d)) {
-                turns.emit(self, &mut builder, term.input);
-            }
-            let mut sum = None;
-            for row in diagonals.chunk_by(|a, b| a.swap == b.swap) {
-                let value = self.emit_row(&mut builder, row);
-                sum = Some(match sum {
-                    Some(sum) => builder.add(sum, value),
-                    None => value,
-                });
-            }
-            let sum = sum.expect("a chunk is not empty");
-            let value = self.emit_fold(&mut builder, sum);
-            builder.output(value);
+    /// What the reports call it. One input channel of a group a ciphertext needs no external rotation.
+    pub(super) fn name(&self) -> &'static str {
+        let Choice { arrangement: Arrangement { diagonals, period, .. }, split } = self.choice;
+        if period == 1 {
+            "exrot-free"
+        } else if split == Split::OUTPUT_ROTATION {
+            "output-rotation"
+        } else if split == (Split { baby_diagonals: diagonals, ..Split::OUTPUT_ROTATION }) {
+            "input-rotation"
+        } else {
+            "baby-giant"
         }
-        builder.finish()
-    }
-
-    /// The sum over the diagonals of one output that agree in `swap`. Plaintexts are numbered as their
-    /// terms are: `rotated_sum` keeps the order of diagonals.
-    fn emit_row(&self, builder: &mut Builder, row: &[Diagonal]) -> Value {
-        let parts: Vec<(usize, &Diagonal)> = row.iter().map(|d| (d.blocks, d)).collect();
-        let sum = rotated_sum(builder, self.alignment.grid.block, &parts, |builder, diagonal| {
-            let terms = self.schedule.terms_of(diagonal).iter();
-            let operands: Vec<_> = terms.map(|&term| (self.turned(builder, term), builder.plain())).collect();
-            builder.dot(operands)
-        });
-        if row.first().is_some_and(|d| d.swap == 1) { builder.swap_rows(sum) } else { sum }
-    }
-
-    /// Rotate and sum over the blocks that hold the same output channel.
-    fn emit_fold(&self, builder: &mut Builder, mut value: Value) -> Value {
-        let (grid, fold) = (self.alignment.grid, self.alignment.fold);
-        let mut blocks = fold.diagonals;
-        while blocks < fold.meet {
-            let turned = if blocks < grid.blocks_per_row() {
-                builder.rotate(value, signed(blocks * grid.block))
-            } else {
-                builder.swap_rows(value)
-            };
-            value = builder.add(value, turned);
-            blocks *= 2;
-        }
-        value
-    }
-
-    fn turned(&self, builder: &mut Builder, term: Term) -> Value {
-        let source = builder.input(term.input);
-        builder.rotate(source, self.alignment.shifts[term.shift as usize].step)
     }
 }
 
-/// Emits the rotations of each input when it is first read, all together, so that they form one hoisted
-/// group and inputs that only late outputs read are not turned early.
-struct Turns {
-    /// `(input, shift)`, sorted.
-    wanted: Vec<(u32, u32)>,
-    done: Vec<bool>,
+/// Lays `g` out; sizes are checked.
+fn align(g: &ConvGeometry, ring: usize, arrangement: Arrangement) -> Result<Alignment, KernelError> {
+    let Arrangement { fragments, blocks, lanes, period, diagonals } = arrangement;
+    check("fragments", fragments, (1..=MAX_FRAGMENTS).contains(&fragments), "1 to 8")?;
+    let plan = taps::plan(g, ring, fragments, blocks)?;
+    let capacity = plan.capacity();
+    let (fits, places) = match blocks {
+        Blocks::PowerOfTwo => (lanes.is_power_of_two(), capacity / lanes.max(1)),
+        Blocks::Tight => (true, 1),
+    };
+    let fits = fits && (1..=capacity).contains(&lanes);
+    check("lanes", lanes, fits, "up to the channel capacity, a power of two if blocks are")?;
+    check("period", period, period.is_power_of_two() && period <= places, "a power of two within a lane")?;
+    let fits = diagonals.is_power_of_two() && diagonals <= period;
+    check("diagonals", diagonals, fits, "a power of two up to the period")?;
+    Alignment::new(g, plan, arrangement)
 }
 
-impl Turns {
-    fn new(schedule: &Schedule, inputs: usize) -> Self {
-        let mut wanted: Vec<_> = schedule.terms.iter().map(|t| (t.input, t.shift)).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        Self { wanted, done: vec![false; inputs] }
-    }
+fn tally_of(alignment: &Alignment, split: Split) -> Result<Tally, KernelError> {
+    let offsets = Offsets::new(alignment, split);
+    let block = alignment.plan.grid.block;
+    tally::tally(alignment, &offsets, BlockGeometry { block: narrow(block), reach: narrow(offsets.reach) })
+}
 
-    fn emit(&mut self, conv: &Conv, builder: &mut Builder, input: u32) {
-        if std::mem::replace(&mut self.done[input as usize], true) {
-            return;
-        }
-        let first = self.wanted.partition_point(|w| w.0 < input);
-        let source = builder.input(input);
-        for (_, shift) in self.wanted[first..].iter().take_while(|w| w.0 == input) {
-            builder.rotate(source, conv.alignment.shifts[*shift as usize].step);
-        }
-    }
+fn check_split(alignment: &Alignment, split: Split) -> Result<(), KernelError> {
+    let baby = split.baby_diagonals;
+    let fits = baby.is_power_of_two() && baby <= alignment.arrangement.diagonals;
+    check("diagonals on inputs", baby, fits, "a power of two up to the diagonals")
+}
+
+fn check(what: &'static str, found: usize, fits: bool, expected: &'static str) -> Result<(), KernelError> {
+    if fits { Ok(()) } else { Err(KernelError::Size { what, found, expected }) }
 }
 
 pub(super) fn check_sizes(g: &ConvGeometry) -> Result<(), KernelError> {
-    let check = |what, found, fits: bool, expected| {
-        if fits { Ok(()) } else { Err(KernelError::Size { what, found, expected }) }
-    };
     for (what, found) in [
         ("input channels", g.c_in),
         ("output channels", g.c_out),

@@ -6,11 +6,11 @@ use stria::diag::Span;
 use stria::graph::{
     Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes, WeightsDecl,
 };
-use stria::kernels::{Kernel, KernelError};
+use stria::kernels::{Arrangement, Blocks, Choice, Kernel, KernelError, Operand, Split};
 use stria::layers::{Conv, Linear};
 use stria::lower::{galois_steps, lower};
 use stria::params::Encoding;
-use stria::select::{Encodings, PlanError, Rings, plan};
+use stria::select::{Encodings, PlanError, Rings, candidates, plan};
 use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
 
 const SLOTS: Encodings<'static> = Encodings::All(Encoding::Slots);
@@ -31,7 +31,7 @@ fn dense(c_in: usize, c_out: usize, size: usize, kernel: usize) -> ConvGeometry 
 }
 
 fn counts_of(g: &ConvGeometry, ring: usize) -> Counts {
-    count(&Kernel::conv(g, ring).unwrap().emit("layer"))
+    count(&Kernel::output_rotation(g, ring).unwrap().emit("layer"))
 }
 
 #[test]
@@ -51,12 +51,65 @@ fn striped_and_depthwise_layers_need_no_external_rotation() {
     assert_eq!((depthwise.internal, depthwise.external, depthwise.plain_mults), (4 * 8, 0, 9 * 4));
 }
 
+/// Groups and depthwise layers are free of external rotations by layout alone, whatever order their
+/// channels are written in, in blocks as tight as the map.
+#[test]
+fn grouped_layers_are_free_of_external_rotations_by_layout() {
+    for (size, capacity) in [(7, 166), (14, 40), (28, 10)] {
+        for groups in [Groups::Contiguous as fn(usize) -> Groups, Groups::Striped] {
+            let depthwise = ConvGeometry { groups: groups(3 * capacity), ..dense(0, 0, size, 3) };
+            let depthwise = ConvGeometry { c_in: 3 * capacity, c_out: 3 * capacity, ..depthwise };
+            let grouped = ConvGeometry { groups: groups(capacity), ..depthwise };
+            for (g, products) in [(depthwise, 3 * 9), (grouped, 9 * 9)] {
+                let candidates = Kernel::candidates(&g, 8192).unwrap();
+                assert_eq!(candidates[0].tally.external, 0);
+                let whole = candidates.iter().find(|c| c.choice.arrangement.fragments == 1).unwrap();
+                let kernel = Kernel::conv_as(&g, 8192, whole.choice).unwrap();
+                assert_eq!(kernel.channel_capacity(), capacity);
+                let segment = kernel.emit("layer");
+                let counts = count(&segment);
+                assert_eq!((counts.internal, counts.external, counts.plain_mults), (3 * 4, 0, products));
+                let reach = i32::try_from(size + 1).unwrap();
+                for step in galois_steps(&[segment]) {
+                    assert!(matches!(step, Step::Rotate(k) if k.abs() <= reach), "{step:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A 3x3 kernel alone: 2 rotations an input and 2 an output; in 2x2 fragments 3 an input, or 1 an input and
+/// 1 an output. A cross in fragments: 2 an input.
+#[test]
+fn taps_turn_inputs_or_sums_or_choose_fragments() {
+    let stripes = ConvGeometry { groups: Groups::Striped(32), ..dense(128, 128, 16, 3) };
+    let cross = ConvGeometry { support: Support::Cross, ..stripes };
+    let (inputs, sums) = (Operand::Inputs, Operand::Sums);
+    let counts = |g: &ConvGeometry, fragments: usize, rows: Operand, columns: Operand| {
+        let lanes = if fragments == 1 { 32 } else { 128 };
+        let g = ConvGeometry { groups: Groups::Striped(lanes.min(g.c_in)), ..*g };
+        let arrangement =
+            Arrangement { fragments, blocks: Blocks::PowerOfTwo, lanes, period: 1, diagonals: 1 };
+        let choice = Choice { arrangement, split: Split { baby_diagonals: 1, rows, columns } };
+        let counts = count(&Kernel::conv_as(&g, 8192, choice).unwrap().emit("layer"));
+        (counts.ciphertexts_in, counts.internal, counts.external)
+    };
+    assert_eq!(counts(&stripes, 1, inputs, inputs), (4, 4 * 8, 0));
+    assert_eq!(counts(&stripes, 1, inputs, sums), (4, 4 * 2 + 4 * 2, 0));
+    assert_eq!(counts(&stripes, 1, sums, sums), (4, 4 * 8, 0));
+    assert_eq!(counts(&stripes, 2, inputs, inputs), (4, 4 * 3, 0));
+    assert_eq!(counts(&stripes, 2, inputs, sums), (4, 4 + 4, 0));
+    assert_eq!(counts(&cross, 1, inputs, inputs), (4, 4 * 4, 0));
+    assert_eq!(counts(&cross, 1, sums, inputs), (4, 4 * 2 + 4 * 2, 0));
+    assert_eq!(counts(&cross, 2, inputs, inputs), (4, 4 * 2, 0));
+}
+
 /// Depthwise strips: each ciphertext of the first half turns by row taps only, the others by column taps.
 #[test]
 fn a_rotation_that_no_term_reads_is_not_emitted() {
     let depthwise = ConvGeometry { groups: Groups::Contiguous(128), ..dense(128, 128, 16, 3) };
     let strips = ConvGeometry { support: Support::Strips, ..depthwise };
-    let segment = Kernel::conv(&strips, 8192).unwrap().emit("layer");
+    let segment = Kernel::output_rotation(&strips, 8192).unwrap().emit("layer");
     let steps = |ct: u32| -> Vec<Step> {
         let of_input = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } if src.0 == ct => Some(*step),
@@ -78,7 +131,7 @@ fn a_rotation_that_no_term_reads_is_not_emitted() {
 /// Two levels: 64 diagonals in 8 groups of 8 use 7 keys inside of groups and 7 between them, not one key each.
 #[test]
 fn diagonals_share_galois_keys() {
-    let segment = Kernel::conv(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
+    let segment = Kernel::output_rotation(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
     let steps = |internal: bool| -> BTreeSet<Step> {
         let of_kind = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } => ((src.0 < segment.inputs) == internal).then_some(*step),
@@ -96,7 +149,7 @@ fn diagonals_share_galois_keys() {
 #[test]
 fn layouts_tell_what_they_are() {
     let shown = |g: &ConvGeometry, ring| {
-        let kernel = Kernel::conv(g, ring).unwrap();
+        let kernel = Kernel::output_rotation(g, ring).unwrap();
         (kernel.channel_capacity(), kernel.input().to_string(), kernel.output().to_string())
     };
     let text = |capacity, input: &str, output: &str| (capacity, input.to_owned(), output.to_owned());
@@ -126,7 +179,7 @@ fn layouts_tell_what_they_are() {
             "8 blocks of 1024 (28x28), 16 ciphertexts"
         )
     );
-    let linear = Kernel::linear(512, 1000, 8192).unwrap();
+    let linear = Kernel::hybrid(512, 1000, 8192).unwrap();
     assert_eq!(linear.input().to_string(), "16 copies of 512 features, 1 ciphertext");
     assert_eq!(linear.output().to_string(), "16 segments of 64 features, one every 512 slots, 1 ciphertext");
 }
@@ -134,9 +187,9 @@ fn layouts_tell_what_they_are() {
 #[test]
 fn impossible_layers_are_refused() {
     let g = dense(4, 4, 8, 3);
-    assert_eq!(Kernel::conv(&g, 100), Err(KernelError::Ring(100)));
-    assert_eq!(Kernel::linear(4, 4, 32), Err(KernelError::Ring(32)));
-    let what = |g: &ConvGeometry| match Kernel::conv(g, 8192) {
+    assert_eq!(Kernel::output_rotation(&g, 100), Err(KernelError::Ring(100)));
+    assert_eq!(Kernel::hybrid(4, 4, 32), Err(KernelError::Ring(32)));
+    let what = |g: &ConvGeometry| match Kernel::output_rotation(g, 8192) {
         Err(KernelError::Size { what, .. }) => what,
         other => panic!("{other:?}"),
     };
@@ -146,7 +199,7 @@ fn impossible_layers_are_refused() {
     assert_eq!(what(&ConvGeometry { groups: Groups::Striped(3), ..g }), "groups");
     assert_eq!(what(&ConvGeometry { groups: Groups::Contiguous(0), ..g }), "groups");
     assert_eq!(what(&ConvGeometry { pad: Pad { h: usize::MAX, w: 1 }, ..g }), "row padding");
-    let wide = Kernel::conv(&dense(1, 1, 600, 3), 2048).unwrap_err();
+    let wide = Kernel::output_rotation(&dense(1, 1, 600, 3), 2048).unwrap_err();
     assert_eq!(wide, KernelError::TileTooLarge { rows: 3, width: 600, half: 1024 });
     assert!(wide.to_string().contains("use a larger ring, at least 4096"), "{wide}");
     // The first half of the outputs has the middle tap alone, which falls into the padding.
@@ -158,19 +211,19 @@ fn impossible_layers_are_refused() {
         support: Support::Strips,
         ..dense(1, 2, 4, 3)
     };
-    assert!(Kernel::conv(&unreached, 64).is_ok());
+    assert!(Kernel::output_rotation(&unreached, 64).is_ok());
     let unreached = ConvGeometry { c_out: 200, groups: Groups::Dense, ..unreached };
-    assert_eq!(Kernel::conv(&unreached, 64), Err(KernelError::NoTerm(0)));
+    assert_eq!(Kernel::output_rotation(&unreached, 64), Err(KernelError::NoTerm(0)));
     let limit = KernelError::TooLarge { limit: 1 << 24 };
-    assert_eq!(Kernel::conv(&dense(1 << 16, 1 << 16, 8, 3), 64), Err(limit.clone()));
-    assert_eq!(Kernel::linear(1 << 30, 1 << 30, 64), Err(limit.clone()));
+    assert_eq!(Kernel::output_rotation(&dense(1 << 16, 1 << 16, 8, 3), 64), Err(limit.clone()));
+    assert_eq!(Kernel::hybrid(1 << 30, 1 << 30, 64), Err(limit.clone()));
     let long = ConvGeometry { h: 1 << 31, w: 1, ..dense(1, 1, 1, 1) };
-    assert_eq!(Kernel::conv(&long, 64), Err(limit));
+    assert_eq!(Kernel::output_rotation(&long, 64), Err(limit));
     let deep =
         ConvGeometry { c_in: 1 << 31, c_out: 1 << 31, groups: Groups::Striped(1 << 31), ..dense(1, 1, 1, 1) };
-    assert!(matches!(Kernel::conv(&deep, 64), Err(KernelError::TooLarge { .. })));
+    assert!(matches!(Kernel::output_rotation(&deep, 64), Err(KernelError::TooLarge { .. })));
     assert_eq!(what(&ConvGeometry { kernel: (1 << 11, 1), h: 1 << 20, ..g }), "kernel height");
-    let kernel = Kernel::conv(&g, 1024).unwrap();
+    let kernel = Kernel::output_rotation(&g, 1024).unwrap();
     let weights = Tensor::zeros(Shape::of(&[4, 4, 3, 2]));
     assert_eq!(
         kernel.plains(&weights).err(),
@@ -225,14 +278,20 @@ fn network(size: usize, ring: u32) -> IntNetwork {
 
 #[test]
 fn a_plan_lowers_to_a_verified_circuit() {
-    let plan = plan(&network(2, 64), RINGS_OF_64, SLOTS).unwrap();
+    let network = network(2, 64);
+    let plan = plan(&network, RINGS_OF_64, SLOTS).unwrap();
+    let listed = |node| candidates(&network, node, 64).unwrap();
+    assert_eq!(listed(NodeId(1)).first().map(|c| c.choice), plan.layers[0].kernel.choice());
+    assert!(listed(NodeId(2)).is_empty());
+    assert!(listed(NodeId(3)).iter().all(|c| c.tally.rotations() >= 3));
     assert_eq!(
         plan.to_string(),
         "plan: ring 64
 
-layer stem (node 1): output-rotation
+layer stem (node 1): baby-giant
+  1 of 1 diagonals on inputs, rows on inputs, columns on sums
   in  16 blocks of 4 (2x2), channels repeated every 2, 1 ciphertext
-  out 16 blocks of 4 (2x2), 1 ciphertext
+  out 16 blocks of 4 (2x2), 1 of every 2 hold a channel, 1 ciphertext
 
 layer head (node 3): hybrid-diagonals
   in  8 copies of 8 features, 1 ciphertext
@@ -244,18 +303,19 @@ layer head (node 3): hybrid-diagonals
         circuit.to_string(),
         "circuit: ring 64
 
-segment stem: inputs 1, plaintexts 14, block 4, reach 3
-  v1 = extended rotate v0, -3 (internal)
-  v2 = extended rotate v0, -2 (internal)
-  v3 = extended rotate v0, -1 (internal)
-  v4 = extended rotate v0, 1 (internal)
-  v5 = extended rotate v0, 2 (internal)
-  v6 = extended rotate v0, 3 (internal)
-  v7 = dot [v0*p0, v4*p1, v5*p2, v6*p3, v1*p4, v2*p5, v3*p6]
-  v8 = rotate v7, 4 (external)
-  v9 = dot [v0*p7, v4*p8, v5*p9, v6*p10, v1*p11, v2*p12, v3*p13]
-  v10 = add v8, v9
-  return v10
+segment stem: inputs 1, plaintexts 9, block 4, reach 2
+  v1 = rotate v0, 2 (internal)
+  v2 = rotate v0, -2 (internal)
+  v3 = dot [v0*p0, v1*p1, v2*p2]
+  v4 = dot [v0*p3, v1*p4, v2*p5]
+  v5 = rotate v3, 1 (internal)
+  v6 = add v4, v5
+  v7 = dot [v0*p6, v1*p7, v2*p8]
+  v8 = rotate v7, -1 (internal)
+  v9 = add v6, v8
+  v10 = rotate v9, 4 (external)
+  v11 = add v9, v10
+  return v11
 
 segment head: inputs 1, plaintexts 1, block 1, reach 0
   v1 = dot [v0*p0]
@@ -268,7 +328,7 @@ segment head: inputs 1, plaintexts 1, block 1, reach 0
   return v7
 "
     );
-    let steps: Vec<Step> = [-3, -2, -1, 1, 2, 3, 4].map(Step::Rotate).to_vec();
+    let steps: Vec<Step> = [-2, -1, 1, 2, 4].map(Step::Rotate).to_vec();
     assert_eq!(galois_steps(&circuit.segments), steps);
 }
 
