@@ -22,8 +22,7 @@ fn relu_is_exact_for_every_value_and_share_of_small_moduli() {
     for t in [5, 7, 11, 13, 17, 31, 33, 97, 127, 129, 193, 257, 8, 16, 64, 256] {
         let modulus = modulus(t);
         let limit = modulus.limit().cast_signed();
-        let least = if modulus.is_power_of_two() { -limit - 1 } else { -limit - 1 };
-        let pairs = all_pairs(t, (least, limit));
+        let pairs = all_pairs(t, (-limit - 1, limit));
         let relu = of_pairs(&Function::Relu { modulus }, t, t, &pairs);
         for ((x, a), y) in pairs.iter().zip(relu) {
             assert_eq!(y, (*x).max(0), "x {x} client's share {a} modulo {t}");
