@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
 
 mod backends;
+mod channel;
 mod cli;
 mod compiled;
 mod counts;

@@ -37,6 +37,9 @@ const Q: u16 = 3329;
 
 type PublicKey = [u8; KEY_BYTES];
 
+/// The sender's two messages of each transfer.
+type Messages = Zeroizing<Vec<[u128; 2]>>;
+
 /// The receiver between its two moves.
 pub(super) struct Receiver {
     keys: Vec<DecapsulationKey>,
@@ -91,7 +94,7 @@ pub(super) fn send(
     step: u32,
     keys: &[u8],
     random: &mut ChaCha20Rng,
-) -> Result<(Zeroizing<Vec<[u128; 2]>>, Vec<u8>), MpcError> {
+) -> Result<(Messages, Vec<u8>), MpcError> {
     let (keys, _) = keys.as_chunks::<KEY_BYTES>();
     let mut ciphertexts = Vec::with_capacity(CIPHERTEXTS_BYTES);
     let mut encapsulate = |index: usize, branch: u8| -> Result<u128, MpcError> {

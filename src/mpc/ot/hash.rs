@@ -63,3 +63,26 @@ pub(super) fn to_row(block: &Block) -> Row {
     let (halves, _) = block.as_chunks::<8>();
     [u64::from_le_bytes(halves[0]), u64::from_le_bytes(halves[1])]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aes::Aes128;
+
+    #[test]
+    fn is_what_its_formula_says() {
+        let session = Session::new(&[3; 32], &[4; 32]);
+        let rows: [Row; BATCH] = std::array::from_fn(|i| [i as u64 * 0x0101, !(i as u64)]);
+        let (offset, first) = ([5, 6], 1000);
+        let hashes = Hash::new(&session, Direction::ServerSends, 9).batch(&rows, offset, first);
+        let key = session.key(Purpose::Output, Direction::ServerSends, 9);
+        let cipher = Aes128::new(&halves(&key)[0].into());
+        for (i, (hash, row)) in hashes.iter().zip(rows).enumerate() {
+            let tweaked = [row[0] ^ 5 ^ (1000 + i as u64), row[1] ^ 6];
+            let mut block = to_block(tweaked);
+            cipher.encrypt_block(&mut block);
+            let block = to_row(&block);
+            assert_eq!(*hash, [block[0] ^ tweaked[0], block[1] ^ tweaked[1]]);
+        }
+    }
+}

@@ -1,13 +1,17 @@
-//! OT extension: SoftSpokenOT for parties that follow the protocol (Roy, CRYPTO 2022, figure 8 with the
+//! OT extension: `SoftSpokenOT` for parties that follow the protocol (Roy, CRYPTO 2022, figure 8 with the
 //! repetition code), k = 4.
 //!
-//! For each of 32 trees both parties expand the leaves x in GF(16) to bits r_x. The receiver sums
-//! u = sum r_x and v = sum x r_x; the sender, who lacks the leaf D, gets w = sum (x + D) r_x = v + D u, whatever
-//! stands in that leaf's place. The first tree's u are the choice bits c; for the other 31 the receiver
-//! sends u + c and the sender adds D (u + c). Then w = v + D c in all trees: the sender's row of 128 bits is the
-//! receiver's plus c times the secret D of 128 bits, and hashes of the rows w and w + D are its two messages, of
-//! which the hash of v is the chosen one. As the r are bits, products with x are selections: no field
-//! multiplication is left.
+//! For each of 32 trees both parties expand the leaves, numbered by x in GF(16), to one bit r(x) a transfer:
+//!
+//! ```text
+//! receiver, knows all leaves   u = sum r(x)   v = sum x r(x)
+//! sender, lacks leaf D                        w = sum (x + D) r(x) = v + D u, whatever stands for r(D)
+//! ```
+//!
+//! The first tree's u are the choice bits c; for the other 31 the receiver sends u + c and the sender adds
+//! D (u + c). Then w = v + D c in all trees: the sender's row of 128 bits is the receiver's plus c times the
+//! secret D of 128 bits. Hashes of w and w + D are the two messages, of which the hash of v is the chosen one.
+//! As the r are bits, products with x are selections: no field multiplication is left.
 //!
 //! Cost of a transfer: 31 bits sent by the receiver; 32 * 16 bits of leaves, that is 4 AES blocks, for either
 //! party; 2 blocks of hashing for the sender and 1 for the receiver. A tile is what 64 blocks of each leaf
@@ -77,10 +81,11 @@ impl Streams {
                 }
                 leaf.encrypt_blocks(&mut stream[..blocks]);
             }
-            for at in 0..blocks {
+            let places = tile.weighted.iter_mut().zip(&mut tile.plain).enumerate();
+            for (at, (tile_weighted, tile_plain)) in places {
                 let (weighted, plain) = sums(std::array::from_fn(|leaf| to_row(&streams[leaf][at])));
-                tile.weighted[at][DEPTH * tree..][..DEPTH].copy_from_slice(&weighted);
-                tile.plain[at][tree] = plain;
+                tile_weighted[DEPTH * tree..][..DEPTH].copy_from_slice(&weighted);
+                tile_plain[tree] = plain;
             }
         }
         tile
@@ -348,4 +353,33 @@ pub(super) fn take_mapped(map: impl Fn(u128) -> u64 + Sync) -> impl Fn(&Hashes, 
 /// Takes the whole of each hash.
 pub(super) fn take_blocks(hashes: &Hashes, out: &mut Vec<u128>) {
     out.extend(hashes.iter().map(|&[low, high]| u128::from(low) | u128::from(high) << 64));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// x times a bit is a selection, so sums over GF(16) are exclusive ors of numbers.
+    #[test]
+    fn sums_are_those_over_the_field() {
+        let streams: [Row; LEAVES] =
+            std::array::from_fn(|i| [0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(i as u64 + 1), !(i as u64) << 7]);
+        let (weighted, plain) = sums(streams);
+        for at in 0..128 {
+            let bit = |row: Row| row[at / 64] >> (at % 64) & 1;
+            let v =
+                (0..LEAVES as u64).fold(0, |sum, x| sum ^ (x * bit(streams[usize::try_from(x).unwrap()])));
+            let u = streams.iter().fold(0, |sum, &row| sum ^ bit(row));
+            assert_eq!((0..DEPTH).map(|b| bit(weighted[b]) << b).sum::<u64>(), v);
+            assert_eq!(bit(plain), u);
+        }
+    }
+
+    #[test]
+    fn lengths_add_up() {
+        for n in [0, 1, 8, 9, TILE - 1, TILE, TILE + 1, CHUNK, 3 * CHUNK + 5] {
+            let tiles: usize = (0..n).step_by(TILE).map(|first| correction_bytes(TILE.min(n - first))).sum();
+            assert_eq!(message_bytes(n), tiles);
+        }
+    }
 }

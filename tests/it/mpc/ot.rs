@@ -44,7 +44,7 @@ fn words(
 fn assert_bits(sent: &SenderBitOts, received: &ReceiverBitOts, n: usize) {
     for bits in [&sent.zero, &sent.one, &received.choice, &received.got] {
         assert_eq!((bits.len, bits.words.len()), (n, n.div_ceil(64)));
-        assert!(n % 64 == 0 || bits.words[n / 64] >> (n % 64) == 0);
+        assert!(n.is_multiple_of(64) || bits.words[n / 64] >> (n % 64) == 0);
     }
     for j in 0..n {
         let expected = if received.choice.get(j) { sent.one.get(j) } else { sent.zero.get(j) };
@@ -57,7 +57,7 @@ fn assert_words(sent: &SenderOts, received: &ReceiverOts, n: usize) {
     for j in 0..n {
         let expected = if received.choice.get(j) { sent.one[j] } else { sent.zero[j] };
         assert_eq!(received.got[j], expected, "transfer {j} of {n}");
-        assert_ne!(sent.zero[j], sent.one[j], "equal with probability 2^-{}", 64);
+        assert_ne!(sent.zero[j], sent.one[j], "transfer {j} of {n}");
     }
 }
 
@@ -248,4 +248,138 @@ fn digest(messages: &[Vec<u8>]) -> String {
         hasher.update(&(message.len() as u64).to_le_bytes()).update(message);
     });
     hasher.finalize().to_hex()[..32].to_owned()
+}
+
+#[test]
+fn known_answers() {
+    let [mut client, mut server] = set_up([11, 12]);
+    let (sent, received) = words(&mut client, &mut server, 70_000, 64);
+    let (other, _) = bits(&mut server, &mut client, 300);
+    let bytes = |words: &[u64]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+    let found = [
+        digest(&client_messages(11)),
+        digest(&server_messages(12, 60_000)),
+        digest(&[bytes(&sent.zero), bytes(&sent.one)]),
+        digest(&[bytes(&received.choice.words), bytes(&received.got)]),
+        digest(&[bytes(&other.zero.words), bytes(&other.one.words)]),
+    ];
+    let expected = [
+        "05db643f9e53e548a44d29f929477dd0",
+        "81ca26ed2f6cbba51ce425cc3abee829",
+        "c354b1dfcdf3af0010176e80b2aef6ce",
+        "25edd6511c5b26be735973e5ff0fb9f7",
+        "074fc316af15c4945ace20e78377bbba",
+    ];
+    assert_eq!(found, expected);
+}
+
+/// What one party makes of a peer that sends these messages, takes `hears` and hangs up.
+fn against(
+    messages: &[Vec<u8>],
+    hears: usize,
+    party: impl FnOnce(InMemory) -> Result<OtSetup, MpcError>,
+) -> Result<OtSetup, MpcError> {
+    let (ours, mut theirs) = InMemory::pair();
+    messages.iter().for_each(|message| theirs.send(STEP, Tag::Ot, message).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(move || (0..hears).try_for_each(|_| theirs.receive(STEP, Tag::Ot, usize::MAX).map(drop)));
+        party(ours)
+    })
+}
+
+fn client_against(messages: &[Vec<u8>]) -> Result<OtSetup, MpcError> {
+    against(messages, 1 + messages.len(), |mut end| OtSetup::insecure_client(21, &mut end, STEP))
+}
+
+fn server_against(messages: &[Vec<u8>]) -> Result<OtSetup, MpcError> {
+    against(messages, messages.len().min(1), |mut end| OtSetup::insecure_server(22, &mut end, STEP))
+}
+
+/// A sender against a receiver that sends this for `n` transfers.
+fn sender_against(message: &[u8], n: usize) -> Result<SenderBitOts, MpcError> {
+    let (mut ours, mut theirs) = InMemory::pair();
+    theirs.send(STEP, Tag::Ot, message).unwrap();
+    drop(theirs);
+    OtSetup::insecure_pair(1).0.send_bits(&mut ours, STEP, n)
+}
+
+#[test]
+fn what_is_malformed_is_named() {
+    let length = |what, found, expected| MpcError::Length { step: STEP, what, found, expected };
+    let gone = MpcError::Channel(ChannelError::Gone { step: STEP, tag: Tag::Ot });
+    let [keys, client_sums] = <[Vec<u8>; 2]>::try_from(client_messages(31)).unwrap();
+    let answer = server_messages(32, 0).remove(0);
+
+    assert_eq!(server_against(&[]).unwrap_err(), gone);
+    assert_eq!(server_against(std::slice::from_ref(&keys)).unwrap_err(), gone);
+    assert!(server_against(&[keys.clone(), client_sums.clone()]).is_ok());
+    let expected = 32 + 256 * 1184;
+    let short = length("keys of the base transfers", expected - 1, expected);
+    assert_eq!(server_against(&[keys[1..].to_vec()]).unwrap_err(), short);
+    let long = server_against(&[[&keys[..], &[0]].concat()]).unwrap_err();
+    assert!(matches!(long, MpcError::Channel(ChannelError::TooLong { .. })), "{long}");
+    let short = length("sums of the client's trees", 4095, 4096);
+    assert_eq!(server_against(&[keys.clone(), client_sums[1..].to_vec()]).unwrap_err(), short);
+    // The second coefficient of key 3, set to 3329; of the first of the last key's last pair, to 4095.
+    let mut unreduced = keys.clone();
+    let at = 32 + 3 * 1184;
+    unreduced[at + 1] = unreduced[at + 1] & 0xf | 0x10;
+    unreduced[at + 2] = 0xd0;
+    let public_key = |index, coefficient| MpcError::PublicKey { step: STEP, index, coefficient };
+    assert_eq!(server_against(&[unreduced]).unwrap_err(), public_key(3, 3329));
+    let mut unreduced = keys.clone();
+    let at = 32 + 255 * 1184 + 1149;
+    unreduced[at] = 0xff;
+    unreduced[at + 1] |= 0x0f;
+    assert_eq!(server_against(&[unreduced]).unwrap_err(), public_key(255, 4095));
+
+    assert_eq!(client_against(&[]).unwrap_err(), gone);
+    assert!(client_against(std::slice::from_ref(&answer)).is_ok());
+    let expected = 32 + 256 * 1088 + 4096 + 31 * 16;
+    let short = length("answer to the base transfers", expected - 1, expected);
+    assert_eq!(client_against(&[answer[1..].to_vec()]).unwrap_err(), short);
+
+    let what = "corrections of the OT extension";
+    assert_eq!(sender_against(&[0; 31 * 2], 9).map(|_| ()), Ok(()));
+    assert_eq!(sender_against(&[0; 61], 9).unwrap_err(), length(what, 61, 62));
+    assert_eq!(sender_against(&[], 9).unwrap_err(), length(what, 0, 62));
+    let mut padded = [0; 62];
+    padded[2 * 4 + 1] = 2;
+    assert_eq!(sender_against(&padded, 9), Err(MpcError::Padding { step: STEP, what, row: 4 }));
+    // Hangs up between two chunks.
+    assert_eq!(sender_against(&vec![0; 31 << 13], 1 << 17).unwrap_err(), gone);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Bytes changed, cut off or made up: an error or garbage, no panic.
+    #[test]
+    fn rubbish_gives_no_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..20),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+        made_up in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let spoil = |message: &Vec<u8>| {
+            let mut message = message.clone();
+            changes.iter().for_each(|(at, value)| { let n = message.len(); message[at.index(n)] = *value; });
+            if cuts { message.truncate(cut.index(message.len())); }
+            message
+        };
+        let keys: Vec<Vec<u8>> = CLIENT.with(|m| m.iter().map(spoil).collect());
+        let answer: Vec<Vec<u8>> = SERVER.with(|m| m.iter().map(spoil).collect());
+        server_against(&keys).ok();
+        client_against(&answer).ok();
+        server_against(std::slice::from_ref(&made_up)).ok();
+        client_against(std::slice::from_ref(&made_up)).ok();
+        for n in [made_up.len() * 8 / 31, 1, 40] {
+            sender_against(&made_up, n).ok();
+        }
+    }
+}
+
+thread_local! {
+    static CLIENT: Vec<Vec<u8>> = client_messages(41);
+    static SERVER: Vec<Vec<u8>> = server_messages(42, 0);
 }
