@@ -1,4 +1,4 @@
-//! Benchmarks of oblivious transfer, one thread: `cargo bench --bench ot`.
+//! Oblivious transfer, one thread: `cargo bench --bench ot`.
 //!
 //! A transfer's time is that of both parties together, message passing included. `aes_floor` is nothing but
 //! the AES blocks of as many transfers (4 of leaves for either party, 2 + 1 of hashing), in the same batches;

@@ -42,6 +42,8 @@ pub mod syntax;
 
 pub mod resolve;
 
+pub mod import;
+
 pub mod quant;
 
 pub mod passes;
@@ -61,6 +63,8 @@ pub mod mpc;
 pub mod protocol;
 
 pub mod report;
+
+pub mod assign;
 
 pub mod compile;
 

@@ -10,6 +10,7 @@ mod costs;
 mod eval;
 mod execute;
 mod failure;
+mod import;
 mod load;
 mod output;
 mod report;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::RunArgs),
     /// Measure accuracy and agreement with the reference on labelled data.
     Eval(eval::EvalArgs),
+    /// Import an ONNX model: writes a .stria file and its weights beside it.
+    Import(import::ImportArgs),
     /// Measure what this machine takes for each operation of the engine, for `--costs`.
     Calibrate(calibrate::CalibrateArgs),
 }
@@ -58,18 +61,18 @@ struct CompileOptions {
     /// Bits of the plaintext prime instead of the smallest that fits.
     #[arg(long, value_name = "N")]
     plain_bits: Option<u32>,
-    /// Encoding of linear layers; `coefficients` is not built yet.
-    #[arg(long, value_enum, default_value_t = Encoding::Auto)]
-    encoding: Encoding,
+    /// Encoding of linear layers [default: slots].
+    #[arg(long, value_enum)]
+    encoding: Option<Encoding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Encoding {
-    /// What the planner chooses: slots, as long as there is nothing else.
+    /// The cheaper one for each layer, by estimated seconds.
     Auto,
     /// Batched slots.
     Slots,
-    /// Polynomial coefficients.
+    /// Polynomial coefficients: no rotations.
     Coefficients,
 }
 
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
             Command::Report(args) => report::run(args),
             Command::Run(args) => run::run(args),
             Command::Eval(args) => eval::run(args),
+            Command::Import(args) => import::run(args),
             Command::Calibrate(args) => calibrate::run(args),
         }
     });

@@ -3,7 +3,8 @@
 use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, ModelPath, load, output};
-use crate::report::{Report, report};
+use crate::params::Scheme;
+use crate::report::{Report, cryptflow2, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fmt;
@@ -20,7 +21,8 @@ pub(super) struct ReportArgs {
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// How rotations are counted; `cryptflow2` is not built yet.
+    /// Whose execution is counted: this program's, or `CrypTFlow2`'s of the same network, for comparison with
+    /// papers.
     #[arg(long, value_enum, default_value_t = Accounting::Stria)]
     accounting: Accounting,
     #[command(flatten)]
@@ -86,21 +88,23 @@ fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
-    if args.accounting == Accounting::Cryptflow2 {
-        return Err(Failure::not_built("--accounting cryptflow2", "stria"));
-    }
-    let costs = args.costs.read()?;
+    let table = args.costs.read()?.table(Scheme::default())?;
     if let Some(file) = &args.output {
         output::spare(file, args.costs.file.as_slice())?;
     }
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        let loaded = load::load(path, args.compile)?;
+        let loaded = load::load_plan(path, args.compile, Scheme::default(), Some(&table))?;
         if let Some(file) = &args.output {
             output::spare(file, &loaded.inputs)?;
         }
         let compiled = loaded.compiled;
-        reports.push(report(&compiled, &costs.table(compiled.scheme)?));
+        reports.push(match args.accounting {
+            Accounting::Stria => report(&compiled, &table),
+            Accounting::Cryptflow2 => {
+                cryptflow2(&compiled).map_err(|e| Failure::User(format!("{}: {e}", path.display())))?
+            }
+        });
     }
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),

@@ -6,7 +6,7 @@
 use super::{
     Graph, Header, IntLayer, IntNetwork, Interval, Model, Node, QuantAttributes, Requant, WeightsDecl,
 };
-use crate::layers::{Activation, Conv, Layer, Linear, Pool, PoolKind};
+use crate::layers::{Activation, Conv, Layer, Linear, Pool, PoolKind, Rounding};
 use crate::tensor::{Groups, Support};
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -179,7 +179,8 @@ fn pool(l: &Pool) -> String {
         PoolKind::GlobalAverage => " global".to_string(),
         PoolKind::Average | PoolKind::Max => {
             let ((kh, kw), (sh, sw)) = (l.kernel, l.stride);
-            format!(" kernel {kh}x{kw} stride {sh}x{sw} pad {}x{}", l.pad.h, l.pad.w)
+            let up = if l.rounding == Rounding::Up { " ceil" } else { "" };
+            format!(" kernel {kh}x{kw} stride {sh}x{sw} pad {}x{}{up}", l.pad.h, l.pad.w)
         }
     }
 }

@@ -75,6 +75,55 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), InputError> {
     Ok(())
 }
 
+/// A file that is written but not yet in its place.
+#[derive(Debug)]
+pub struct Staged {
+    temporary: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+/// Writes what `write` gives under a temporary name beside `path`, which is not touched yet: so several files
+/// can all be written before the first is replaced.
+///
+/// # Errors
+/// If the operating system refuses, or `path` exists and is not a file.
+pub fn stage(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<Staged, InputError> {
+    let io = |source| InputError::Io { path: path.to_owned(), source };
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let permissions = match fs::metadata(&target) {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(_) => return Err(InputError::Device { path: path.to_owned() }),
+        Err(_) => None,
+    };
+    let folder = folder_of(&target);
+    if !folder.is_dir() {
+        return Err(InputError::NoFolder { path: path.to_owned() });
+    }
+    let mut temporary = named_in(&folder).map_err(io)?;
+    let mut buffered = std::io::BufWriter::new(temporary.as_file_mut());
+    write(&mut buffered).and_then(|()| buffered.flush()).map_err(io)?;
+    drop(buffered);
+    if let Some(permissions) = permissions {
+        temporary.as_file().set_permissions(permissions).map_err(io)?;
+    }
+    temporary.as_file().sync_all().map_err(io)?;
+    Ok(Staged { temporary, path: target })
+}
+
+impl Staged {
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// If the operating system refuses; the place is then as it was.
+    pub fn commit(self) -> Result<(), InputError> {
+        let Self { temporary, path } = self;
+        temporary.persist(&path).map(drop).map_err(|e| InputError::Io { path, source: e.error })
+    }
+}
+
 fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

@@ -26,7 +26,7 @@ mod png;
 mod safetensors;
 
 pub use error::{InputError, NpyFault, SafetensorsFault};
-pub use file::{read, write_atomically};
+pub use file::{Staged, read, stage, write_atomically};
 pub use folder::class_of_name;
 pub use safetensors::SafetensorsWeights;
 

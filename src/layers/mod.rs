@@ -17,7 +17,7 @@ pub use channels::{PadChannels, Shuffle, Subsample};
 pub use conv::{BatchNorm, Conv};
 pub(crate) use join::concat;
 pub use linear::Linear;
-pub use pool::{Pool, PoolKind, Windows};
+pub use pool::{Pool, PoolKind, Rounding, Windows};
 
 use crate::tensor::{Shape, Tensor};
 use serde::{Deserialize, Serialize};

@@ -29,6 +29,16 @@ impl PoolKind {
     }
 }
 
+/// What becomes of pixels at the end of a side that do not fill a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Rounding {
+    /// They are left out.
+    #[default]
+    Down,
+    /// They have a window, which ends beyond the padding (PyTorch's `ceil_mode=True`); of maxima only.
+    Up,
+}
+
 /// A pool. For [`PoolKind::GlobalAverage`] window and stride are the whole map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pool {
@@ -40,6 +50,8 @@ pub struct Pool {
     pub stride: (usize, usize),
     /// Padding on each side, at most half the window.
     pub pad: Pad,
+    /// The number of windows, rounded.
+    pub rounding: Rounding,
 }
 
 impl Pool {
@@ -119,7 +131,15 @@ impl Pool {
                 "use a smaller window or more padding",
             ));
         }
-        Ok(Shape::image(c, (ph - kh) / sh + 1, (pw - kw) / sw + 1))
+        if self.rounding == Rounding::Up && self.kind != PoolKind::Max {
+            return Err(ShapeError::new(
+                "attribute-value",
+                "an average has no windows that end beyond the padding",
+                "pad the image, or leave the last pixels out",
+            ));
+        }
+        let (rows, columns) = self.windows((h, w)).count();
+        Ok(Shape::image(c, rows, columns))
     }
 }
 
@@ -130,6 +150,7 @@ pub struct Windows {
     kernel: (usize, usize),
     stride: (usize, usize),
     pad: Pad,
+    rounding: Rounding,
 }
 
 impl Pool {
@@ -137,20 +158,29 @@ impl Pool {
     #[must_use]
     pub fn windows(&self, map: (usize, usize)) -> Windows {
         match self.kind {
-            PoolKind::GlobalAverage => Windows { map, kernel: map, stride: (1, 1), pad: Pad { h: 0, w: 0 } },
+            PoolKind::GlobalAverage => {
+                let pad = Pad { h: 0, w: 0 };
+                Windows { map, kernel: map, stride: (1, 1), pad, rounding: Rounding::Down }
+            }
             PoolKind::Average | PoolKind::Max => {
-                Windows { map, kernel: self.kernel, stride: self.stride, pad: self.pad }
+                let Self { kernel, stride, pad, rounding, .. } = *self;
+                Windows { map, kernel, stride, pad, rounding }
             }
         }
     }
 }
 
 impl Windows {
-    /// Rows and columns of windows.
+    /// Rows and columns of windows. Rounded up, a last window still begins in the image or the padding in
+    /// front of it.
     #[must_use]
     pub fn count(self) -> (usize, usize) {
         let along = |size: usize, kernel: usize, stride: usize, pad: usize| {
-            size.saturating_add(2 * pad).checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
+            let stride = stride.max(1);
+            size.saturating_add(2 * pad).checked_sub(kernel).map_or(0, |room| match self.rounding {
+                Rounding::Down => room / stride + 1,
+                Rounding::Up => room.div_ceil(stride).min((size + pad).saturating_sub(1) / stride) + 1,
+            })
         };
         (
             along(self.map.0, self.kernel.0, self.stride.0, self.pad.h),

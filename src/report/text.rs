@@ -1,10 +1,14 @@
 //! The report as text for a terminal: one line a layer that costs something, then totals.
 
-use super::Report;
+use super::{Accounting, Report};
 use std::fmt;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.accounting == Accounting::Cryptflow2 {
+            writeln!(f, "{}, as CrypTFlow2 would run it", self.model)?;
+            return self.layers_text(f);
+        }
         let bits: Vec<String> = self.modulus_bits.iter().map(u32::to_string).collect();
         writeln!(
             f,
@@ -19,6 +23,23 @@ impl fmt::Display for Report {
             self.security_bits
         )?;
         writeln!(f, "{}", self.moduli)?;
+        if let Some(set) = &self.coefficients {
+            let bits: Vec<String> = set.modulus_bits.iter().map(u32::to_string).collect();
+            let bits = bits.join("+");
+            let fit = match (set.noise_bits, set.flood_bits, set.room_bits) {
+                (Some(noise), Some(flood), Some(room)) => {
+                    format!("noise of {noise:.0} bits, flooded to {flood:.0}, below {room:.0}")
+                }
+                _ => "no secure moduli hold them".into(),
+            };
+            writeln!(f, "layers in coefficients: ring {}, q = {bits} bits, no Galois keys; {fit}", set.ring)?;
+        }
+        self.layers_text(f)
+    }
+}
+
+impl Report {
+    fn layers_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widest = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).clamp(5, 40);
         writeln!(
             f,
@@ -43,24 +64,27 @@ impl fmt::Display for Report {
                 nonzero(c.plain_mults),
                 nonzero(c.ciphertexts_out),
                 nonzero(c.relu + c.requant + c.comparisons),
-                if layer.kernel.is_some() { format!("{:.3}", c.estimated_seconds) } else { String::new() },
+                if c.estimated_seconds > 0.0 { format!("{:.3}", c.estimated_seconds) } else { String::new() },
             );
             writeln!(f, "{}", line.trim_end())?;
         }
         self.totals_text(f)
     }
-}
 
-impl Report {
     fn totals_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = &self.totals;
         let megabytes = |bytes: u64| format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000);
-        writeln!(
+        write!(
             f,
-            "\nrotations     {} = {} internal + {} external, in {} hoisted groups",
-            t.rotations.total, t.rotations.internal, t.rotations.external, t.hoisted_groups
+            "\nrotations     {} = {} internal + {} external",
+            t.rotations.total, t.rotations.internal, t.rotations.external
         )?;
-        writeln!(f, "key switches  {}", t.key_switches)?;
+        if self.accounting == Accounting::Cryptflow2 {
+            writeln!(f, "\nplain mults   {}, additions {}", t.plain_mults, t.adds)?;
+            return write!(f, "ciphertexts   {} up, {} down", t.ciphertexts_in, t.ciphertexts_out);
+        }
+        writeln!(f, ", in {} hoisted groups", t.hoisted_groups)?;
+        writeln!(f, "key switches  {}, {} divisions by the special primes", t.key_switches, t.divisions)?;
         writeln!(f, "plain mults   {}, additions {}", t.plain_mults, t.adds)?;
         writeln!(
             f,
@@ -71,6 +95,7 @@ impl Report {
             megabytes(t.bytes_down)
         )?;
         writeln!(f, "Galois keys   {} ({}, sent once)", t.galois_keys, megabytes(self.galois_key_bytes))?;
+        writeln!(f, "memory        {} predicted for one image", megabytes(self.peak_memory_estimate))?;
         writeln!(
             f,
             "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",

@@ -9,7 +9,8 @@ use super::value::Value;
 use crate::diag::{Diagnostic, Span};
 use crate::graph::{MAX_LAYERS, Node, NodeId, QuantAttributes};
 use crate::layers::{
-    Activation, BatchNorm, Conv, Layer, Linear, PadChannels, Pool, PoolKind, ShapeError, Shuffle, Subsample,
+    Activation, BatchNorm, Conv, Layer, Linear, PadChannels, Pool, PoolKind, Rounding, ShapeError, Shuffle,
+    Subsample,
 };
 use crate::syntax::ast::{Call, Named};
 use crate::tensor::{Groups, MAX_ELEMENTS, Pad, Shape};
@@ -127,7 +128,8 @@ impl<'a> Expander<'a> {
             "global_avg_pool" => {
                 let (_, h, w) = x?.chw();
                 let pad = Pad { h: 0, w: 0 };
-                Some(Layer::Pool(Pool { kind: PoolKind::GlobalAverage, kernel: (h, w), stride: (h, w), pad }))
+                let (kernel, stride, rounding) = ((h, w), (h, w), Rounding::Down);
+                Some(Layer::Pool(Pool { kind: PoolKind::GlobalAverage, kernel, stride, pad, rounding }))
             }
             "relu" => Some(Layer::Activation(Activation::Relu)),
             "relu6" => Some(Layer::Activation(Activation::Relu6)),
@@ -150,7 +152,11 @@ impl<'a> Expander<'a> {
             None => kernel,
         };
         let pad = self.pad(given, kernel);
-        Some(Layer::Pool(Pool { kind, kernel: kernel?, stride: stride?, pad: pad? }))
+        let rounding = match self.truth(given, "ceil")? {
+            Some(true) => Rounding::Up,
+            Some(false) | None => Rounding::Down,
+        };
+        Some(Layer::Pool(Pool { kind, kernel: kernel?, stride: stride?, pad: pad?, rounding }))
     }
 
     fn conv(&mut self, given: &'a [Named], x: Option<&Shape>) -> Option<Layer> {

@@ -45,6 +45,7 @@ const fn layer(word: &'static str, attributes: &'static [Attribute]) -> Signatur
 
 const PAD: Attribute = word("pad", &["same", "valid"]);
 const POOL: &[Attribute] = &[needs("kernel"), may("stride"), PAD];
+const MAX_POOL: &[Attribute] = &[needs("kernel"), may("stride"), PAD, may("ceil")];
 
 /// The words that stand for an activation function.
 pub(super) const ACTIVATIONS: &[&str] = &["relu", "relu6", "square"];
@@ -75,7 +76,7 @@ pub(super) const LAYERS: &[Signature] = &[
     layer("subsample", &[needs("stride")]),
     layer("pad_channels", &[may("before"), may("after")]),
     layer("avg_pool", POOL),
-    layer("max_pool", POOL),
+    layer("max_pool", MAX_POOL),
     layer("global_avg_pool", &[]),
     layer("relu", &[]),
     layer("relu6", &[]),

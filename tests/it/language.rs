@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 use stria::diag::SourceFile;
 use stria::graph::{Model, Node, QuantAttributes, WeightsDecl};
-use stria::layers::{Activation, Layer, PoolKind};
+use stria::layers::{Activation, Layer, PoolKind, Rounding};
 use stria::resolve::{declared, resolve};
 use stria::syntax::{Ast, parse};
 use stria::tensor::{Groups, Support};
@@ -93,7 +93,8 @@ fn described(layer: &Layer) -> String {
         Layer::Pool(p) if p.kind == PoolKind::GlobalAverage => String::new(),
         Layer::Pool(p) => {
             let ((kh, kw), (sh, sw), (ph, pw)) = (p.kernel, p.stride, (p.pad.h, p.pad.w));
-            format!(" {kh}x{kw} stride {sh}x{sw} pad {ph}x{pw}")
+            let up = if p.rounding == Rounding::Up { " ceil" } else { "" };
+            format!(" {kh}x{kw} stride {sh}x{sw} pad {ph}x{pw}{up}")
         }
         Layer::Activation(Activation::Quad { a, b, c }) => format!(" {a}, {b}, {c}"),
         Layer::Input | Layer::Add | Layer::Concat | Layer::Activation(_) | Layer::Flatten => String::new(),

@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "functions that tests share fail as tests do")]
 
+mod accounting;
 mod backends;
 mod channel;
 mod cli;
+mod coefficients;
 mod compiled;
 mod counts;
 mod diagnostics;
 mod examples;
 mod fuzz;
+mod import;
 mod inputs;
 mod kernels;
 mod language;

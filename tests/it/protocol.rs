@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::compiled::Compiled;
 use stria::graph::{IntLayer, IntWeights, evaluate};
-use stria::layers::{PadChannels, Pool, PoolKind, Shuffle, Subsample};
+use stria::layers::{PadChannels, Pool, PoolKind, Rounding, Shuffle, Subsample};
 use stria::lower::galois_steps;
 use stria::protocol::{
     Channel, ChannelError, Client, FRAME_BYTES, InMemory, NonLinearError, PartyError, RevealClient,
@@ -28,7 +28,13 @@ fn joined(a: &Tensor<u64>, b: &Tensor<u64>) -> Vec<u64> {
 
 /// A local layer on `[c, h, w]` operands, and the shape of its result.
 fn local_layers(c: usize, h: usize, w: usize) -> Vec<(IntLayer, usize, Shape)> {
-    let pool = Pool { kind: PoolKind::Average, kernel: (2, 3), stride: (1, 2), pad: Pad { h: 1, w: 1 } };
+    let pool = Pool {
+        kind: PoolKind::Average,
+        kernel: (2, 3),
+        stride: (1, 2),
+        pad: Pad { h: 1, w: 1 },
+        rounding: Rounding::Down,
+    };
     let global = Pool { kind: PoolKind::GlobalAverage, ..pool };
     vec![
         (IntLayer::Add { shifts: vec![0, 3] }, 2, Shape::image(c, h, w)),
@@ -70,8 +76,13 @@ fn local_layers_mean_what_they_say() {
         apply(IntLayer::PadChannels(PadChannels { before: 1, after: 0 }), Shape::image(5, 1, 2)),
         [0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
     );
-    let global =
-        Pool { kind: PoolKind::GlobalAverage, kernel: (1, 1), stride: (1, 1), pad: Pad { h: 0, w: 0 } };
+    let global = Pool {
+        kind: PoolKind::GlobalAverage,
+        kernel: (1, 1),
+        stride: (1, 1),
+        pad: Pad { h: 0, w: 0 },
+        rounding: Rounding::Down,
+    };
     assert_eq!(apply(IntLayer::SumPool(global), Shape::flat(4)), [3, 7, 11, 15]);
     let both = local(&IntLayer::Add { shifts: vec![0, 2] }, &[&x, &x], &x.shape, T).unwrap();
     assert_eq!(both.data, (1..=8).map(|v| 5 * v).collect::<Vec<_>>());
@@ -97,7 +108,7 @@ pub(crate) fn service<'a>(compiled: &'a Compiled, weights: &'a IntWeights) -> Se
         plan: &compiled.plan,
         circuit: &compiled.circuit,
         weights,
-        params: &compiled.params,
+        params: compiled.sets(),
         memory: 1 << 20,
     }
 }
@@ -189,7 +200,7 @@ fn converse(
 ) -> (Result<Tensor<i64>, PartyError>, Result<(), PartyError>) {
     let weights = compiled.weights.as_ref().unwrap();
     let steps = galois_steps(&compiled.circuit.segments);
-    let (Compiled { network, plan, params, .. }, steps) = (compiled, steps.as_slice());
+    let (Compiled { network, plan, .. }, params, steps) = (compiled, compiled.sets(), steps.as_slice());
     std::thread::scope(|scope| {
         let server = scope.spawn(move || -> Result<(), PartyError> {
             let service = service(compiled, weights);

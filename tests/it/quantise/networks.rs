@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use stria::graph::{Graph, Header, InputSpec, Model, Node, NodeId, QuantAttributes, WeightsDecl};
 use stria::layers::{
-    Activation, BatchNorm, Conv, Layer, Linear, PadChannels, Pool, PoolKind, Shuffle, Subsample,
+    Activation, BatchNorm, Conv, Layer, Linear, PadChannels, Pool, PoolKind, Rounding, Shuffle, Subsample,
 };
 use stria::passes::{FloatModel, run_float};
 use stria::quant::{FloatWeights, RandomWeights};
@@ -89,6 +89,7 @@ pub(crate) fn pool(kind: PoolKind, kernel: usize, stride: usize, pad: usize) -> 
         kernel: (kernel, kernel),
         stride: (stride, stride),
         pad: Pad { h: pad, w: pad },
+        rounding: Rounding::Down,
     })
 }
 

@@ -1,0 +1,672 @@
+//! From ONNX nodes to the language's layers, one node at a time.
+//!
+//! Every ONNX value is known (a [`Constant`]) or a [`Flow`]: a layer's value, seen through a [`View`], with
+//! what is still to be done to it: a polynomial of each element, and zeros around it. So a shuffle written as
+//! reshape, transpose, reshape becomes one layer, `c * x * x` one `quad`, and a `Pad` goes into the
+//! convolution behind it. Nodes that cannot be run are collected, and the conversion goes on as well as it
+//! can, so that all of them are named at once.
+
+mod arithmetic;
+mod linear;
+mod pool;
+mod refuse;
+mod reshape;
+
+use super::Note;
+use super::constant::{self, Constant};
+use super::error::{ImportError, InputFault, Refusal};
+use super::fold;
+use super::memory::Memory;
+use super::network::{Network, Unit};
+use super::node::Attributes;
+use super::view::{Order, View};
+use crate::layers::{Activation, Layer, ShapeError};
+use crate::tensor::{MAX_ELEMENTS, Shape};
+use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The most nodes of a graph.
+const MAX_NODES: usize = 200_000;
+
+/// The most elements of an activation that is imported.
+const MAX_SHOWN: usize = MAX_ELEMENTS;
+
+/// What an ONNX name stands for.
+#[derive(Clone, Debug)]
+enum Value {
+    Known(Arc<Constant>),
+    Flow(Flow),
+    /// The result of a node that was refused, or that read one.
+    Lost,
+}
+
+/// A layer's value as ONNX sees it.
+#[derive(Clone, Debug)]
+struct Flow {
+    unit: usize,
+    view: View,
+    /// Applied to each element.
+    curve: Curve,
+    /// Zeros above, left, below, right of an image that is seen in its own order.
+    frame: [usize; 4],
+    /// Whether nothing else reads the layer's value, as far as it is known.
+    sole: bool,
+}
+
+/// `a x^2 + b x + c`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Curve {
+    a: f64,
+    b: f64,
+    c: f64,
+}
+
+impl Curve {
+    const SAME: Self = Self { a: 0.0, b: 1.0, c: 0.0 };
+}
+
+impl Flow {
+    /// The ONNX shape, zeros included.
+    fn dims(&self) -> Vec<usize> {
+        let mut dims = self.view.dims().to_vec();
+        let [top, left, bottom, right] = self.frame;
+        if let [_, _, h, w] = dims.as_mut_slice() {
+            *h += top + bottom;
+            *w += left + right;
+        }
+        dims
+    }
+}
+
+/// Why a node gives nothing.
+enum Stop {
+    /// It cannot be run.
+    Refused { what: String, instead: String },
+    /// An operand was lost before.
+    Lost,
+    /// The import is over.
+    Over(ImportError),
+}
+
+impl From<ImportError> for Stop {
+    fn from(error: ImportError) -> Self {
+        Self::Over(error)
+    }
+}
+
+impl From<ShapeError> for Stop {
+    fn from(error: ShapeError) -> Self {
+        Self::Refused { what: error.message, instead: error.hint }
+    }
+}
+
+fn refused<T>(what: impl Into<String>, instead: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Refused { what: what.into(), instead: instead.into() })
+}
+
+/// What a conversion gives beside the network.
+pub(super) struct Converted {
+    pub(super) network: Network,
+    pub(super) input: String,
+    pub(super) notes: Vec<Note>,
+}
+
+struct Converter<'a> {
+    values: BTreeMap<&'a str, Value>,
+    /// How often a name is read; the graph's output is one more.
+    uses: BTreeMap<&'a str, usize>,
+    network: Network,
+    /// The batch that the input declares; it is bound to 1.
+    batch: Option<usize>,
+    folder: Option<&'a Path>,
+    memory: &'a mut Memory,
+    refusals: Vec<Refusal>,
+    notes: Vec<Note>,
+    /// Curves that have become units.
+    settled: BTreeMap<(usize, [u64; 3]), usize>,
+}
+
+/// One node with its operands at hand.
+struct Site<'a> {
+    node: &'a NodeProto,
+    attributes: Attributes<'a>,
+    /// Its name, or that of its output.
+    name: String,
+}
+
+impl Site<'_> {
+    fn op(&self) -> &str {
+        self.node.op_type.as_deref().unwrap_or_default()
+    }
+}
+
+/// Converts a graph.
+///
+/// # Errors
+/// Everything of [`ImportError`] but what concerns the file's bytes.
+pub(super) fn convert(
+    graph: &GraphProto,
+    folder: Option<&Path>,
+    memory: &mut Memory,
+) -> Result<Converted, ImportError> {
+    if graph.node.len() > MAX_NODES {
+        return Err(ImportError::TooManyNodes { limit: MAX_NODES });
+    }
+    let mut converter = Converter {
+        values: BTreeMap::new(),
+        uses: uses(graph),
+        network: Network::default(),
+        batch: None,
+        folder,
+        memory,
+        refusals: Vec::new(),
+        notes: Vec::new(),
+        settled: BTreeMap::new(),
+    };
+    for tensor in &graph.initializer {
+        let name = tensor.name.as_deref().unwrap_or_default();
+        // What nothing reads is not decoded.
+        if converter.uses.contains_key(name) {
+            let known = constant::decode(tensor, folder, converter.memory)?;
+            converter.values.insert(name, Value::Known(Arc::new(known)));
+        }
+    }
+    let input = converter.input(graph)?;
+    for node in order(graph) {
+        converter.node(node)?;
+    }
+    converter.output(graph)?;
+    let Converter { mut network, refusals, notes, .. } = converter;
+    if !refusals.is_empty() {
+        return Err(ImportError::Unsupported(refusals));
+    }
+    network.prune();
+    Ok(Converted { network, input, notes })
+}
+
+/// Whether an image of `h` rows and `c` in the last place has its channels there, as TensorFlow's have.
+fn channels_last(h: usize, c: usize) -> bool {
+    (1..=4).contains(&c) && h > 4
+}
+
+/// How often every name is read.
+fn uses(graph: &GraphProto) -> BTreeMap<&str, usize> {
+    let read = graph.node.iter().flat_map(|node| &node.input).map(String::as_str);
+    let out = graph.output.iter().filter_map(|o| o.name.as_deref());
+    let mut uses = BTreeMap::new();
+    for name in read.chain(out) {
+        *uses.entry(name).or_insert(0) += 1;
+    }
+    uses
+}
+
+/// The nodes that the outputs need, operands first. Files list them so; one that does not is put in order,
+/// and a node that needs itself is left where it stands.
+fn order(graph: &GraphProto) -> Vec<&NodeProto> {
+    let mut maker = BTreeMap::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        for output in node.output.iter().filter(|o| !o.is_empty()) {
+            maker.entry(output.as_str()).or_insert(i);
+        }
+    }
+    let mut needed = vec![false; graph.node.len()];
+    let mut done = vec![false; graph.node.len()];
+    let mut ordered = Vec::new();
+    let roots = graph.output.iter().filter_map(|o| maker.get(o.name.as_deref()?).copied());
+    // (node, whether its operands have been visited)
+    let mut open: Vec<(usize, bool)> = roots.map(|i| (i, false)).collect();
+    open.reverse();
+    while let Some((i, visited)) = open.pop() {
+        if visited {
+            if !done[i] {
+                done[i] = true;
+                ordered.push(i);
+            }
+            continue;
+        }
+        if std::mem::replace(&mut needed[i], true) {
+            continue;
+        }
+        open.push((i, true));
+        let operands = graph.node[i].input.iter().rev().filter_map(|name| maker.get(name.as_str()).copied());
+        open.extend(operands.map(|o| (o, false)));
+    }
+    // The file's own order, where it is one: it reads as the network was written.
+    let place: BTreeMap<usize, usize> = ordered.iter().enumerate().map(|(place, &i)| (i, place)).collect();
+    let sound = |i: usize| {
+        let operands = graph.node[i].input.iter().filter_map(|name| maker.get(name.as_str()));
+        operands.into_iter().all(|&o| o < i)
+    };
+    if place.keys().all(|&i| sound(i)) {
+        ordered.sort_unstable();
+    }
+    ordered.into_iter().map(|i| &graph.node[i]).collect()
+}
+
+impl<'a> Converter<'a> {
+    /// Makes the graph's input the first unit; its name.
+    fn input(&mut self, graph: &'a GraphProto) -> Result<String, ImportError> {
+        let name = |info: &'a ValueInfoProto| info.name.as_deref().unwrap_or_default();
+        let inputs: Vec<&ValueInfoProto> =
+            graph.input.iter().filter(|i| !self.values.contains_key(name(i))).collect();
+        let inputs: Vec<&ValueInfoProto> =
+            inputs.into_iter().filter(|i| self.uses.contains_key(name(i))).collect();
+        let [info] = inputs.as_slice() else {
+            let names = inputs.iter().take(8).map(|i| name(i)).collect::<Vec<_>>().join(", ");
+            return Err(ImportError::Input(InputFault::Count { found: inputs.len(), names }));
+        };
+        let declared =
+            info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
+        let sizes: Vec<Option<usize>> = declared
+            .map(|shape| {
+                shape.dim.iter().map(|d| usize::try_from(d.dim_value?).ok().filter(|n| *n > 0)).collect()
+            })
+            .unwrap_or_default();
+        let shown = || {
+            let sizes: Vec<_> = sizes.iter().map(|s| s.map_or("?".to_owned(), |n| n.to_string())).collect();
+            format!("[{}]", sizes.join(", "))
+        };
+        let fault =
+            |make: fn(String, String) -> InputFault| ImportError::Input(make(name(info).to_owned(), shown()));
+        let symbolic = || fault(|name, shape| InputFault::Symbolic { name, shape });
+        let own = sizes.get(1..).unwrap_or_default();
+        let own: Vec<usize> = own.iter().copied().collect::<Option<_>>().ok_or_else(symbolic)?;
+        if own.iter().fold(1_usize, |n, &d| n.saturating_mul(d)) > MAX_SHOWN {
+            return Err(symbolic());
+        }
+        let (shape, view) = match *own.as_slice() {
+            [features] => (Shape::flat(features), None),
+            [h, w, c] if channels_last(h, c) => {
+                self.notes.push(Note::ChannelsLast);
+                let shape = Shape::image(c, h, w);
+                (shape.clone(), Some(View::channels_last(&shape)))
+            }
+            [c, h, w] => (Shape::image(c, h, w), None),
+            _ => return Err(fault(|name, shape| InputFault::Rank { name, shape })),
+        };
+        self.batch = sizes.first().copied().flatten().filter(|b| *b > 1);
+        if let Some(batch) = self.batch {
+            self.notes.push(Note::Batch(batch));
+        }
+        let view = view.unwrap_or_else(|| View::of(&shape));
+        let origin = name(info).to_owned();
+        self.network.units.push(Unit {
+            layer: Layer::Input,
+            operands: Vec::new(),
+            shape,
+            weights: Vec::new(),
+            origin: origin.clone(),
+        });
+        let flow = Flow { unit: 0, view, curve: Curve::SAME, frame: [0; 4], sole: true };
+        self.values.insert(name(info), Value::Flow(flow));
+        Ok(origin)
+    }
+
+    /// Converts one node; what it gives goes under its output's name.
+    fn node(&mut self, node: &'a NodeProto) -> Result<(), ImportError> {
+        let name = node.name.as_deref().filter(|n| !n.is_empty());
+        let outputs: Vec<&str> = node.output.iter().map(String::as_str).collect();
+        let name = name.or(outputs.first().copied()).unwrap_or_default().to_owned();
+        let site = Site { node, attributes: Attributes(node), name };
+        let value = match self.value(&site) {
+            Ok(value) => value,
+            Err(Stop::Over(error)) => return Err(error),
+            Err(Stop::Lost) => {
+                self.look_ahead(&site);
+                Value::Lost
+            }
+            Err(Stop::Refused { what, instead }) => {
+                self.refuse(&site, what, instead);
+                self.stand_in(&site)
+            }
+        };
+        if let Some(output) = outputs.first() {
+            self.values.insert(output, value);
+        }
+        for output in outputs.into_iter().skip(1) {
+            if !self.uses.contains_key(output) {
+                continue;
+            }
+            if self.refusals.last().is_none_or(|r| r.node != site.name) {
+                let what = format!("its output `{output}` is used, beside the first");
+                self.refuse(&site, what, "export the network without it".to_owned());
+            }
+            self.values.insert(output, Value::Lost);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, site: &Site<'a>, what: String, instead: String) {
+        let refusal = Refusal { node: site.name.clone(), op: site.op().to_owned(), what, instead };
+        self.refusals.push(refusal);
+    }
+
+    /// What comes out of a node.
+    fn value(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
+        let domain = site.node.domain.as_deref().unwrap_or_default();
+        if !matches!(domain, "" | "ai.onnx") {
+            return refused(
+                format!("is of the domain `{domain}`"),
+                "export the network with ONNX's own operators",
+            );
+        }
+        if site.op() == "Constant" {
+            return self.constant(site);
+        }
+        let known: Vec<Option<Arc<Constant>>> = self.known(site);
+        let all = site.node.input.iter().zip(&known).all(|(name, k)| k.is_some() || name.is_empty());
+        if all && !site.node.input.is_empty() {
+            let inputs: Vec<Option<&Constant>> = known.iter().map(Option::as_deref).collect();
+            if let Some(folded) = self.folded(site, &inputs)? {
+                return Ok(Value::Known(Arc::new(folded)));
+            }
+            return refused(
+                "is not computed while importing",
+                "export the network with its constants folded",
+            );
+        }
+        self.layer(site)
+    }
+
+    /// Operators whose operands are all known.
+    fn folded(&mut self, site: &Site<'a>, inputs: &[Option<&Constant>]) -> Result<Option<Constant>, Stop> {
+        if let Some(x) = inputs.first().copied().flatten()
+            && let Some(dims) = reshape::target(site, &x.dims, inputs.get(1).copied().flatten(), None)
+        {
+            self.memory.charge_tensor(&dims, 8, &format!("`{}` reshaped", x.name))?;
+            return Ok(Some(x.reshaped(dims)));
+        }
+        if site.op() == "Shape" {
+            let dims = inputs.first().copied().flatten().map(|x| x.dims.clone()).unwrap_or_default();
+            return Ok(Some(reshape::shape_of(site, &dims)));
+        }
+        let folded = fold::fold(site.op(), inputs, &site.attributes, self.memory)?;
+        Ok(folded.map(|constant| match (site.op(), site.node.output.first()) {
+            // Of its only operand it has the shape and nothing else.
+            ("ConstantOfShape", Some(name)) => Constant { name: name.clone(), ..constant },
+            _ => constant,
+        }))
+    }
+
+    fn constant(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
+        let given = &site.attributes;
+        let known = if let Some(tensor) = given.find("value").and_then(|a| a.t.as_ref()) {
+            constant::decode(tensor, self.folder, self.memory)?
+        } else {
+            let of = |dims, data| Constant { name: String::new(), dims, data };
+            let single = |name| given.find(name);
+            if let Some(v) = single("value_int").and_then(|a| a.i) {
+                of(vec![], constant::Numbers::Integers(vec![v]))
+            } else if let Some(v) = single("value_float").and_then(|a| a.f) {
+                of(vec![], constant::Numbers::Floats(vec![v]))
+            } else if let Some(v) = single("value_ints").map(|a| a.ints.clone()) {
+                of(vec![v.len()], constant::Numbers::Integers(v))
+            } else if let Some(v) = single("value_floats").map(|a| a.floats.clone()) {
+                of(vec![v.len()], constant::Numbers::Floats(v))
+            } else {
+                return refused("holds neither a tensor nor numbers", "export it as a tensor");
+            }
+        };
+        let name = if known.name.is_empty() { site.name.clone() } else { known.name };
+        Ok(Value::Known(Arc::new(Constant { name, ..known })))
+    }
+
+    /// The operators that become layers, or another view of one.
+    fn layer(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
+        match site.op() {
+            "Conv" => self.conv(site),
+            "Gemm" => self.gemm(site),
+            "MatMul" => self.matmul(site),
+            "BatchNormalization" => self.batch_norm(site),
+            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(site),
+            "Sum" => self.sum(site),
+            "Pow" => self.power(site),
+            "Neg" => self.negated(site),
+            "Relu" => self.activation(site, Activation::Relu),
+            "Clip" => self.clip(site),
+            "MaxPool" => self.max_pool(site),
+            "AveragePool" => self.average_pool(site),
+            "GlobalAveragePool" => self.global_average(site),
+            "GlobalMaxPool" => self.global_max(site),
+            "ReduceMean" => self.reduce_mean(site),
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(site),
+            "Transpose" => self.transpose(site),
+            "Concat" => self.concat(site),
+            "Pad" => self.pad(site),
+            "Slice" => self.slice(site),
+            "Shape" => {
+                let dims = self.flow(site, 0)?.dims();
+                Ok(Value::Known(Arc::new(reshape::shape_of(site, &dims))))
+            }
+            "Identity" | "Dropout" | "Cast" => Ok(Value::Flow(self.flow(site, 0)?)),
+            "Softmax" | "LogSoftmax" | "ArgMax" => self.last(site),
+            op => Err(refuse::operator(op)),
+        }
+    }
+
+    /// The classes' order is that of the logits: the function behind them is left out.
+    fn last(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
+        let flow = self.flow(site, 0)?;
+        let is_output = |name: &String| self.uses.get(name.as_str()) == Some(&1);
+        let readers = site.node.output.first().is_some_and(is_output);
+        if !readers || flow.dims().iter().filter(|d| **d > 1).count() > 1 {
+            return Err(refuse::operator(site.op()));
+        }
+        self.notes.push(Note::Dropped { op: site.op().to_owned(), node: site.name.clone() });
+        Ok(Value::Flow(flow))
+    }
+
+    fn activation(&mut self, site: &Site<'a>, activation: Activation) -> Result<Value, Stop> {
+        let flow = self.flow(site, 0)?;
+        self.elementwise(site, &flow, Layer::Activation(activation)).map(Value::Flow)
+    }
+
+    fn clip(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
+        let bound = |this: &Self, i: usize, name: &str| match site.node.input.get(i).filter(|n| !n.is_empty())
+        {
+            Some(_) => this.constant_at(site, i).map(|c| c.scalar()),
+            None => Ok(site.attributes.float(name).map(f64::from)),
+        };
+        let (low, high) = (bound(self, 1, "min")?, bound(self, 2, "max")?);
+        let endless = high.is_none_or(|h| h >= f64::from(f32::MAX));
+        match (low, high) {
+            (Some(0.0), Some(6.0)) => self.activation(site, Activation::Relu6),
+            (Some(0.0), _) if endless => self.activation(site, Activation::Relu),
+            (low, high) => refused(
+                format!("clips to {low:?} and {high:?}"),
+                "use a range of 0 to 6 (relu6), or from 0 upwards (relu)",
+            ),
+        }
+    }
+
+    /// A layer of each element, applied to the value itself; the view stays.
+    fn elementwise(&mut self, site: &Site<'a>, flow: &Flow, layer: Layer) -> Result<Flow, Stop> {
+        let flow = self.settle(&site.name, flow)?;
+        let unit = self.network.add(layer, &[flow.unit], Vec::new(), &site.name)?;
+        Ok(Flow { unit, sole: true, ..flow })
+    }
+
+    /// The known operands.
+    fn known(&self, site: &Site<'a>) -> Vec<Option<Arc<Constant>>> {
+        let of = |name: &String| match self.values.get(name.as_str()) {
+            Some(Value::Known(constant)) => Some(Arc::clone(constant)),
+            Some(Value::Flow(_) | Value::Lost) | None => None,
+        };
+        site.node.input.iter().map(of).collect()
+    }
+
+    fn operand(&self, site: &Site<'a>, i: usize) -> Result<&Value, Stop> {
+        match site.node.input.get(i).filter(|name| !name.is_empty()) {
+            None => refused(format!("lacks operand {i}"), "check the model with ONNX's own checker"),
+            Some(name) => match self.values.get(name.as_str()) {
+                Some(Value::Lost) => Err(Stop::Lost),
+                Some(value) => Ok(value),
+                None => refused(
+                    format!("reads `{name}`, which nothing gives"),
+                    "check the model with ONNX's own checker",
+                ),
+            },
+        }
+    }
+
+    /// Operand `i`, with what its other readers mean for it.
+    fn taken(&self, site: &Site<'a>, i: usize) -> Result<Value, Stop> {
+        let mut value = self.operand(site, i)?.clone();
+        let once = site.node.input.get(i).is_some_and(|name| self.uses.get(name.as_str()) == Some(&1));
+        if let Value::Flow(flow) = &mut value {
+            flow.sole &= once;
+        }
+        Ok(value)
+    }
+
+    /// Operand `i`, which must be a layer's value.
+    fn flow(&self, site: &Site<'a>, i: usize) -> Result<Flow, Stop> {
+        match self.taken(site, i)? {
+            Value::Flow(flow) => Ok(flow),
+            Value::Lost => Err(Stop::Lost),
+            Value::Known(_) => {
+                refused("its first operand is constant, others are not", "put the image first")
+            }
+        }
+    }
+
+    /// Operand `i`, which must be known.
+    fn constant_at(&self, site: &Site<'a>, i: usize) -> Result<Arc<Constant>, Stop> {
+        match self.operand(site, i)? {
+            Value::Known(constant) => Ok(Arc::clone(constant)),
+            Value::Lost => Err(Stop::Lost),
+            Value::Flow(_) => refused(
+                format!("operand {i} is computed from the image; it must be constant"),
+                "export the network with constant weights",
+            ),
+        }
+    }
+
+    /// Operand `i` if it is given.
+    fn optional(&self, site: &Site<'a>, i: usize) -> Result<Option<Arc<Constant>>, Stop> {
+        match site.node.input.get(i).filter(|name| !name.is_empty()) {
+            Some(_) => self.constant_at(site, i).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The flow with its curve made a layer; zeros around it are refused.
+    fn settle(&mut self, origin: &str, flow: &Flow) -> Result<Flow, Stop> {
+        if flow.frame != [0; 4] {
+            return refused(
+                "reads an image that `Pad` has framed",
+                "pad right before a convolution or a pool",
+            );
+        }
+        self.curved(origin, flow)
+    }
+
+    /// The flow with its curve made a layer.
+    fn curved(&mut self, origin: &str, flow: &Flow) -> Result<Flow, Stop> {
+        let Curve { a, b, c } = flow.curve;
+        if flow.curve == Curve::SAME {
+            return Ok(flow.clone());
+        }
+        if ![a, b, c].iter().all(|v| v.is_finite()) {
+            return refused("computes with numbers that are not finite", "check the constants");
+        }
+        let key = (flow.unit, [a.to_bits(), b.to_bits(), c.to_bits()]);
+        let unit = match self.settled.get(&key) {
+            Some(&unit) => unit,
+            None if a == 0.0 => {
+                let channels = self.network.shape(flow.unit).channels();
+                self.memory.charge_tensor(&[channels], 16, "a scaling")?;
+                #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
+                let (b, c) = (b as f32, c as f32);
+                self.scaled(origin, flow.unit, vec![b; channels], vec![c; channels])?
+            }
+            None => {
+                let activation = if (a, b, c) == (1.0, 0.0, 0.0) {
+                    Activation::Square
+                } else {
+                    Activation::Quad { a, b, c }
+                };
+                self.network.add(Layer::Activation(activation), &[flow.unit], Vec::new(), origin)?
+            }
+        };
+        self.settled.insert(key, unit);
+        Ok(Flow { unit, curve: Curve::SAME, ..flow.clone() })
+    }
+
+    /// The unit of an image in its own order `[C, H, W]`, with the zeros that are to be around it.
+    fn image(&mut self, origin: &str, flow: &Flow) -> Result<(usize, [usize; 4]), Stop> {
+        let flow = self.curved(origin, flow)?;
+        let shape = self.network.shape(flow.unit).clone();
+        let unit = match flow.view.as_image(&shape) {
+            Order::Natural => flow.unit,
+            Order::Shuffled(shuffle) => {
+                self.network.add(Layer::Shuffle(shuffle), &[flow.unit], Vec::new(), origin)?
+            }
+            Order::Other => {
+                return refused(
+                    format!(
+                        "reads a {:?} tensor that is not an image in the order [1, C, H, W]",
+                        flow.view.dims()
+                    ),
+                    "reshape and transpose only to shuffle channels, to change between NCHW and NHWC, or to flatten",
+                );
+            }
+        };
+        Ok((unit, flow.frame))
+    }
+
+    /// As [`Self::image`], without zeros around it.
+    fn plain_image(&mut self, origin: &str, flow: &Flow) -> Result<usize, Stop> {
+        let flow = self.settle(origin, flow)?;
+        self.image(origin, &flow).map(|(unit, _)| unit)
+    }
+
+    /// The flow of a unit in its own order.
+    fn natural(&self, unit: usize) -> Flow {
+        let view = View::of(self.network.shape(unit));
+        Flow { unit, view, curve: Curve::SAME, frame: [0; 4], sole: true }
+    }
+
+    /// As [`Self::natural`], features as an image of one pixel.
+    fn as_pixel(&self, unit: usize) -> Flow {
+        let flow = self.natural(unit);
+        let channels = self.network.shape(unit).channels();
+        if self.network.shape(unit).is_image() {
+            flow
+        } else {
+            Flow { view: flow.view.reshaped(vec![1, channels, 1, 1]), ..flow }
+        }
+    }
+
+    /// Declares the output.
+    fn output(&mut self, graph: &'a GraphProto) -> Result<(), ImportError> {
+        let names: Vec<&str> = graph.output.iter().filter_map(|o| o.name.as_deref()).collect();
+        let [name] = names.as_slice() else {
+            let shown = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
+            return Err(ImportError::Outputs { found: names.len(), names: shown });
+        };
+        let (what, instead) = match self.values.get(name).cloned() {
+            Some(Value::Flow(flow)) => match self.settle(name, &flow) {
+                Ok(flow) if flow.view.is_natural(self.network.shape(flow.unit)) => {
+                    self.network.output = flow.unit;
+                    return Ok(());
+                }
+                Ok(_) => {
+                    ("is transposed".to_owned(), "export the network without the transposition".to_owned())
+                }
+                Err(Stop::Refused { what, instead }) => (what, instead),
+                Err(Stop::Over(error)) => return Err(error),
+                Err(Stop::Lost) => return Ok(()),
+            },
+            Some(Value::Lost) => return Ok(()),
+            Some(Value::Known(_)) | None => (
+                "does not depend on the input".to_owned(),
+                "check the model with ONNX's own checker".to_owned(),
+            ),
+        };
+        self.refusals.push(Refusal { node: (*name).to_owned(), op: "output".to_owned(), what, instead });
+        Ok(())
+    }
+}
