@@ -1,7 +1,7 @@
 //! Comparison, sign and ReLU.
 
 use super::harness::{all_pairs, modulus, of_pairs, outcome, some_pairs};
-use stria::mpc::Function;
+use stria::mpc::{BATCH, Function};
 
 #[test]
 fn private_numbers_compare() {
@@ -51,4 +51,14 @@ fn relu_is_exact_at_the_edges_of_real_moduli() {
             assert_eq!(y, (*x).max(0), "x {x} client's share {a} modulo {t}");
         }
     }
+}
+
+#[test]
+fn more_values_than_a_batch() {
+    let t = 17;
+    let pairs: Vec<(i64, u64)> =
+        (0..t).flat_map(|a| (-7..=7).map(move |x| (x, a))).cycle().take(BATCH + 70).collect();
+    let relu = of_pairs(&Function::Relu { modulus: modulus(t) }, t, t, &pairs);
+    assert_eq!(relu.len(), pairs.len());
+    assert!(pairs.iter().zip(relu).all(|((x, _), y)| y == (*x).max(0)));
 }
