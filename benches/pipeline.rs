@@ -7,11 +7,14 @@ use stria::cost::CostTable;
 use stria::diag::SourceFile;
 use stria::graph::IntNetwork;
 use stria::lower::lower;
+use stria::params::Encoding;
 use stria::passes::{FloatModel, run_float};
 use stria::quant::quantise;
+use stria::select::{Encodings, Rings};
 use stria::{resolve, select, syntax};
 
 const RING: u32 = 8192;
+const RINGS: Rings = Rings { slots: RING, coefficients: RING };
 
 fn source(name: &str) -> SourceFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shapes").join(name);
@@ -35,7 +38,7 @@ fn stages(c: &mut Criterion) {
         let network = network(&source);
         c.bench_function(&format!("plan-and-lower/{net}/N={RING}"), |b| {
             b.iter(|| {
-                let plan = select::plan(&network, RING).expect("a plan");
+                let plan = select::plan(&network, RINGS, Encodings::All(Encoding::Slots)).expect("a plan");
                 black_box(lower(&plan).expect("a circuit"))
             });
         });

@@ -12,8 +12,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 use stria::rlwe::{
-    Automorphism, Basis, Ciphertext, DotProduct, Extended, ExtendedSum, Hoisted, KeySwitch, Packing,
-    ParameterSpec, Parameters, Plaintext, Randomness, SecretKey,
+    Automorphism, Basis, Ciphertext, DotProduct, Extended, ExtendedSum, GaloisKeys, Hoisted, KeySwitch,
+    Packing, ParameterSpec, Parameters, Plaintext, Randomness, RotationSum, SecretKey,
 };
 
 const PLAIN: u64 = 786_433;
@@ -88,8 +88,70 @@ fn rotations(c: &mut Criterion) {
             });
         });
         c.bench_function(&format!("rotate/double-hoisted/finish/{id}"), |b| b.iter(|| sum.finish()));
+        rotations_by_one_key(c, &keys, &steps, &s, &id);
+        rotation_sums(c, &keys, &steps, &s, &id);
         ntt_floor(c, &spec, &s.params, &id);
     }
+}
+
+/// One key for several ciphertexts, and for each by itself; the keys come from memory.
+fn rotations_by_one_key(c: &mut Criterion, keys: &GaloisKeys, steps: &[Automorphism], s: &Setup, id: &str) {
+    let sources: Vec<_> = s.ciphertexts.iter().collect();
+    c.bench_function(&format!("rotate/many4x8/{id}"), |b| {
+        b.iter(|| steps.iter().for_each(|&by| drop(black_box(keys.rotate_many(&sources, by).unwrap()))));
+    });
+    c.bench_function(&format!("rotate/many4x8-each-by-itself/{id}"), |b| {
+        b.iter(|| {
+            for source in &sources {
+                steps.iter().for_each(|&by| drop(black_box(keys.rotate(source, by).unwrap())));
+            }
+        });
+    });
+    let hoisted: Vec<_> = sources.iter().map(|c| Hoisted::new(c).unwrap()).collect();
+    let hoisted: Vec<_> = hoisted.iter().collect();
+    c.bench_function(&format!("rotate/hoisted-many4x8/{id}"), |b| {
+        b.iter(|| {
+            steps.iter().for_each(|&by| drop(black_box(keys.rotate_hoisted_many(&hoisted, by).unwrap())))
+        });
+    });
+    c.bench_function(&format!("rotate/hoisted-many4x8-each-by-itself/{id}"), |b| {
+        b.iter(|| {
+            for source in &hoisted {
+                steps.iter().for_each(|&by| drop(black_box(keys.rotate_hoisted(source, by).unwrap())));
+            }
+        });
+    });
+}
+
+/// Sums of rotated ciphertexts, a term's cost without and with the one division.
+fn rotation_sums(c: &mut Criterion, keys: &GaloisKeys, steps: &[Automorphism], s: &Setup, id: &str) {
+    let mut sum = RotationSum::new(&s.params);
+    c.bench_function(&format!("rotation_sum/term/{id}"), |b| {
+        b.iter(|| sum.add(keys, black_box(&s.ciphertexts[0]), steps[0]).unwrap());
+    });
+    let hoisted = Hoisted::new(&s.ciphertexts[0]).unwrap();
+    c.bench_function(&format!("rotation_sum/hoisted-term/{id}"), |b| {
+        b.iter(|| sum.add_hoisted(keys, black_box(&hoisted), steps[0]).unwrap());
+    });
+    c.bench_function(&format!("rotation_sum/terms=8/{id}"), |b| {
+        b.iter(|| {
+            let mut sum = RotationSum::new(&s.params);
+            for (i, &by) in steps.iter().enumerate() {
+                sum.add(keys, black_box(&s.ciphertexts[i % BATCH]), by).unwrap();
+            }
+            sum.finish()
+        });
+    });
+    c.bench_function(&format!("rotation_sum/terms=8-as-plain-rotations/{id}"), |b| {
+        b.iter(|| {
+            let mut sum = Ciphertext::zero(&s.params);
+            for (i, &by) in steps.iter().enumerate() {
+                let turned = keys.rotate(black_box(&s.ciphertexts[i % BATCH]), by).unwrap();
+                sum.add_assign(&turned).unwrap();
+            }
+            sum
+        });
+    });
 }
 
 /// `k^2 + 3k + 2` transforms with one special prime, one inverse a prime and one forward a digit and
@@ -128,6 +190,14 @@ fn others(c: &mut Criterion) {
         c.bench_function(&format!("encrypt/secret-key/{id}"), |b| {
             b.iter(|| s.secret.encrypt(&s.message, Packing::Slots, &mut s.randomness).unwrap());
         });
+        for count in [1, 2, 4, 8, 16, 32] {
+            let encode = |_| s.params.encode(&signed, Packing::Slots, Basis::Ciphertext).unwrap();
+            let masks: Vec<_> = (0..count).map(encode).collect();
+            let terms: Vec<_> = (-7..).zip(&masks).collect();
+            c.bench_function(&format!("combine/masks={count}/{id}"), |b| {
+                b.iter(|| s.params.combine(black_box(&terms)).unwrap());
+            });
+        }
         let public = s.secret.public_key(&mut s.randomness);
         c.bench_function(&format!("encrypt/public-key/{id}"), |b| {
             b.iter(|| public.encrypt(&s.message, Packing::Slots, &mut s.randomness).unwrap());
@@ -139,6 +209,12 @@ fn others(c: &mut Criterion) {
         c.bench_function(&format!("mul-acc/terms=8/{id}"), |b| {
             let mut dot = DotProduct::new(&s.params);
             b.iter(|| dot.add(black_box(&terms)).unwrap());
+        });
+        c.bench_function(&format!("mul-acc/sum-of-8/{id}"), |b| {
+            b.iter(|| DotProduct::of(&s.params, black_box(&terms)).unwrap());
+        });
+        c.bench_function(&format!("mul-acc/4-sums-of-8-at-once/{id}"), |b| {
+            b.iter(|| DotProduct::of_each(&s.params, black_box(&[&terms[..]; 4])).unwrap());
         });
         c.bench_function(&format!("mul-acc/finish/{id}"), |b| {
             let mut dot = DotProduct::new(&s.params);

@@ -3,21 +3,40 @@
 //! Files and printing belong to the caller: it opens what [`declared`](crate::resolve::declared) names
 //! and prints the stages that it wants.
 
+use crate::assign;
 use crate::compiled::{Compiled, CompiledError};
-use crate::graph::Model;
-use crate::params::{self, ParamsError};
+use crate::cost::CostTable;
+use crate::graph::{IntNetwork, IntWeights, Model};
+use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{FloatWeights, QuantError, quantise};
+use crate::select::Encodings;
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 
+/// How the encoding of linear layers is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encode {
+    /// The cheaper one for each layer.
+    Auto,
+    /// Slots for all; what is chosen where nobody says otherwise.
+    #[default]
+    Slots,
+    /// Coefficients for all.
+    Coefficients,
+}
+
 /// What the command line may change.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// Ring degree instead of the model's.
     pub ring: Option<u32>,
     /// Bits of the plaintext prime instead of the smallest that fits.
     pub plain_bits: Option<u32>,
+    /// Encoding of linear layers.
+    pub encode: Encode,
+    /// By what the cheaper encoding is found; the shipped costs if absent.
+    pub costs: Option<&'a CostTable>,
 }
 
 /// Why a resolved model could not be compiled.
@@ -92,7 +111,7 @@ pub fn compile(
     model: &Model,
     source: Option<&dyn WeightSource>,
     calibration: Option<&[Tensor<f32>]>,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<Stages, CompileError> {
     if source.is_some() {
         require_runnable(model)?;
@@ -106,6 +125,42 @@ pub fn compile(
     let quantised = quantise(&float.model, float.weights.as_ref(), calibration)?;
     let ring = options.ring.unwrap_or(model.header.ring);
     let t = params::plain_prime(ring, quantised.network.largest_accumulator(), options.plain_bits)?;
-    let compiled = Compiled::new(quantised.network, quantised.weights, ring, t)?;
+    let compiled = plan(quantised.network, quantised.weights, (ring, t), options)?;
     Ok(Stages { float, after_passes, compiled })
+}
+
+/// Plans, lowers and chooses parameters.
+fn plan(
+    network: IntNetwork,
+    weights: Option<IntWeights>,
+    sizes: (u32, u64),
+    options: Options<'_>,
+) -> Result<Compiled, CompiledError> {
+    let all =
+        |network, weights, encoding| Compiled::encoded(network, weights, sizes, Encodings::All(encoding));
+    match options.encode {
+        Encode::Slots => all(network, weights, Encoding::Slots),
+        Encode::Coefficients => all(network, weights, Encoding::Coefficients),
+        Encode::Auto => {
+            let fitting = |encoding| {
+                let compiled = all(network.clone(), None, encoding);
+                compiled.and_then(|compiled| compiled.fits().map(|_| compiled))
+            };
+            let (slots, coefficients) = match (fitting(Encoding::Slots), fitting(Encoding::Coefficients)) {
+                (Ok(slots), Ok(coefficients)) => (slots, coefficients),
+                (Err(_), Ok(_)) => return all(network, weights, Encoding::Coefficients),
+                (_, Err(_)) => return all(network, weights, Encoding::Slots),
+            };
+            let shipped;
+            let table = match options.costs {
+                Some(table) => table,
+                None => {
+                    shipped = CostTable::shipped(Scheme::Bfv);
+                    &shipped
+                }
+            };
+            let encodings = assign::cheaper(&slots, &coefficients, table);
+            Compiled::encoded(network, weights, sizes, Encodings::Each(&encodings))
+        }
+    }
 }

@@ -1,22 +1,22 @@
 //! A compiled network, all that is needed to run it, and its file `.striac`.
 //!
-//! The file holds the quantised network, its weights, ring degree and plaintext prime; plan, circuit and
-//! moduli follow from them and are made anew on load, so that a file cannot bring a circuit or moduli of
+//! The file holds the quantised network, its weights, ring degree, plaintext prime and the encoding of each
+//! linear layer; plan, circuit and moduli follow from them and are made anew on load, so that a file cannot bring a circuit or moduli of
 //! its own. Layout: the magic
 //! `STRIAC\r\n`, the version (u32, little-endian), the BLAKE3 hash of the body, the body's length (u64), the
 //! body (postcard). Everything is checked on load: hash, graph, shapes of weights, parameters.
 
 use crate::backend::SchemeParams;
-use crate::circuit::Circuit;
+use crate::circuit::{Circuit, Segment};
 use crate::cost;
 use crate::graph::{
     self, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
 };
 use crate::layers::Conv;
 use crate::lower::{LowerError, lower};
-use crate::params::{self, Fit, ParamsError, Scheme, Workload};
+use crate::params::{self, Encoding, Fit, ParamsError, Scheme, Sets, Workload};
 use crate::quant::intervals_are_proven;
-use crate::select::{self, Plan, PlanError};
+use crate::select::{self, Encodings, Plan, PlanError, Rings};
 use crate::tensor::{MAX_ACTIVATION, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
 
 /// Version of the format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const PREFIX: usize = 8 + 4 + 32 + 8;
 
@@ -37,8 +37,10 @@ pub struct Compiled {
     pub weights: Option<IntWeights>,
     /// Who computes BFV.
     pub scheme: Scheme,
-    /// Parameters of the scheme.
+    /// Parameters of the layers in slots; those of the layers in coefficients where all are.
     pub params: SchemeParams,
+    /// Parameters of the layers in coefficients, if there are any.
+    pub coefficients: Option<SchemeParams>,
     /// Kernels and layouts.
     pub plan: Plan,
     /// Instructions.
@@ -135,10 +137,19 @@ struct Saved {
     weights: Option<IntWeights>,
     ring: u32,
     plain_modulus: u64,
+    encodings: Vec<Encoding>,
 }
 
-/// How moduli are chosen.
-type Choose = fn(Scheme, u32, u64, &Workload) -> Result<SchemeParams, ParamsError>;
+/// How parameters are chosen.
+#[derive(Clone, Copy)]
+struct Choose {
+    params: fn(Scheme, u32, u64, &Workload) -> Result<SchemeParams, ParamsError>,
+    /// The least ring degree of layers in coefficients.
+    least_ring: u32,
+}
+
+/// The least ring degree with secure parameters.
+const LEAST_RING: u32 = 4096;
 
 impl Compiled {
     /// Plans and lowers a quantised network for `ring` and the plaintext prime, and chooses the moduli of
@@ -152,7 +163,22 @@ impl Compiled {
         ring: u32,
         plain_modulus: u64,
     ) -> Result<Self, CompiledError> {
-        Self::build(network, weights, ring, plain_modulus, params::choose)
+        Self::encoded(network, weights, (ring, plain_modulus), Encodings::All(Encoding::Slots))
+    }
+
+    /// As [`new`](Self::new), for ring degree and plaintext prime, with layers in `encodings`. Layers in
+    /// coefficients run at the least ring, of those up to the other layers', whose moduli hold them.
+    ///
+    /// # Errors
+    /// If no kernel takes a layer, or there are no secure parameters.
+    pub fn encoded(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        sizes: (u32, u64),
+        encodings: Encodings<'_>,
+    ) -> Result<Self, CompiledError> {
+        let choose = Choose { params: params::choose, least_ring: LEAST_RING };
+        Self::build(network, weights, sizes, encodings, choose)
     }
 
     /// As [`new`](Self::new) for any ring, without any security: for tests.
@@ -165,30 +191,84 @@ impl Compiled {
         ring: u32,
         plain_modulus: u64,
     ) -> Result<Self, CompiledError> {
-        Self::build(network, weights, ring, plain_modulus, params::choose_insecure)
+        Self::insecure_encoded(network, weights, (ring, plain_modulus), Encodings::All(Encoding::Slots))
+    }
+
+    /// As [`encoded`](Self::encoded) for any ring, without any security: for tests.
+    ///
+    /// # Errors
+    /// If no kernel takes a layer, or there are no parameters.
+    pub fn insecure_encoded(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        sizes: (u32, u64),
+        encodings: Encodings<'_>,
+    ) -> Result<Self, CompiledError> {
+        let choose = Choose { params: params::choose_insecure, least_ring: sizes.0 };
+        Self::build(network, weights, sizes, encodings, choose)
     }
 
     fn build(
         network: IntNetwork,
         weights: Option<IntWeights>,
-        ring: u32,
-        plain_modulus: u64,
+        (ring, plain_modulus): (u32, u64),
+        encodings: Encodings<'_>,
         choose: Choose,
     ) -> Result<Self, CompiledError> {
-        let plan = select::plan(&network, ring)?;
-        let circuit = lower(&plan)?;
         let scheme = Scheme::default();
-        let params = choose(scheme, ring, plain_modulus, &workload(&circuit)?)?;
-        Ok(Self { network, weights, scheme, params, plan, circuit })
+        let mut coefficient_ring = choose.least_ring.min(ring);
+        loop {
+            let rings = Rings { slots: ring, coefficients: coefficient_ring };
+            let plan = select::plan(&network, rings, encodings)?;
+            let circuit = lower(&plan)?;
+            let set = |encoding| {
+                let workload = workload(&circuit, encoding)?;
+                let set =
+                    workload.map(|w| (choose.params)(scheme, circuit.ring_of(encoding), plain_modulus, &w));
+                Ok::<_, CompiledError>(set.transpose()?)
+            };
+            let coefficients = set(Encoding::Coefficients);
+            let holds = match &coefficients {
+                Ok(set) => set.as_ref().is_none_or(|set| params::fit(scheme, set, &set.workload).is_ok()),
+                Err(_) => false,
+            };
+            if !holds && coefficient_ring < ring {
+                coefficient_ring *= 2;
+                continue;
+            }
+            let coefficients = coefficients?;
+            let params = match (set(Encoding::Slots)?, &coefficients) {
+                (Some(params), _) => params,
+                (None, Some(params)) => params.clone(),
+                (None, None) => (choose.params)(scheme, ring, plain_modulus, &Workload::of([], 0))?,
+            };
+            return Ok(Self { network, weights, scheme, params, coefficients, plan, circuit });
+        }
+    }
+
+    /// The parameters in use, by encoding.
+    #[must_use]
+    pub fn sets(&self) -> Sets<'_> {
+        let slots = (self.params.workload.encoding == Encoding::Slots).then_some(&self.params);
+        Sets { slots, coefficients: self.coefficients.as_ref() }
+    }
+
+    /// The encoding of each linear layer.
+    #[must_use]
+    pub fn encodings(&self) -> Vec<Encoding> {
+        self.plan.layers.iter().map(|layer| layer.kernel.encoding()).collect()
     }
 
     /// The same network with secure moduli of `scheme`.
     ///
     /// # Errors
-    /// If there are none.
+    /// If there are none, or the scheme does not compute in coefficients.
     pub fn for_scheme(self, scheme: Scheme) -> Result<Self, CompiledError> {
         if scheme == self.scheme {
             return Ok(self);
+        }
+        if let (Scheme::FheRs, Some(_)) = (scheme, &self.coefficients) {
+            return Err(ParamsError::Encoding { scheme }.into());
         }
         let SchemeParams { ring, plain_modulus, workload, .. } = self.params.clone();
         let params = params::choose(scheme, ring, plain_modulus, &workload)?;
@@ -201,14 +281,25 @@ impl Compiled {
     /// # Errors
     /// [`CompiledError::Unfit`], with the layer that goes furthest beyond them.
     pub fn fits(&self) -> Result<Fit, CompiledError> {
-        let whole = match params::fit(self.scheme, &self.params, &self.params.workload) {
+        if let Some(coefficients) = &self.coefficients {
+            self.fits_set(coefficients)?;
+        }
+        self.fits_set(&self.params)
+    }
+
+    /// As [`fits`](Self::fits) for one of the two sets of parameters.
+    ///
+    /// # Errors
+    /// [`CompiledError::Unfit`].
+    pub fn fits_set(&self, set: &SchemeParams) -> Result<Fit, CompiledError> {
+        let whole = match params::fit(self.scheme, set, &set.workload) {
             Ok(fit) => return Ok(fit),
             Err(error) => error,
         };
-        let sent = self.params.workload.values_sent;
-        let unfit = self.circuit.segments.iter().filter_map(|segment| {
-            let workload = Workload::of(cost::depth(segment), sent);
-            let error = params::fit(self.scheme, &self.params, &workload).err()?;
+        let (sent, encoding) = (set.workload.values_sent, set.workload.encoding);
+        let unfit = in_encoding(&self.circuit, encoding).filter_map(|segment| {
+            let workload = Workload::of(cost::depth(segment), sent).encoded(encoding);
+            let error = params::fit(self.scheme, set, &workload).err()?;
             Some((&segment.layer, error))
         });
         match unfit.max_by(|(_, a), (_, b)| a.excess().total_cmp(&b.excess())) {
@@ -232,8 +323,9 @@ impl Compiled {
             output_scale: self.network.output_scale,
             assumed: self.network.assumed,
             weights: self.weights.clone(),
-            ring: self.params.ring,
+            ring: self.plan.ring,
             plain_modulus: self.params.plain_modulus,
+            encodings: self.encodings(),
         };
         let body = postcard::to_stdvec(&saved)?;
         let mut bytes = Vec::with_capacity(PREFIX + body.len());
@@ -274,16 +366,23 @@ impl Compiled {
             }
         }
         params::require_plain(saved.plain_modulus, network.largest_accumulator())?;
-        Self::new(network, saved.weights, saved.ring, saved.plain_modulus)
+        let sizes = (saved.ring, saved.plain_modulus);
+        Self::encoded(network, saved.weights, sizes, Encodings::Each(&saved.encodings))
     }
 }
 
-/// What parameters must provide for so that `circuit` runs.
-fn workload(circuit: &Circuit) -> Result<Workload, CompiledError> {
-    let depths = circuit.segments.iter().map(|segment| cost::depth(segment).ok_or(CompiledError::Depth));
+/// What parameters must provide for so that the layers of `circuit` in `encoding` run, of which there are
+/// some. Replies of either encoding count, for their flooding has to hide all of them together.
+fn workload(circuit: &Circuit, encoding: Encoding) -> Result<Option<Workload>, CompiledError> {
+    let depths = in_encoding(circuit, encoding).map(|s| cost::depth(s).ok_or(CompiledError::Depth));
     let depths: Vec<_> = depths.collect::<Result<_, _>>()?;
-    let sent: u64 = circuit.segments.iter().map(|segment| segment.outputs.len() as u64).sum();
-    Ok(Workload::of(depths, sent.saturating_mul(u64::from(circuit.ring))))
+    let sent = |s: &Segment| s.contents.values_sent(s.outputs.len(), circuit.ring_of(s.contents.encoding()));
+    let sent = circuit.segments.iter().map(sent).fold(0, u64::saturating_add);
+    Ok((!depths.is_empty()).then(|| Workload::of(depths, sent).encoded(encoding)))
+}
+
+fn in_encoding(circuit: &Circuit, encoding: Encoding) -> impl Iterator<Item = &Segment> {
+    circuit.segments.iter().filter(move |segment| segment.contents.encoding() == encoding)
 }
 
 fn checked_body(bytes: &[u8]) -> Result<&[u8], CompiledError> {

@@ -56,9 +56,15 @@ pub mod input;
 
 pub mod compiled;
 
+pub mod channel;
+
+pub mod mpc;
+
 pub mod protocol;
 
 pub mod report;
+
+pub mod assign;
 
 pub mod compile;
 

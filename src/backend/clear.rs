@@ -1,11 +1,16 @@
-//! The clear backend: plain slots modulo t, no secret at all. It defines what every operation means.
+//! The clear backend: plain values modulo t, no secret at all. It defines what every operation means.
 //!
-//! Slots lie in two rows of N/2; a rotation turns both rows left. The set of Galois keys is kept as on a
+//! Slots lie in two rows of N/2; a rotation turns both rows left. Products of coefficients are modulo
+//! X^N + 1. The set of Galois keys is kept as on a
 //! real scheme, so that a circuit which lacks one fails here too. Nothing is protected.
 
 use super::wire::{self, Envelope, Kind, Reader};
-use super::{BackendError, CLEAR_SLOT as SLOT, ClientKeys, Evaluator, SchemeParams, Term};
+use super::{
+    BackendError, Basis, BatchStep, CLEAR_SLOT as SLOT, ClientKeys, Evaluator, Operand, SchemeParams, Sent,
+    Term,
+};
 use crate::circuit::Step;
+use crate::params::Encoding;
 use std::collections::BTreeSet;
 
 const NAME: &str = "clear";
@@ -23,22 +28,32 @@ pub struct ClearEvaluator {
     columns: BTreeSet<u32>,
 }
 
-/// N slots in `0..t`.
+/// N slots or coefficients in `0..t`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClearCiphertext {
     slots: Vec<u64>,
 }
 
-/// N slots in `-t/2..=t/2`, and the largest magnitude among them.
+/// Values in `-t/2..=t/2`, and how far a product with them goes.
 #[derive(Clone, Debug)]
 pub struct ClearPlaintext {
-    slots: Vec<i64>,
+    factor: Factor,
+    /// No value of a product exceeds this times t.
     bound: u64,
 }
 
-/// Ring degree, plaintext modulus, wire format.
+#[derive(Clone, Debug)]
+enum Factor {
+    /// N slots.
+    Slots(Vec<i64>),
+    /// The coefficients that are not 0, with their places.
+    Coefficients(Vec<(usize, i64)>),
+}
+
+/// Parameters and wire format.
 #[derive(Clone, Debug)]
 struct Space {
+    params: SchemeParams,
     ring: usize,
     modulus: u64,
     envelope: Envelope,
@@ -57,6 +72,7 @@ impl Space {
             )));
         }
         Ok(Self {
+            params: params.clone(),
             ring: params.ring as usize,
             modulus: params.plain_modulus,
             envelope: Envelope::new(NAME, params),
@@ -68,10 +84,10 @@ impl Space {
         self.envelope.seal(kind, &body)
     }
 
-    fn read(&self, kind: Kind, bytes: &[u8]) -> Result<Vec<u64>, BackendError> {
+    fn read(&self, kind: Kind, count: usize, bytes: &[u8]) -> Result<Vec<u64>, BackendError> {
         let mut reader = Reader::new(kind, self.envelope.open(kind, bytes)?);
         let slots = reader
-            .take(self.ring * SLOT)?
+            .take(count * SLOT)?
             .chunks_exact(SLOT)
             .map(|chunk| {
                 let mut slot = [0; SLOT];
@@ -80,7 +96,7 @@ impl Space {
             })
             .collect::<Vec<_>>();
         reader.finish()?;
-        wire::check_slots(&slots, self.ring, self.modulus)?;
+        wire::check_slots(&slots, count, self.modulus)?;
         Ok(slots)
     }
 }
@@ -101,14 +117,40 @@ impl ClientKeys for ClearKeys {
         Ok(self.space.write(Kind::Fresh, slots))
     }
 
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError> {
-        let kind = self.space.envelope.kind(ciphertext, &[Kind::Reply, Kind::Fresh])?;
-        self.space.read(kind, ciphertext)
+    fn decrypt(&self, ciphertext: &[u8], sent: Sent<'_>) -> Result<Vec<u64>, BackendError> {
+        let positions = wire::positions(&self.space.params, sent)?;
+        let ring = self.space.ring;
+        match self.space.envelope.kind(ciphertext, &[Kind::Reply, Kind::Fresh])? {
+            kind @ (Kind::Fresh | Kind::Keys) => self.space.read(kind, ring, ciphertext),
+            kind @ Kind::Reply => {
+                let values = self.space.read(kind, positions.map_or(ring, <[u32]>::len), ciphertext)?;
+                Ok(wire::scatter(ring, positions, values))
+            }
+        }
+    }
+}
+
+impl ClearEvaluator {
+    fn automorphism(&self, src: &ClearCiphertext, step: Step) -> Result<ClearCiphertext, BackendError> {
+        let column = wire::column(self.space.ring, step)?;
+        if !self.columns.contains(&column) {
+            return Err(BackendError::MissingKey(step));
+        }
+        let (top, bottom) = src.slots.split_at(self.space.ring / 2);
+        let slots = match step {
+            Step::SwapRows => [bottom, top].concat(),
+            Step::Rotate(_) => {
+                let (top, bottom) = (top.split_at(column as usize), bottom.split_at(column as usize));
+                [top.1, top.0, bottom.1, bottom.0].concat()
+            }
+        };
+        Ok(ClearCiphertext { slots })
     }
 }
 
 impl Evaluator for ClearEvaluator {
     type Ciphertext = ClearCiphertext;
+    type Extended = ClearCiphertext;
     type Plaintext = ClearPlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
@@ -130,14 +172,21 @@ impl Evaluator for ClearEvaluator {
     }
 
     fn load(&self, bytes: &[u8]) -> Result<ClearCiphertext, BackendError> {
-        Ok(ClearCiphertext { slots: self.space.read(Kind::Fresh, bytes)? })
+        Ok(ClearCiphertext { slots: self.space.read(Kind::Fresh, self.space.ring, bytes)? })
     }
 
-    fn store(&self, ciphertext: &ClearCiphertext) -> Result<Vec<u8>, BackendError> {
-        Ok(self.space.write(Kind::Reply, &ciphertext.slots))
+    fn store(&self, ciphertext: &ClearCiphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        let slots = &ciphertext.slots;
+        match wire::positions(&self.space.params, sent)? {
+            None => Ok(self.space.write(Kind::Reply, slots)),
+            Some(positions) => {
+                let wanted: Vec<u64> = positions.iter().map(|&at| slots[at as usize]).collect();
+                Ok(self.space.write(Kind::Reply, &wanted))
+            }
+        }
     }
 
-    fn encode(&self, slots: &[i64]) -> Result<ClearPlaintext, BackendError> {
+    fn encode(&self, slots: &[i64], _: Basis) -> Result<ClearPlaintext, BackendError> {
         if slots.len() != self.space.ring {
             return Err(BackendError::Malformed {
                 what: "slots",
@@ -145,51 +194,66 @@ impl Evaluator for ClearEvaluator {
             });
         }
         let modulus = self.space.modulus.cast_signed();
-        let slots: Vec<i64> = slots.iter().map(|&slot| centred(slot, modulus)).collect();
-        let bound = slots.iter().map(|slot| slot.unsigned_abs()).max().unwrap_or(0);
-        Ok(ClearPlaintext { slots, bound })
+        let values = slots.iter().map(|&slot| centred(slot, modulus));
+        Ok(match self.space.params.workload.encoding {
+            Encoding::Slots => {
+                let slots: Vec<i64> = values.collect();
+                let bound = slots.iter().map(|slot| slot.unsigned_abs()).max().unwrap_or(0);
+                ClearPlaintext { factor: Factor::Slots(slots), bound }
+            }
+            Encoding::Coefficients => {
+                let terms: Vec<_> = values.enumerate().filter(|&(_, value)| value != 0).collect();
+                let bound = terms.iter().fold(0, |sum: u64, (_, w)| sum.saturating_add(w.unsigned_abs()));
+                ClearPlaintext { factor: Factor::Coefficients(terms), bound }
+            }
+        })
     }
 
-    fn plaintext_bytes(&self) -> u64 {
+    fn plaintext_bytes(&self, _: Basis) -> u64 {
         8 * self.space.ring as u64
     }
 
     fn automorphisms(
         &self,
-        src: &ClearCiphertext,
-        steps: &[Step],
+        sources: &[&ClearCiphertext],
+        steps: &[BatchStep],
     ) -> Result<Vec<ClearCiphertext>, BackendError> {
-        steps
-            .iter()
-            .map(|&step| {
-                let column = wire::column(self.space.ring, step)?;
-                if !self.columns.contains(&column) {
-                    return Err(BackendError::MissingKey(step));
-                }
-                let (top, bottom) = src.slots.split_at(self.space.ring / 2);
-                let slots = match step {
-                    Step::SwapRows => [bottom, top].concat(),
-                    Step::Rotate(_) => {
-                        let (top, bottom) = (top.split_at(column as usize), bottom.split_at(column as usize));
-                        [top.1, top.0, bottom.1, bottom.0].concat()
-                    }
-                };
-                Ok(ClearCiphertext { slots })
-            })
-            .collect()
+        steps.iter().map(|&(source, step)| self.automorphism(sources[source], step)).collect()
+    }
+
+    fn extended(
+        &self,
+        sources: &[&ClearCiphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<ClearCiphertext>, BackendError> {
+        self.automorphisms(sources, steps)
+    }
+
+    fn rotate_sum(
+        &self,
+        summands: &[(&ClearCiphertext, Option<Step>)],
+    ) -> Result<ClearCiphertext, BackendError> {
+        let mut sum = ClearCiphertext { slots: vec![0; self.space.ring] };
+        for &(summand, step) in summands {
+            match step {
+                Some(step) => self.add_assign(&mut sum, &self.automorphism(summand, step)?),
+                None => self.add_assign(&mut sum, summand),
+            }
+        }
+        Ok(sum)
     }
 
     fn dot<'a>(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, ClearCiphertext, ClearPlaintext>>,
+        terms: &mut dyn Iterator<Item = Term<'a, Self>>,
     ) -> Result<ClearCiphertext, BackendError>
     where
         Self: 'a,
     {
         let mut sum = Sum::new(self.space.ring, self.space.modulus);
         for term in terms {
-            let (ciphertext, plaintext) = term?;
-            sum.accumulate(&ciphertext.slots, &plaintext);
+            let (Operand::Ciphertext(operand) | Operand::Extended(operand), plaintext) = term?;
+            sum.accumulate(&operand.slots, &plaintext);
         }
         Ok(ClearCiphertext { slots: sum.finish() })
     }
@@ -246,11 +310,28 @@ impl Sum {
             self.bound = self.modulus;
         }
         self.bound = self.bound.saturating_add(term);
-        let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(&plaintext.slots));
-        if product.is_some() {
-            pairs.for_each(|(sum, (c, p))| *sum += c.cast_signed() * p);
-        } else {
-            pairs.for_each(|(sum, (c, p))| *sum += wide_product(*c, *p, modulus));
+        match (&plaintext.factor, product.is_some()) {
+            (Factor::Slots(slots), true) => {
+                let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(slots));
+                pairs.for_each(|(sum, (c, p))| *sum += c.cast_signed() * p);
+            }
+            (Factor::Slots(slots), false) => {
+                let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(slots));
+                pairs.for_each(|(sum, (c, p))| *sum += wide_product(*c, *p, modulus));
+            }
+            (Factor::Coefficients(terms), true) => {
+                for &(place, weight) in terms {
+                    turned(&mut self.slots, ciphertext, place, |c| c.cast_signed() * weight);
+                }
+            }
+            (Factor::Coefficients(terms), false) => {
+                let mut rest = vec![0; self.slots.len()];
+                for &(place, weight) in terms {
+                    turned(&mut rest, ciphertext, place, |c| wide_product(c, weight, modulus));
+                    rest.iter_mut().for_each(|sum| *sum %= modulus);
+                }
+                self.slots.iter_mut().zip(rest).for_each(|(sum, rest)| *sum += rest);
+            }
         }
     }
 
@@ -258,6 +339,14 @@ impl Sum {
         let modulus = self.modulus.cast_signed();
         self.slots.into_iter().map(|slot| slot.rem_euclid(modulus).cast_unsigned()).collect()
     }
+}
+
+/// Adds the `product` of each coefficient, turned by `place` places around X^N = -1.
+fn turned(sums: &mut [i64], coefficients: &[u64], place: usize, product: impl Fn(u64) -> i64) {
+    let (below, above) = coefficients.split_at(coefficients.len() - place);
+    let (wrapped, shifted) = sums.split_at_mut(place);
+    shifted.iter_mut().zip(below).for_each(|(sum, &c)| *sum += product(c));
+    wrapped.iter_mut().zip(above).for_each(|(sum, &c)| *sum -= product(c));
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the modulus, which is an i64")]

@@ -3,7 +3,7 @@
 //! The counts come from the calls, never from a circuit: comparing them with a circuit's own counts shows
 //! that what ran is what was announced. A call that fails is not counted.
 
-use super::{BackendError, Evaluator, SchemeParams, Term};
+use super::{BackendError, Basis, BatchStep, Evaluator, Operand, SchemeParams, Sent, Term};
 use crate::circuit::{BlockGeometry, Counts, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,13 @@ struct Tally {
     steps: BTreeMap<Step, u64>,
     /// Distinct automorphisms since the start.
     seen: BTreeSet<Step>,
+}
+
+impl Tally {
+    fn step(&mut self, step: Step) {
+        *self.steps.entry(step).or_default() += 1;
+        self.seen.insert(step);
+    }
 }
 
 impl<E> Counting<E> {
@@ -49,6 +56,14 @@ impl<E> Counting<E> {
         self.tally().seen.len() as u64
     }
 
+    /// Counts a batch and keeps the tally.
+    fn batch(&self, sources: usize, steps: &[BatchStep]) -> MutexGuard<'_, Tally> {
+        let mut tally = self.tally();
+        tally.counts.hoisted_groups += sources as u64;
+        steps.iter().for_each(|&(_, step)| tally.step(step));
+        tally
+    }
+
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,6 +71,7 @@ impl<E> Counting<E> {
 
 impl<E: Evaluator> Evaluator for Counting<E> {
     type Ciphertext = E::Ciphertext;
+    type Extended = E::Extended;
     type Plaintext = E::Plaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
@@ -72,42 +88,74 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         Ok(loaded)
     }
 
-    fn store(&self, ciphertext: &E::Ciphertext) -> Result<Vec<u8>, BackendError> {
-        let bytes = self.inner.store(ciphertext)?;
+    fn store(&self, ciphertext: &E::Ciphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        let bytes = self.inner.store(ciphertext, sent)?;
         self.tally().counts.ciphertexts_out += 1;
         Ok(bytes)
     }
 
-    fn encode(&self, slots: &[i64]) -> Result<E::Plaintext, BackendError> {
-        self.inner.encode(slots)
+    fn encode(&self, slots: &[i64], basis: Basis) -> Result<E::Plaintext, BackendError> {
+        self.inner.encode(slots, basis)
     }
 
-    fn plaintext_bytes(&self) -> u64 {
-        self.inner.plaintext_bytes()
+    fn plaintext_bytes(&self, basis: Basis) -> u64 {
+        self.inner.plaintext_bytes(basis)
     }
 
-    fn automorphisms(&self, src: &E::Ciphertext, steps: &[Step]) -> Result<Vec<E::Ciphertext>, BackendError> {
-        let turned = self.inner.automorphisms(src, steps)?;
-        let mut tally = self.tally();
-        tally.counts.hoisted_groups += 1;
-        for &step in steps {
-            *tally.steps.entry(step).or_default() += 1;
-            tally.seen.insert(step);
-        }
+    fn automorphisms(
+        &self,
+        sources: &[&E::Ciphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<E::Ciphertext>, BackendError> {
+        let turned = self.inner.automorphisms(sources, steps)?;
+        drop(self.batch(sources.len(), steps));
         Ok(turned)
     }
 
-    fn dot<'a>(
+    fn extended(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, E::Ciphertext, E::Plaintext>>,
-    ) -> Result<E::Ciphertext, BackendError>
+        sources: &[&E::Ciphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<E::Extended>, BackendError> {
+        let turned = self.inner.extended(sources, steps)?;
+        self.batch(sources.len(), steps).counts.extended_rotations += steps.len() as u64;
+        Ok(turned)
+    }
+
+    fn rotate_sum(&self, summands: &[(&E::Ciphertext, Option<Step>)]) -> Result<E::Ciphertext, BackendError> {
+        let sum = self.inner.rotate_sum(summands)?;
+        let mut tally = self.tally();
+        for step in summands.iter().filter_map(|&(_, step)| step) {
+            tally.step(step);
+            tally.counts.sum_rotations += 1;
+            tally.counts.hoisted_groups += 1;
+        }
+        tally.counts.rotate_sums += 1;
+        tally.counts.adds += (summands.len() as u64).saturating_sub(1);
+        Ok(sum)
+    }
+
+    fn dot<'a>(&self, terms: &mut dyn Iterator<Item = Term<'a, Self>>) -> Result<E::Ciphertext, BackendError>
     where
         Self: 'a,
     {
-        let mut mults = 0_u64;
-        let sum = self.inner.dot(&mut terms.inspect(|_| mults += 1))?;
+        let (mut mults, mut extended) = (0_u64, 0_u64);
+        let sum = self.inner.dot(&mut terms.map(|term| {
+            let (operand, plaintext) = term?;
+            mults += 1;
+            let operand = match operand {
+                Operand::Ciphertext(ciphertext) => Operand::Ciphertext(ciphertext),
+                Operand::Extended(turned) => {
+                    extended += 1;
+                    Operand::Extended(turned)
+                }
+            };
+            Ok((operand, plaintext))
+        }))?;
         let mut tally = self.tally();
         tally.counts.plain_mults += mults;
+        tally.counts.extended_mults += extended;
+        tally.counts.extended_dots += u64::from(extended > 0);
         tally.counts.adds += mults.saturating_sub(1);
         Ok(sum)
     }

@@ -14,6 +14,7 @@ pub mod fhe_rs;
 mod wire;
 
 pub use crate::params::SchemeParams;
+pub use crate::rlwe::{Basis, Sent};
 pub use counting::Counting;
 
 use crate::circuit::Step;
@@ -66,7 +67,8 @@ pub enum BackendError {
     },
 }
 
-/// The client's side: keys, encryption, decryption. Plaintexts are N slots in `0..t`, row by row.
+/// The client's side: keys, encryption, decryption. Plaintexts are N values in `0..t`: slots row by row, or
+/// coefficients, as the workload of the parameters says.
 pub trait ClientKeys: Send + Sync + Sized {
     /// Fresh keys from the operating system's randomness.
     ///
@@ -80,26 +82,50 @@ pub trait ClientKeys: Send + Sync + Sized {
     /// If the library fails.
     fn evaluation_keys(&self, steps: &[Step]) -> Result<Vec<u8>, BackendError>;
 
-    /// Encrypts N slots.
+    /// Encrypts N values.
     ///
     /// # Errors
     /// If the library fails.
-    fn encrypt(&self, slots: &[u64]) -> Result<Vec<u8>, BackendError>;
+    fn encrypt(&self, values: &[u64]) -> Result<Vec<u8>, BackendError>;
 
-    /// Decrypts to N slots.
+    /// Decrypts to N values, 0 where none was `sent`.
     ///
     /// # Errors
-    /// If the bytes are no ciphertext of these parameters.
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError>;
+    /// If the bytes are no ciphertext of these parameters with these values.
+    fn decrypt(&self, ciphertext: &[u8], sent: Sent<'_>) -> Result<Vec<u64>, BackendError>;
 }
 
-/// A term of a dot product: a ciphertext and the encoded plaintext that multiplies it.
-pub type Term<'a, C, P> = Result<(&'a C, Arc<P>), BackendError>;
+/// What a dot product multiplies.
+#[derive(Debug)]
+pub enum Operand<'a, E: Evaluator> {
+    /// A ciphertext, by a plaintext of either basis.
+    Ciphertext(&'a E::Ciphertext),
+    /// A rotation that is left extended, by a plaintext of [`Basis::Extended`].
+    Extended(&'a E::Extended),
+}
 
-/// The server's side: evaluation without any secret.
+impl<E: Evaluator> Clone for Operand<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E: Evaluator> Copy for Operand<'_, E> {}
+
+/// A term of a dot product: what is multiplied and the encoded plaintext that multiplies it.
+pub type Term<'a, E> = Result<(Operand<'a, E>, Arc<<E as Evaluator>::Plaintext>), BackendError>;
+
+/// One automorphism of a batch: which of its sources, by how much.
+pub type BatchStep = (usize, Step);
+
+/// The server's side: evaluation without any secret. Plaintexts hold what the workload of the parameters
+/// says: slots, whose products are slot by slot, or coefficients, whose products are negacyclic.
 pub trait Evaluator: Send + Sync + Sized {
-    /// A ciphertext of N slots.
+    /// A ciphertext of N values.
     type Ciphertext: Clone + Send + Sync;
+    /// A rotated ciphertext before the division by the special primes; where there is no such division,
+    /// after its key switch.
+    type Extended: Clone + Send + Sync;
     /// A plaintext encoded for multiplication.
     type Plaintext: Send + Sync;
 
@@ -109,7 +135,7 @@ pub trait Evaluator: Send + Sync + Sized {
     /// If the bytes are no keys of these parameters.
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError>;
 
-    /// The ring degree N: how many slots a ciphertext has.
+    /// The ring degree N: how many values a ciphertext has.
     fn ring(&self) -> usize;
 
     /// Reads a ciphertext sent by the client.
@@ -118,39 +144,61 @@ pub trait Evaluator: Send + Sync + Sized {
     /// If the bytes are none of these parameters.
     fn load(&self, bytes: &[u8]) -> Result<Self::Ciphertext, BackendError>;
 
-    /// Writes a ciphertext for the client.
+    /// Writes the values `sent` of a ciphertext for the client.
     ///
     /// # Errors
-    /// If its noise is beyond what the parameters provide for, or the library fails.
-    fn store(&self, ciphertext: &Self::Ciphertext) -> Result<Vec<u8>, BackendError>;
+    /// If its noise is beyond what the parameters provide for, `sent` does not fit them, or the library fails.
+    fn store(&self, ciphertext: &Self::Ciphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError>;
 
-    /// Encodes N slots of signed integers (taken mod t) for multiplication.
+    /// Encodes N signed integers (taken mod t) for multiplication.
     ///
     /// # Errors
     /// If the library fails.
-    fn encode(&self, slots: &[i64]) -> Result<Self::Plaintext, BackendError>;
+    fn encode(&self, values: &[i64], basis: Basis) -> Result<Self::Plaintext, BackendError>;
 
     /// Bytes of memory that an encoded plaintext takes.
-    fn plaintext_bytes(&self) -> u64;
+    fn plaintext_bytes(&self, basis: Basis) -> u64;
 
-    /// All of `steps` on one source: a hoisted group. Each is a key switch.
+    /// Automorphisms of some sources, in the order of `steps`. Each is a key switch; the steps of one source
+    /// are a hoisted group, equal steps of several sources share the reading of their key. No step refers
+    /// beyond `sources`, no source is without step.
     ///
     /// # Errors
     /// If a Galois key is missing.
     fn automorphisms(
         &self,
-        src: &Self::Ciphertext,
-        steps: &[Step],
+        sources: &[&Self::Ciphertext],
+        steps: &[BatchStep],
     ) -> Result<Vec<Self::Ciphertext>, BackendError>;
+
+    /// As [`automorphisms`](Self::automorphisms), left extended.
+    ///
+    /// # Errors
+    /// If a Galois key is missing.
+    fn extended(
+        &self,
+        sources: &[&Self::Ciphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<Self::Extended>, BackendError>;
+
+    /// The sum of ciphertexts, rotated where there is a step, divided once. There is at least one.
+    ///
+    /// # Errors
+    /// If a Galois key is missing.
+    fn rotate_sum(
+        &self,
+        summands: &[(&Self::Ciphertext, Option<Step>)],
+    ) -> Result<Self::Ciphertext, BackendError>;
 
     /// The sum of products, fused. Terms arrive one by one so that plaintexts need not all be held;
     /// there is at least one. A cached plaintext is shared, one made on the fly is dropped after use.
+    /// Products with extended operands are summed up apart and divided once.
     ///
     /// # Errors
     /// The first error of an item, or the library's.
     fn dot<'a>(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, Self::Ciphertext, Self::Plaintext>>,
+        terms: &mut dyn Iterator<Item = Term<'a, Self>>,
     ) -> Result<Self::Ciphertext, BackendError>
     where
         Self: 'a;
@@ -158,9 +206,9 @@ pub trait Evaluator: Send + Sync + Sized {
     /// `a += b`.
     fn add_assign(&self, a: &mut Self::Ciphertext, b: &Self::Ciphertext);
 
-    /// Adds N plain slots in `0..t`.
+    /// Adds N plain values in `0..t`.
     ///
     /// # Errors
     /// If the library fails.
-    fn add_plain(&self, a: &mut Self::Ciphertext, slots: &[u64]) -> Result<(), BackendError>;
+    fn add_plain(&self, a: &mut Self::Ciphertext, values: &[u64]) -> Result<(), BackendError>;
 }

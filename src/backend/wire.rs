@@ -5,8 +5,9 @@
 //! bytes never reach a scheme's library. The checksum finds damage; it does not stop a forger, so the
 //! backends check the content of a body too.
 
-use super::{BackendError, SchemeParams};
+use super::{BackendError, SchemeParams, Sent};
 use crate::circuit::Step;
+use crate::params::Encoding;
 
 const MAGIC: [u8; 4] = *b"STRw";
 const VERSION: u8 = 1;
@@ -63,12 +64,23 @@ impl Envelope {
     }
 
     pub(crate) fn seal(&self, kind: Kind, body: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(body.len() + OVERHEAD);
+        let mut bytes = self.head(kind, body.len());
+        bytes.extend_from_slice(body);
+        Self::sealed(bytes)
+    }
+
+    /// What comes before a body of `len` bytes, which is to be appended.
+    pub(crate) fn head(&self, kind: Kind, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len + OVERHEAD);
         bytes.extend_from_slice(&MAGIC);
         bytes.push(VERSION);
         bytes.push(kind as u8);
         bytes.extend_from_slice(&self.fingerprint);
-        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    /// Head and body, sealed.
+    pub(crate) fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
         let check = checksum(&bytes);
         bytes.extend_from_slice(&check);
         bytes
@@ -170,6 +182,35 @@ pub(crate) fn columns(ring: usize, steps: &[Step]) -> Result<Vec<u32>, BackendEr
     columns.sort_unstable();
     columns.dedup();
     Ok(columns)
+}
+
+/// The coefficients that are sent; none for all slots. Refuses what does not belong to `params`.
+pub(crate) fn positions<'a>(
+    params: &SchemeParams,
+    sent: Sent<'a>,
+) -> Result<Option<&'a [u32]>, BackendError> {
+    let refused = |reason: String| Err(BackendError::Malformed { what: "choice of values to send", reason });
+    match (params.workload.encoding, sent) {
+        (Encoding::Slots, Sent::Slots) => Ok(None),
+        (Encoding::Coefficients, Sent::Coefficients(positions)) => {
+            match positions.iter().find(|&&position| position >= params.ring) {
+                Some(position) => refused(format!("coefficient {position} of {}", params.ring)),
+                None => Ok(Some(positions)),
+            }
+        }
+        (Encoding::Slots, Sent::Coefficients(_)) => refused("coefficients of slots".into()),
+        (Encoding::Coefficients, Sent::Slots) => refused("slots of coefficients".into()),
+    }
+}
+
+/// N values with `sent` at `positions` and 0 elsewhere; `sent` itself for all slots.
+pub(crate) fn scatter(ring: usize, positions: Option<&[u32]>, sent: Vec<u64>) -> Vec<u64> {
+    let Some(positions) = positions else { return sent };
+    let mut values = vec![0; ring];
+    for (&position, value) in positions.iter().zip(sent) {
+        values[position as usize] = value;
+    }
+    values
 }
 
 /// Refuses slots of a wrong number or outside `0..t`.

@@ -6,14 +6,19 @@
 //! kernel makes when they are needed. Nothing here knows layers or backends.
 
 mod build;
+mod contents;
 mod count;
 mod print;
+mod segment;
 mod verify;
 
 pub use build::Builder;
+pub use contents::{Axis, Contents, Places};
 pub use count::{Counts, count};
+pub use segment::BATCH;
 pub use verify::{CircuitError, verify};
 
+use crate::params::Encoding;
 use serde::{Deserialize, Serialize};
 
 /// A ciphertext of a segment: inputs first, then one an instruction.
@@ -34,16 +39,35 @@ pub enum Step {
 }
 
 /// One homomorphic instruction.
+///
+/// A key switch ends with a division by the special primes' product P, half of its work. What is summed up
+/// need not be divided one by one: a [`RotateSum`](Self::RotateSum) divides its sum, a [`Dot`](Self::Dot)
+/// over [`Extended`](Self::Extended) values divides its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inst {
-    /// `step(src)`. Consecutive automorphisms of one source form a hoisted group.
+    /// `step(src)`. See [`Segment::batches`] for which automorphisms are done together.
     Automorphism {
         /// What is turned.
         src: Value,
         /// By how much.
         step: Step,
     },
-    /// The sum of ciphertext times plaintext over `terms[first..first + len]`, `len >= 1`.
+    /// `step(src)` before the division by P: only dot products may read it.
+    Extended {
+        /// What is turned.
+        src: Value,
+        /// By how much.
+        step: Step,
+    },
+    /// The sum over `turns[first..first + len]`, divided by P once; two or more, some of them rotated.
+    RotateSum {
+        /// Index of the first summand in [`Segment::turns`].
+        first: u32,
+        /// How many summands.
+        len: u32,
+    },
+    /// The sum of value times plaintext over `terms[first..first + len]`, `len >= 1`; divided by P once if
+    /// some of the values are extended.
     Dot {
         /// Index of the first term in [`Segment::terms`].
         first: u32,
@@ -52,6 +76,15 @@ pub enum Inst {
     },
     /// `a + b`.
     Add(Value, Value),
+}
+
+/// A summand of a [`RotateSum`](Inst::RotateSum).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// What is added.
+    pub src: Value,
+    /// By how much it is turned first, if at all.
+    pub step: Option<Step>,
 }
 
 /// Blocks of a packed layer, from which the kind of a rotation follows.
@@ -88,6 +121,8 @@ impl BlockGeometry {
 pub struct Segment {
     /// The layer's name.
     pub layer: String,
+    /// What its polynomials hold, and what of its outputs is sent.
+    pub contents: Contents,
     /// Block structure of its input.
     pub geometry: BlockGeometry,
     /// How many ciphertexts come in: values `0..inputs`.
@@ -98,6 +133,8 @@ pub struct Segment {
     pub insts: Vec<Inst>,
     /// Operands of the dot products.
     pub terms: Vec<(Value, PlainId)>,
+    /// Summands of the sums of rotations.
+    pub turns: Vec<Turn>,
     /// What goes back to the client.
     pub outputs: Vec<Value>,
 }
@@ -105,14 +142,27 @@ pub struct Segment {
 /// The whole network's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circuit {
-    /// Ring degree N: slots of a ciphertext, in two rows of N/2.
+    /// Ring degree N of segments in slots: a ciphertext has two rows of N/2.
     pub ring: u32,
+    /// Ring degree of segments in coefficients.
+    pub coefficient_ring: u32,
     /// One segment a linear layer, in order of execution.
     pub segments: Vec<Segment>,
 }
 
-/// Makes the slots of a layer's plaintexts when they are needed.
+impl Circuit {
+    /// The ring degree of segments in `encoding`.
+    #[must_use]
+    pub fn ring_of(&self, encoding: Encoding) -> u32 {
+        match encoding {
+            Encoding::Slots => self.ring,
+            Encoding::Coefficients => self.coefficient_ring,
+        }
+    }
+}
+
+/// Makes the values of a layer's plaintexts when they are needed.
 pub trait PlainSource: Sync {
-    /// Writes the N signed slots of plaintext `id` into `slots`, row by row.
-    fn fill(&self, id: PlainId, slots: &mut [i64]);
+    /// Writes the N signed values of plaintext `id`, slots row by row or coefficients, into `values`.
+    fn fill(&self, id: PlainId, values: &mut [i64]);
 }

@@ -6,9 +6,12 @@
 //!    a block offset, or the sum of both.
 //! 4. A dot product has terms, they lie in the segment, their plaintexts are described.
 //! 5. An addition adds two different values.
-//! 6. There are outputs, all defined, and every instruction leads to one.
+//! 6. A sum of rotations has two or more summands, they lie in the segment, some are rotated.
+//! 7. Extended values are read by dot products alone.
+//! 8. There are outputs, all defined, and every instruction leads to one.
+//! 9. In coefficients nothing is turned, and what is sent of each output lies in the ring, each place once.
 
-use super::{BlockGeometry, Inst, Segment, Step, Value};
+use super::{BlockGeometry, Contents, Inst, Segment, Step, Value};
 
 /// What is wrong with a segment; `inst` is the index of the instruction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +76,26 @@ pub enum CircuitError {
         /// How many there are.
         plains: u32,
     },
+    /// A sum of rotations that is none, or whose summands are not there.
+    #[error("instruction {inst} sums {len} turns from {first} on, {rotated} of them rotated, of {turns}")]
+    Turns {
+        /// The instruction.
+        inst: usize,
+        /// First summand.
+        first: u32,
+        /// How many.
+        len: u32,
+        /// How many of them are there and rotated.
+        rotated: usize,
+        /// How many the segment has.
+        turns: usize,
+    },
+    /// An extended value that is read by something else than a dot product.
+    #[error("{operand:?} is extended, and only dot products may read it")]
+    Extended {
+        /// The value.
+        operand: Value,
+    },
     /// A value added to itself.
     #[error("instruction {inst} adds a value to itself")]
     AddSelf {
@@ -89,6 +112,20 @@ pub enum CircuitError {
         output: usize,
         /// What it names.
         value: Value,
+    },
+    /// Coefficients that are turned as if they were slots.
+    #[error("instruction {inst} turns coefficients")]
+    Turned {
+        /// The instruction.
+        inst: usize,
+    },
+    /// An output in coefficients without places, or with some that do not fit.
+    #[error("what is sent of output {output} does not fit the ring of degree {ring}")]
+    Sent {
+        /// Its position.
+        output: usize,
+        /// Ring degree.
+        ring: u32,
     },
     /// An instruction that no output needs.
     #[error("no output needs instruction {inst}")]
@@ -116,42 +153,68 @@ pub fn verify(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
                 Err(CircuitError::Undefined { inst, operand: value })
             }
         };
-        match *op {
-            Inst::Automorphism { src, step } => {
-                operand(src)?;
-                check_step(inst, step, segment.geometry, ring)?;
-            }
-            Inst::Dot { first, len } => {
-                let terms = terms(segment, first, len).ok_or(CircuitError::Terms {
-                    inst,
-                    first,
-                    len,
-                    terms: segment.terms.len(),
-                })?;
-                for &(value, plain) in terms {
-                    operand(value)?;
-                    if plain.0 >= segment.plains {
-                        let plains = segment.plains;
-                        return Err(CircuitError::Plain { inst, plain: plain.0, plains });
-                    }
-                }
-            }
-            Inst::Add(a, b) => {
-                operand(a)?;
-                operand(b)?;
-                if a == b {
-                    return Err(CircuitError::AddSelf { inst });
-                }
-            }
-        }
+        segment.operands(*op).try_for_each(operand)?;
+        check_inst(segment, ring, inst, *op)?;
     }
+    check_sent(segment, ring)?;
     check_outputs(segment)
 }
 
-/// The terms of a dot product, if it has some and they are there.
-fn terms(segment: &Segment, first: u32, len: u32) -> Option<&[(Value, super::PlainId)]> {
-    let end = first.checked_add(len)?;
-    segment.terms.get(first as usize..end as usize).filter(|t| !t.is_empty())
+fn check_sent(segment: &Segment, ring: u32) -> Result<(), CircuitError> {
+    let Contents::Coefficients { sent, .. } = &segment.contents else { return Ok(()) };
+    if let Some(output) = sent.iter().position(|places| !places.fits(ring)) {
+        return Err(CircuitError::Sent { output, ring });
+    }
+    let (told, outputs) = (sent.len(), segment.outputs.len());
+    if told == outputs { Ok(()) } else { Err(CircuitError::Sent { output: told.min(outputs), ring }) }
+}
+
+/// Checks an instruction whose operands are defined.
+fn check_inst(segment: &Segment, ring: u32, inst: usize, op: Inst) -> Result<(), CircuitError> {
+    let whole = |operand: Value| {
+        if segment.is_extended(operand) { Err(CircuitError::Extended { operand }) } else { Ok(()) }
+    };
+    if segment.contents != Contents::Slots {
+        match op {
+            Inst::Automorphism { .. } | Inst::Extended { .. } | Inst::RotateSum { .. } => {
+                return Err(CircuitError::Turned { inst });
+            }
+            Inst::Dot { .. } | Inst::Add(..) => {}
+        }
+    }
+    match op {
+        Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
+            whole(src)?;
+            check_step(inst, step, segment.geometry, ring)
+        }
+        Inst::RotateSum { first, len } => {
+            let summands = segment.summands(first, len);
+            let rotated = summands.iter().filter(|turn| turn.step.is_some()).count();
+            if summands.len() < 2 || rotated == 0 {
+                let turns = segment.turns.len();
+                return Err(CircuitError::Turns { inst, first, len, rotated, turns });
+            }
+            summands.iter().try_for_each(|turn| {
+                whole(turn.src)?;
+                turn.step.map_or(Ok(()), |step| check_step(inst, step, segment.geometry, ring))
+            })
+        }
+        Inst::Dot { first, len } => {
+            let terms = segment.dot_terms(first, len);
+            if terms.is_empty() {
+                return Err(CircuitError::Terms { inst, first, len, terms: segment.terms.len() });
+            }
+            let undescribed = terms.iter().find(|(_, plain)| plain.0 >= segment.plains);
+            undescribed.map_or(Ok(()), |&(_, plain)| {
+                Err(CircuitError::Plain { inst, plain: plain.0, plains: segment.plains })
+            })
+        }
+        Inst::Add(a, b) => {
+            whole(a)?;
+            whole(b)?;
+            if a == b { Err(CircuitError::AddSelf { inst }) } else { Ok(()) }
+        }
+    }
 }
 
 fn check_step(inst: usize, step: Step, geometry: BlockGeometry, ring: u32) -> Result<(), CircuitError> {
@@ -176,6 +239,9 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
         return Err(CircuitError::NoOutput);
     }
     for (output, &value) in segment.outputs.iter().enumerate() {
+        if segment.is_extended(value) {
+            return Err(CircuitError::Extended { operand: value });
+        }
         match needed.get_mut(value.0 as usize) {
             Some(slot) => *slot = true,
             None => return Err(CircuitError::Output { output, value }),
@@ -185,18 +251,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
         if !needed[inputs + inst] {
             return Err(CircuitError::Dead { inst });
         }
-        match *op {
-            Inst::Automorphism { src, .. } => needed[src.0 as usize] = true,
-            Inst::Dot { first, len } => {
-                for (value, _) in terms(segment, first, len).into_iter().flatten() {
-                    needed[value.0 as usize] = true;
-                }
-            }
-            Inst::Add(a, b) => {
-                needed[a.0 as usize] = true;
-                needed[b.0 as usize] = true;
-            }
-        }
+        segment.operands(*op).for_each(|value| needed[value.0 as usize] = true);
     }
     Ok(())
 }
@@ -204,7 +259,7 @@ fn check_outputs(segment: &Segment) -> Result<(), CircuitError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::circuit::{Builder, PlainId};
+    use crate::circuit::{Axis, Builder, Places, PlainId, Turn};
 
     const RING: u32 = 64;
 
@@ -269,8 +324,58 @@ mod tests {
             CircuitError::Plain { inst: 1, plain: 3, plains: 3 }
         );
         assert_eq!(broken(|s| s.insts[3] = Inst::Add(Value(3), Value(3))), CircuitError::AddSelf { inst: 3 });
+        let turns = |src: u32, steps: [Option<Step>; 2]| {
+            let mut segment = sound();
+            segment.turns = steps.map(|step| Turn { src: Value(src), step }).to_vec();
+            segment.insts[3] = Inst::RotateSum { first: 0, len: 2 };
+            verify(&segment, RING)
+        };
+        let by = |k: i32| Some(Step::Rotate(k));
+        assert_eq!(turns(4, [by(1), None]), Ok(()));
+        assert_eq!(turns(4, [by(1), by(40)]), Err(CircuitError::Step { inst: 3, step: 40 }));
+        assert_eq!(turns(9, [by(1), None]), Err(CircuitError::Undefined { inst: 3, operand: Value(9) }));
+        let none = CircuitError::Turns { inst: 3, first: 0, len: 2, rotated: 0, turns: 2 };
+        assert_eq!(turns(4, [None, None]), Err(none));
+        assert_eq!(
+            broken(|s| s.insts[3] = Inst::RotateSum { first: 1, len: 1 }),
+            CircuitError::Turns { inst: 3, first: 1, len: 1, rotated: 0, turns: 0 }
+        );
+        let extended = |inst: usize| {
+            let mut segment = sound();
+            segment.insts[inst] = Inst::Extended { src: Value(0), step: Step::Rotate(1) };
+            verify(&segment, RING)
+        };
+        assert_eq!(extended(0), Ok(()), "a dot product reads it");
+        assert_eq!(extended(1), Err(CircuitError::Extended { operand: Value(3) }), "a row swap reads it");
+        assert_eq!(extended(3), Err(CircuitError::Extended { operand: Value(5) }), "it is an output");
         assert_eq!(broken(|s| s.outputs.clear()), CircuitError::NoOutput);
         assert_eq!(broken(|s| s.outputs.push(Value(6))), CircuitError::Output { output: 1, value: Value(6) });
         assert_eq!(broken(|s| s.outputs = vec![Value(3)]), CircuitError::Dead { inst: 3 });
+    }
+
+    #[test]
+    fn coefficients_are_not_turned_and_lie_in_the_ring() {
+        let places = |first| Places { first, axes: [Axis { count: 2, step: 3 }; 3] };
+        let sound = |first| {
+            let mut b = Builder::in_coefficients("l", RING, 4, 1);
+            let terms = [(b.input(0), b.plain())];
+            let sum = b.dot(terms);
+            b.output_places(
+                sum,
+                Places { axes: [12, 6, 1].map(|step| Axis { count: 2, step }), ..places(first) },
+            );
+            b.finish()
+        };
+        assert_eq!(verify(&sound(RING - 20), RING), Ok(()));
+        assert_eq!(verify(&sound(RING - 19), RING), Err(CircuitError::Sent { output: 0, ring: RING }));
+        let mut twice = sound(0);
+        twice.contents = Contents::Coefficients { weights: 4, sent: vec![places(0)] };
+        assert_eq!(verify(&twice, RING), Err(CircuitError::Sent { output: 0, ring: RING }));
+        twice.contents = Contents::Coefficients { weights: 4, sent: Vec::new() };
+        assert_eq!(verify(&twice, RING), Err(CircuitError::Sent { output: 0, ring: RING }));
+        let mut turned = sound(0);
+        turned.geometry = BlockGeometry { block: 8, reach: 3 };
+        turned.insts[0] = Inst::Automorphism { src: Value(0), step: Step::SwapRows };
+        assert_eq!(verify(&turned, RING), Err(CircuitError::Turned { inst: 0 }));
     }
 }

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::load::Opened;
 use super::{CompileOptions, Format, ModelPath, load, output};
 use crate::input::write_atomically;
+use crate::params::Scheme;
 use crate::passes::FLOAT_PASSES;
 use crate::report::report;
 use clap::{Args, ValueEnum};
@@ -90,8 +91,8 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
     if args.rewrite == Rewrite::Stria {
         return Err(Failure::not_built("--rewrite stria", "exact"));
     }
-    let options = args.compile.driver()?;
-    let costs = args.costs.read()?;
+    let table = args.costs.read()?.table(Scheme::default())?;
+    let options = args.compile.driver(Scheme::default(), Some(&table));
     let Opened::Text(bytes) = load::open(&args.model)? else {
         return Err(Failure::User(format!(
             "{}: already compiled; give its .stria file",
@@ -121,7 +122,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
             Stage::Graph => ("quantised graph", compiled.network.to_string()),
             Stage::Plan => ("plan", compiled.plan.to_string()),
             Stage::Circuit => ("circuit", compiled.circuit.to_string()),
-            Stage::Report => ("report", report(&compiled, &costs.table(compiled.scheme)?).to_string()),
+            Stage::Report => ("report", report(&compiled, &table).to_string()),
         };
         stages.push((name.into(), text));
     }

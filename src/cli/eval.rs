@@ -64,8 +64,8 @@ impl fmt::Display for Evaluation {
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     args.options.check(args.backend)?;
-    let loaded = load::load(&args.model, args.compile)?;
-    let compiled = &loaded.compiled.for_scheme(args.backend.scheme())?;
+    let loaded = load::load(&args.model, args.compile, args.backend.scheme(), None)?;
+    let compiled = &loaded.compiled;
     let weights = weights(compiled)?;
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();

@@ -104,7 +104,7 @@ pub(super) fn execute(
         plan: &compiled.plan,
         circuit: &compiled.circuit,
         weights,
-        params: &compiled.params,
+        params: compiled.sets(),
         // What is used once is not worth keeping.
         memory: if images.len() > 1 { options.memory.unwrap_or_else(half_of_memory) } else { 0 },
     };

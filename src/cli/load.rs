@@ -3,11 +3,13 @@
 use super::failure::Failure;
 use super::say::say;
 use super::{CompileOptions, Encoding};
-use crate::compile::{self, CompileError, Options, Stages};
+use crate::compile::{self, CompileError, Encode, Options, Stages};
 use crate::compiled::{Compiled, MAGIC};
+use crate::cost::CostTable;
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::graph::{Model, WeightsDecl};
 use crate::input::{self, InputError, SafetensorsWeights};
+use crate::params::Scheme;
 use crate::passes::FloatModel;
 use crate::quant::{QuantError, RandomWeights, random_images};
 use crate::resolve;
@@ -138,7 +140,7 @@ impl Front {
     }
 
     /// All the stages of `model`.
-    pub(super) fn compile(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+    pub(super) fn compile(&self, model: &Model, options: Options<'_>) -> Result<Stages, Failure> {
         let (random, images);
         let (weights, calibration): (Option<&dyn WeightSource>, _) =
             match (&self.weights, &model.header.weights) {
@@ -158,7 +160,7 @@ impl Front {
 
 impl Front {
     /// As [`Front::compile`]; a model with weights whose ranges nobody knows is planned as one without them.
-    pub(super) fn plan(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+    pub(super) fn plan(&self, model: &Model, options: Options<'_>) -> Result<Stages, Failure> {
         if let (Some(weights), None) = (&self.weights, &self.calibration) {
             match compile::compile(model, Some(weights), None, options) {
                 Err(CompileError::Quant(unknown @ QuantError::NoRange { .. })) => {
@@ -183,44 +185,63 @@ fn input_shape(model: &Model) -> Shape {
 }
 
 impl CompileOptions {
-    /// The driver's options.
-    pub(super) fn driver(self) -> Result<Options, Failure> {
-        match self.encoding {
-            Encoding::Auto | Encoding::Slots => Ok(Options { ring: self.ring, plain_bits: self.plain_bits }),
-            Encoding::Coefficients => Err(Failure::not_built("--encoding coefficients", "slots")),
-        }
+    /// The driver's options for `scheme`; the encodings are weighed by `costs`, the shipped ones if absent.
+    pub(super) fn driver(self, scheme: Scheme, costs: Option<&CostTable>) -> Options<'_> {
+        let encode = match (self.encoding, scheme) {
+            // The crate `fhe` computes in slots alone.
+            (Some(Encoding::Auto), Scheme::FheRs) | (Some(Encoding::Slots), _) => Encode::Slots,
+            (Some(Encoding::Auto), Scheme::Bfv) => Encode::Auto,
+            (Some(Encoding::Coefficients), _) => Encode::Coefficients,
+            (None, _) => Encode::default(),
+        };
+        Options { ring: self.ring, plain_bits: self.plain_bits, encode, costs }
     }
 }
 
-/// Opens and compiles `path`, or loads it if it is compiled.
-pub(super) fn load(path: &Path, options: CompileOptions) -> Result<Loaded, Failure> {
-    load_by(path, options, Front::compile)
+/// Opens and compiles `path` for `scheme`, or loads it if it is compiled.
+pub(super) fn load(
+    path: &Path,
+    options: CompileOptions,
+    scheme: Scheme,
+    costs: Option<&CostTable>,
+) -> Result<Loaded, Failure> {
+    load_by(path, options, scheme, costs, Front::compile)
 }
 
 /// As [`load`], to look at the plan only: it need not run.
-pub(super) fn load_plan(path: &Path, options: CompileOptions) -> Result<Loaded, Failure> {
-    load_by(path, options, Front::plan)
+pub(super) fn load_plan(
+    path: &Path,
+    options: CompileOptions,
+    costs: Option<&CostTable>,
+) -> Result<Loaded, Failure> {
+    load_by(path, options, Scheme::default(), costs, Front::plan)
 }
 
 fn load_by(
     path: &Path,
     options: CompileOptions,
-    stages: fn(&Front, &Model, Options) -> Result<Stages, Failure>,
+    scheme: Scheme,
+    costs: Option<&CostTable>,
+    stages: fn(&Front, &Model, Options<'_>) -> Result<Stages, Failure>,
 ) -> Result<Loaded, Failure> {
-    let driver = options.driver()?;
+    let driver = options.driver(scheme, costs);
     let bytes = match open(path)? {
         Opened::Text(bytes) => bytes,
-        Opened::Compiled(_) if options.ring.is_some() || options.plain_bits.is_some() => {
+        Opened::Compiled(_)
+            if options.ring.is_some() || options.plain_bits.is_some() || options.encoding.is_some() =>
+        {
             return Err(Failure::User(format!(
-                "{}: already compiled; --ring and --plain-bits apply to a .stria file",
+                "{}: already compiled; --ring, --plain-bits and --encoding apply to a .stria file",
                 path.display()
             )));
         }
         Opened::Compiled(compiled) => {
-            return Ok(Loaded { compiled: *compiled, float: None, inputs: vec![path.to_owned()] });
+            let compiled = compiled.for_scheme(scheme)?;
+            return Ok(Loaded { compiled, float: None, inputs: vec![path.to_owned()] });
         }
     };
     let (model, front) = front(path, bytes)?.checked()?;
     let stages = stages(&front, &model, driver)?;
-    Ok(Loaded { compiled: stages.compiled, float: Some(stages.float), inputs: front.inputs })
+    let compiled = stages.compiled.for_scheme(scheme)?;
+    Ok(Loaded { compiled, float: Some(stages.float), inputs: front.inputs })
 }

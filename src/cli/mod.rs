@@ -61,18 +61,18 @@ struct CompileOptions {
     /// Bits of the plaintext prime instead of the smallest that fits.
     #[arg(long, value_name = "N")]
     plain_bits: Option<u32>,
-    /// Encoding of linear layers; `coefficients` is not built yet.
-    #[arg(long, value_enum, default_value_t = Encoding::Auto)]
-    encoding: Encoding,
+    /// Encoding of linear layers [default: slots].
+    #[arg(long, value_enum)]
+    encoding: Option<Encoding>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Encoding {
-    /// What the planner chooses: slots, as long as there is nothing else.
+    /// The cheaper one for each layer, by estimated seconds.
     Auto,
     /// Batched slots.
     Slots,
-    /// Polynomial coefficients.
+    /// Polynomial coefficients: no rotations.
     Coefficients,
 }
 

@@ -3,6 +3,7 @@
 use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, ModelPath, load, output};
+use crate::params::Scheme;
 use crate::report::{Report, cryptflow2, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -87,19 +88,19 @@ fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
-    let costs = args.costs.read()?;
+    let table = args.costs.read()?.table(Scheme::default())?;
     if let Some(file) = &args.output {
         output::spare(file, args.costs.file.as_slice())?;
     }
     let mut reports = Vec::with_capacity(args.models.len());
     for path in &args.models {
-        let loaded = load::load_plan(path, args.compile)?;
+        let loaded = load::load_plan(path, args.compile, Some(&table))?;
         if let Some(file) = &args.output {
             output::spare(file, &loaded.inputs)?;
         }
         let compiled = loaded.compiled;
         reports.push(match args.accounting {
-            Accounting::Stria => report(&compiled, &costs.table(compiled.scheme)?),
+            Accounting::Stria => report(&compiled, &table),
             Accounting::Cryptflow2 => {
                 cryptflow2(&compiled).map_err(|e| Failure::User(format!("{}: {e}", path.display())))?
             }

@@ -4,13 +4,12 @@ use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
-use crate::circuit::Counts;
 use crate::compiled::Compiled;
-use crate::cost::{CostTable, Sizes};
+use crate::cost::{CostTable, Means, PeakMemory};
 use crate::graph::quantise_input;
 use crate::input;
 use crate::protocol::Inference;
-use crate::report::{Counters, Report, report};
+use crate::report::{Counters, Report, report, segment_counters};
 use crate::tensor::Tensor;
 use clap::Args;
 use serde::Serialize;
@@ -78,6 +77,8 @@ struct RunResult {
     predicted_seconds: f64,
     /// Threads that it ran on.
     threads: usize,
+    /// Predicted for these threads, where ciphertexts were computed with.
+    predicted_memory: Option<PeakMemory>,
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
@@ -86,7 +87,7 @@ struct RunResult {
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let table = args.costs.read()?.table(args.backend.scheme())?;
     args.options.check(args.backend)?;
-    let compiled = load::load(&args.model, args.compile)?.compiled.for_scheme(args.backend.scheme())?;
+    let compiled = load::load(&args.model, args.compile, args.backend.scheme(), Some(&table))?.compiled;
     weights(&compiled)?;
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
@@ -143,6 +144,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         timing,
         predicted_seconds: report.totals.estimated_seconds,
         threads: rayon::current_num_threads(),
+        predicted_memory: match args.backend {
+            Backend::Bfv => {
+                let threads = rayon::current_num_threads() as u64;
+                Some(crate::report::peak_memory(&compiled, Means { kept: 0, threads }))
+            }
+            Backend::Clear | Backend::FheRs | Backend::Reference => None,
+        },
         peak_memory: peak_memory(),
         image: args.input.display().to_string(),
         report,
@@ -152,9 +160,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// What the backend counted, in the report's form.
 fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Counters {
-    let mut counts = Counts::default();
-    for layer in &inference.layers {
-        counts += layer.counts;
+    let mut sum = Counters::default();
+    for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
+        sum.add(&segment_counters(compiled, segment, &layer.counts, table));
     }
     Counters {
         bytes_up: inference.layers.iter().map(|l| l.bytes_in).sum(),
@@ -163,9 +171,7 @@ fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Co
         relu: inference.client.work.relu,
         requant: inference.client.work.requant,
         comparisons: inference.client.work.comparisons,
-        ..Counters::from_counts(&counts, &Sizes::of(compiled.scheme, &compiled.params), |counts| {
-            table.estimate(counts, &compiled.params)
-        })
+        ..sum
     }
 }
 
@@ -260,8 +266,15 @@ impl fmt::Display for RunResult {
                 self.predicted_seconds, self.report.cost_table, t.linear, self.threads
             )?;
         }
-        if let Some(bytes) = self.peak_memory {
-            write!(f, "memory        {:.0} MB at most", megabytes(bytes))?;
+        match (self.predicted_memory, self.peak_memory) {
+            (Some(predicted), Some(bytes)) => write!(
+                f,
+                "memory        {:.0} MB predicted / {:.0} MB measured at most",
+                megabytes(predicted.total()),
+                megabytes(bytes)
+            )?,
+            (None, Some(bytes)) => write!(f, "memory        {:.0} MB at most", megabytes(bytes))?,
+            (Some(_) | None, None) => {}
         }
         Ok(())
     }

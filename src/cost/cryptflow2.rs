@@ -77,12 +77,11 @@ fn phase(pixels: usize, taps: usize, c_in: usize, c_out: usize) -> Result<Counts
         internal: internal as u64,
         external: external as u64,
         key_switches: (internal + external) as u64,
-        hoisted_groups: 0,
         plain_mults: (sums * inputs * taps) as u64,
         adds: (sums * (inputs * taps - 1) + sums - outputs.min(sums)) as u64,
-        plain_adds: 0,
         ciphertexts_in: inputs as u64,
         ciphertexts_out: outputs as u64,
+        ..Counts::default()
     })
 }
 

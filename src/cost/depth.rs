@@ -1,6 +1,6 @@
 //! The depth of a segment: what the noise estimate needs to know of it.
 
-use crate::circuit::{Inst, Segment};
+use crate::circuit::{Contents, Inst, Segment};
 use crate::params::Depth;
 
 /// What lies above a value.
@@ -12,24 +12,43 @@ enum Path {
     After(Depth),
 }
 
-/// The depth of `segment`, the largest of each number over all its values. `None` if a dot product uses
+/// The depth of `segment`, the largest of each number over all its values; in coefficients a product has as
+/// many terms as a plaintext has weights. `None` if a dot product uses
 /// the result of another one, or an operand is undefined: no estimate holds then.
 #[must_use]
 pub fn depth(segment: &Segment) -> Option<Depth> {
     let mut paths = vec![Path::Before { inputs: 1, switches: 0 }; segment.inputs as usize];
+    let weights = match segment.contents {
+        Contents::Slots => 1,
+        Contents::Coefficients { weights, .. } => u64::from(weights),
+    };
     let mut deepest = Depth { input_switches: 0, terms: 0, sums: 0, output_switches: 0 };
     for inst in &segment.insts {
         let path = match *inst {
-            Inst::Automorphism { src, .. } => turned(*paths.get(src.0 as usize)?),
+            // Fewer divisions round less often: what is left extended or summed before it is divided is
+            // no noisier than each rotation by itself.
+            Inst::Automorphism { src, .. } | Inst::Extended { src, .. } => {
+                turned(*paths.get(src.0 as usize)?)
+            }
+            Inst::RotateSum { first, len } => {
+                let mut sum = None;
+                for turn in segment.summands(first, len) {
+                    let path = *paths.get(turn.src.0 as usize)?;
+                    let path = turn.step.map_or(path, |_| turned(path));
+                    sum = Some(sum.map_or(path, |sum| added(sum, path)));
+                }
+                sum?
+            }
             Inst::Add(a, b) => added(*paths.get(a.0 as usize)?, *paths.get(b.0 as usize)?),
             Inst::Dot { first, len } => {
-                let terms = segment.terms.get(first as usize..)?.get(..len as usize)?;
+                let terms = segment.dot_terms(first, len);
                 let mut dot = Depth { input_switches: 0, terms: 0, sums: 1, output_switches: 0 };
                 for (value, _) in terms {
                     let Path::Before { inputs, switches } = *paths.get(value.0 as usize)? else {
                         return None;
                     };
-                    dot.terms = dot.terms.saturating_add(inputs.saturating_mul(inputs));
+                    let products = inputs.saturating_mul(inputs).saturating_mul(weights);
+                    dot.terms = dot.terms.saturating_add(products);
                     dot.input_switches = dot.input_switches.max(switches);
                 }
                 Path::After(dot)

@@ -1,20 +1,21 @@
 //! A cost table as a YAML file: written by a calibration, read back and checked.
 //!
-//! Invariant: a table that comes from a file has rows, no two of one ring and number of primes, and only
+//! Invariant: a table that comes from a file has rows, no two of one encoding, ring, number of primes and
+//! form of key switch, and only
 //! seconds that an operation can take, so no estimate is negative or no number. Gets and gives text, knows
 //! no paths.
 
 use super::{CostTable, OpCosts};
-use crate::params::Scheme;
+use crate::params::{Encoding, Scheme};
 use serde::{Deserialize, Serialize};
 
 /// The version of the format that is written, and the only one that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MAX_ROWS: usize = 64;
 const MAX_PRIMES: u32 = 16;
 /// The most that an operation may take.
 const MAX_SECONDS: f64 = 3600.0;
-const HEADING: &str = "# Seconds of each operation on one thread, by ring degree and ciphertext primes.\n";
+const HEADING: &str = "# Seconds of each operation on one thread, by encoding, ring degree, ciphertext primes and key switch.\n";
 
 /// Measured costs of one backend, and what measured them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,8 +62,8 @@ pub enum CostFileError {
         /// Its primes.
         primes: u32,
     },
-    /// Two rows of the same ring and primes.
-    #[error("row {row}: ring {ring} with {primes} primes has a row already")]
+    /// Two rows of the same encoding, ring, primes and form of key switch.
+    #[error("row {row}: ring {ring} with {primes} primes and this key switch has a row already")]
     Repeated {
         /// The second of them, from 1.
         row: usize,
@@ -84,7 +85,7 @@ pub enum CostFileError {
 }
 
 impl CostFile {
-    /// Costs that this program measured of `scheme`'s backend.
+    /// Costs that this program measured of `scheme`'s backend, or that it ships with.
     #[must_use]
     pub fn measured(scheme: Scheme, rows: Vec<OpCosts>) -> Self {
         let crate_version = env!("CARGO_PKG_VERSION").into();
@@ -141,7 +142,8 @@ impl CostFile {
             if !known_ring || !(1..=MAX_PRIMES).contains(&primes) {
                 return Err(CostFileError::Set { row, ring, primes });
             }
-            if self.rows.iter().take(i).any(|other| (other.ring, other.primes) == (ring, primes)) {
+            let key = |costs: &OpCosts| (costs.encoding, costs.ring, costs.primes, costs.key_switch);
+            if self.rows.iter().take(i).any(|other| key(other) == key(costs)) {
                 return Err(CostFileError::Repeated { row, ring, primes });
             }
             if let Some((operation, seconds)) = impossible(costs) {
@@ -152,12 +154,26 @@ impl CostFile {
     }
 }
 
-/// The first operation whose seconds cannot be. What is the difference of two measurements may be 0.
+/// The first operation whose seconds cannot be. What is the difference of two measurements may be 0, and so
+/// may a rotation of coefficients, which there is none of.
 fn impossible(costs: &OpCosts) -> Option<(&'static str, f64)> {
-    let differences = [("hoisted", costs.hoisted), ("mult", costs.mult), ("keygen", costs.keygen)];
+    let differences = [
+        ("hoisted", costs.hoisted),
+        ("extended", costs.extended),
+        ("sum_rotation", costs.sum_rotation),
+        ("division", costs.division),
+        ("mult", costs.mult),
+        ("extended_mult", costs.extended_mult),
+        ("keygen", costs.keygen),
+    ];
+    let rotate = match costs.encoding {
+        Encoding::Slots => costs.rotate,
+        Encoding::Coefficients => costs.rotate.max(f64::MIN_POSITIVE),
+    };
     let measured = [
-        ("rotate", costs.rotate),
+        ("rotate", rotate),
         ("encode", costs.encode),
+        ("extended_encode", costs.extended_encode),
         ("add", costs.add),
         ("add_plain", costs.add_plain),
         ("load", costs.load),

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub struct Kept<P> {
     cells: Vec<OnceLock<Arc<P>>>,
-    /// How many more may be kept, together with other segments.
+    /// Bytes that may still be kept, together with other segments.
     room: Arc<AtomicU64>,
 }
 
@@ -22,10 +22,10 @@ impl<P> Kept<P> {
         Self { cells: Vec::new(), room: Arc::default() }
     }
 
-    /// One a segment, which together keep at most `budget` bytes of plaintexts of `bytes` each.
+    /// One a segment, which together keep at most `budget` bytes of plaintexts.
     #[must_use]
-    pub fn of(segments: &[Segment], bytes: u64, budget: u64) -> Vec<Self> {
-        let room = Arc::new(AtomicU64::new(budget / bytes.max(1)));
+    pub fn of(segments: &[Segment], budget: u64) -> Vec<Self> {
+        let room = Arc::new(AtomicU64::new(budget));
         let cells = |segment: &Segment| match budget {
             0 => Vec::new(),
             _ => std::iter::repeat_with(OnceLock::new).take(segment.plains as usize).collect(),
@@ -45,20 +45,25 @@ impl<P> Kept<P> {
         self.len() == 0
     }
 
-    /// Plaintext `id`, kept or encoded now.
-    pub(super) fn get<E>(&self, id: PlainId, encode: impl FnOnce() -> Result<P, E>) -> Result<Arc<P>, E> {
+    /// Plaintext `id` of so many bytes, kept or encoded now.
+    pub(super) fn get<E>(
+        &self,
+        id: PlainId,
+        bytes: u64,
+        encode: impl FnOnce() -> Result<P, E>,
+    ) -> Result<Arc<P>, E> {
         let cell = self.cells.get(id.0 as usize);
         if let Some(kept) = cell.and_then(OnceLock::get) {
             return Ok(Arc::clone(kept));
         }
         let encoded = Arc::new(encode()?);
-        let takes = |room: u64| room.checked_sub(1);
+        let takes = |room: u64| room.checked_sub(bytes);
         if let Some(cell) = cell
             && self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, takes).is_ok()
             && cell.set(Arc::clone(&encoded)).is_err()
         {
             // Another thread has kept it in the meantime.
-            self.room.fetch_add(1, Ordering::Relaxed);
+            self.room.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(encoded)
     }
@@ -72,23 +77,25 @@ mod tests {
     fn segment(plains: u32) -> Segment {
         Segment {
             layer: String::new(),
+            contents: crate::circuit::Contents::Slots,
             geometry: BlockGeometry { block: 1, reach: 0 },
             inputs: 0,
             plains,
             insts: Vec::new(),
             terms: Vec::new(),
+            turns: Vec::new(),
             outputs: Vec::new(),
         }
     }
 
     #[test]
     fn the_budget_is_shared_and_never_exceeded() {
-        let kept: Vec<Kept<u32>> = Kept::of(&[segment(3), segment(3)], 10, 45);
+        let kept: Vec<Kept<u32>> = Kept::of(&[segment(3), segment(3)], 45);
         let mut encoded = 0;
         for _ in 0..2 {
             for segment in &kept {
                 for id in 0..3 {
-                    let value = segment.get(PlainId(id), || {
+                    let value = segment.get(PlainId(id), 10, || {
                         encoded += 1;
                         Ok::<_, ()>(id)
                     });
@@ -102,8 +109,8 @@ mod tests {
 
     #[test]
     fn without_a_budget_nothing_is_kept() {
-        for kept in Kept::of(&[segment(2)], 10, 0).iter().chain([&Kept::none()]) {
-            assert_eq!(kept.get(PlainId(1), || Ok::<_, ()>(7_u32)).as_deref(), Ok(&7));
+        for kept in Kept::of(&[segment(2)], 0).iter().chain([&Kept::none()]) {
+            assert_eq!(kept.get(PlainId(1), 10, || Ok::<_, ()>(7_u32)).as_deref(), Ok(&7));
             assert!(kept.is_empty());
         }
     }

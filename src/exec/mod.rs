@@ -1,20 +1,23 @@
 //! Runs one segment on a backend, in parallel.
 //!
-//! The unit of work is a job: a hoisted group, a dot product, an addition. A job is ready when its
+//! The unit of work is a job: a batch of automorphisms, else one instruction. A job is ready when its
 //! operands exist; of all ready jobs the one that comes first in the segment runs first, so memory
 //! follows the order in which the kernel emitted. A ciphertext is dropped after its last use, a plaintext
 //! as soon as it is multiplied: never more of them live than the running dot products hold. Does not know
 //! which backend, and trusts no segment: operands are checked before anything runs.
 
 mod kept;
+mod schedule;
+mod state;
 
 pub use kept::Kept;
 
-use crate::backend::{BackendError, Evaluator};
+use crate::backend::{BackendError, Evaluator, Operand};
 use crate::circuit::{Inst, PlainId, PlainSource, Segment, Value};
 use rayon::prelude::*;
+use schedule::Schedule;
+use state::{Held, State};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,6 +56,19 @@ pub enum ExecError {
         /// Terms of the segment.
         available: usize,
     },
+    /// A sum of rotations over no summands, or over summands that the segment lacks.
+    #[error("sum of rotations over {first}..{first}+{len} of {available}")]
+    Turns {
+        /// First summand.
+        first: u32,
+        /// How many.
+        len: u32,
+        /// Summands of the segment.
+        available: usize,
+    },
+    /// An extended value where only ciphertexts can stand.
+    #[error("{0:?} is extended, and only dot products may read it")]
+    Extended(Value),
     /// More than 2^32 values.
     #[error("a segment of {0} instructions is too long")]
     TooLong(usize),
@@ -121,7 +137,7 @@ fn execute<E: Evaluator>(
     if inputs.len() != segment.inputs as usize {
         return Err(ExecError::Inputs { expected: segment.inputs, found: inputs.len() });
     }
-    let (state, ready) = State::new(&schedule, inputs);
+    let (state, ready) = State::<E>::new(&schedule, inputs);
     let run =
         Run { evaluator, segment, plains, kept, progress, schedule: &schedule, state: Mutex::new(state) };
     rayon::scope(|scope| {
@@ -133,161 +149,15 @@ fn execute<E: Evaluator>(
     if let Some(error) = state.error.take() {
         return Err(error.into());
     }
-    let outputs = segment.outputs.iter().map(|&value| Arc::unwrap_or_clone(state.operand(value))).collect();
+    let output = |&value: &Value| Arc::unwrap_or_clone(state.operand(value).into_ciphertext());
+    let outputs = segment.outputs.iter().map(output).collect();
     Ok(Executed { outputs, peak_live: state.peak })
 }
 
-/// What depends on what, computed once.
-struct Schedule {
-    /// Instructions of each job, consecutive.
-    jobs: Vec<Range<u32>>,
-    /// Operands of each job that other jobs define, each as often as it is used.
-    pending: Vec<u32>,
-    /// How often each value is used, outputs included.
-    uses: Vec<u32>,
-    /// The jobs that use value `v` are `consumers[first[v]..first[v + 1]]`.
-    first: Vec<usize>,
-    consumers: Vec<u32>,
-}
-
-impl Schedule {
-    fn new(segment: &Segment) -> Result<Self, ExecError> {
-        let values = u32::try_from(segment.insts.len())
-            .ok()
-            .and_then(|n| n.checked_add(segment.inputs))
-            .ok_or(ExecError::TooLong(segment.insts.len()))?;
-        let jobs = jobs(segment)?;
-        let mut pending = vec![0; jobs.len()];
-        let mut uses = vec![0_u32; values as usize];
-        let mut first = vec![0; values as usize + 1];
-        for (job, insts) in jobs.iter().enumerate() {
-            for value in operands(segment, insts.start) {
-                uses[value.0 as usize] += 1;
-                first[value.0 as usize + 1] += 1;
-                pending[job] += u32::from(value.0 >= segment.inputs);
-            }
-        }
-        for v in 1..first.len() {
-            first[v] += first[v - 1];
-        }
-        let mut free = first.clone();
-        let mut consumers = vec![0; first.last().copied().unwrap_or(0)];
-        for (job, insts) in (0..).zip(&jobs) {
-            for value in operands(segment, insts.start) {
-                let slot = &mut free[value.0 as usize];
-                consumers[*slot] = job;
-                *slot += 1;
-            }
-        }
-        for value in &segment.outputs {
-            defined_before(*value, values)?;
-            uses[value.0 as usize] += 1;
-        }
-        Ok(Self { jobs, pending, uses, first, consumers })
-    }
-
-    fn consumers(&self, value: usize) -> &[u32] {
-        &self.consumers[self.first[value]..self.first[value + 1]]
-    }
-}
-
-/// Cuts the instructions into jobs and checks their operands.
-fn jobs(segment: &Segment) -> Result<Vec<Range<u32>>, ExecError> {
-    let mut jobs: Vec<Range<u32>> = Vec::new();
-    let mut hoisted = None;
-    for (index, inst) in (0..).zip(&segment.insts) {
-        let defined = segment.inputs + index;
-        let source = match *inst {
-            Inst::Automorphism { src, .. } => Some(src),
-            Inst::Dot { first, len } => {
-                let end =
-                    first.checked_add(len).filter(|&end| len > 0 && end as usize <= segment.terms.len());
-                end.ok_or(ExecError::Terms { first, len, available: segment.terms.len() })?;
-                None
-            }
-            Inst::Add(..) => None,
-        };
-        for value in operands(segment, index) {
-            defined_before(value, defined)?;
-        }
-        match jobs.last_mut() {
-            Some(group) if source.is_some() && source == hoisted => group.end += 1,
-            Some(_) | None => jobs.push(index..index + 1),
-        }
-        hoisted = source;
-    }
-    Ok(jobs)
-}
-
-fn defined_before(value: Value, defined: u32) -> Result<(), ExecError> {
-    if value.0 < defined { Ok(()) } else { Err(ExecError::Undefined { value, defined }) }
-}
-
-/// The operands of the job that starts at instruction `index`: a hoisted group has one.
-fn operands(segment: &Segment, index: u32) -> impl Iterator<Item = Value> {
-    let (terms, pair) = match segment.insts[index as usize] {
-        Inst::Automorphism { src, .. } => (&[][..], [Some(src), None]),
-        Inst::Dot { first, len } => (&segment.terms[first as usize..][..len as usize], [None, None]),
-        Inst::Add(a, b) => (&[][..], [Some(a), Some(b)]),
-    };
-    terms.iter().map(|&(value, _)| value).chain(pair.into_iter().flatten())
-}
-
-/// What changes while a segment runs.
-struct State<C> {
-    ready: BinaryHeap<Reverse<u32>>,
-    pending: Vec<u32>,
-    uses: Vec<u32>,
-    values: Vec<Option<Arc<C>>>,
-    live: usize,
-    peak: usize,
-    error: Option<BackendError>,
-}
-
-impl<C> State<C> {
-    /// The state before the first job, and how many jobs are ready.
-    fn new(schedule: &Schedule, inputs: Vec<C>) -> (Self, usize) {
-        let ready: BinaryHeap<_> =
-            (0..).zip(&schedule.pending).filter(|&(_, &n)| n == 0).map(|(job, _)| Reverse(job)).collect();
-        let jobs = ready.len();
-        let mut state = Self {
-            ready,
-            pending: schedule.pending.clone(),
-            uses: schedule.uses.clone(),
-            values: vec![None; schedule.uses.len()],
-            live: 0,
-            peak: 0,
-            error: None,
-        };
-        for (value, input) in inputs.into_iter().enumerate() {
-            state.define(value, input);
-        }
-        (state, jobs)
-    }
-
-    fn define(&mut self, value: usize, ciphertext: C) {
-        self.live += 1;
-        self.peak = self.peak.max(self.live);
-        if self.uses[value] == 0 {
-            self.live -= 1;
-        } else {
-            self.values[value] = Some(Arc::new(ciphertext));
-        }
-    }
-
-    /// Takes one use of `value`; the last one takes the value itself.
-    fn operand(&mut self, value: Value) -> Arc<C> {
-        let slot = value.0 as usize;
-        self.uses[slot] -= 1;
-        let held = if self.uses[slot] == 0 { self.values[slot].take() } else { self.values[slot].clone() };
-        held.expect("a value is defined before its job is ready and kept until its last use")
-    }
-}
-
 /// A job with its operands, of which `last_uses` leave the store with it.
-struct Work<C> {
+struct Work<E: Evaluator> {
     insts: Range<u32>,
-    operands: Vec<Arc<C>>,
+    operands: Vec<Held<E>>,
     last_uses: usize,
 }
 
@@ -298,7 +168,7 @@ struct Run<'a, E: Evaluator> {
     kept: &'a Kept<E::Plaintext>,
     progress: &'a (dyn Fn(u64) + Sync),
     schedule: &'a Schedule,
-    state: Mutex<State<E::Ciphertext>>,
+    state: Mutex<State<E>>,
 }
 
 impl<E: Evaluator> Run<'_, E> {
@@ -319,11 +189,11 @@ impl<E: Evaluator> Run<'_, E> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<E::Ciphertext>> {
+    fn state(&self) -> MutexGuard<'_, State<E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Work<E::Ciphertext>> {
+    fn take(&self) -> Option<Work<E>> {
         let mut state = self.state();
         if state.error.is_some() {
             return None;
@@ -331,18 +201,17 @@ impl<E: Evaluator> Run<'_, E> {
         let Reverse(job) = state.ready.pop()?;
         let insts = self.schedule.jobs[job as usize].clone();
         let mut last_uses = 0;
-        let operands = operands(self.segment, insts.start)
-            .map(|value| {
-                let operand = state.operand(value);
-                last_uses += usize::from(state.uses[value.0 as usize] == 0);
-                operand
-            })
-            .collect();
+        let operands = self.segment.batch_operands(&insts).into_iter().map(|value| {
+            let operand = state.operand(value);
+            last_uses += usize::from(state.uses[value.0 as usize] == 0);
+            operand
+        });
+        let operands = operands.collect();
         Some(Work { insts, operands, last_uses })
     }
 
     /// Stores a job's results and returns how many jobs became ready.
-    fn publish(&self, insts: &Range<u32>, results: Vec<E::Ciphertext>, last_uses: usize) -> usize {
+    fn publish(&self, insts: &Range<u32>, results: Vec<Held<E>>, last_uses: usize) -> usize {
         let mut state = self.state();
         let mut ready = 0;
         for (inst, result) in insts.clone().zip(results) {
@@ -360,45 +229,67 @@ impl<E: Evaluator> Run<'_, E> {
         ready
     }
 
-    fn execute(&self, work: Work<E::Ciphertext>) -> Result<Vec<E::Ciphertext>, BackendError> {
+    fn execute(&self, work: Work<E>) -> Result<Vec<Held<E>>, BackendError> {
         let insts = &self.segment.insts[work.insts.start as usize..work.insts.end as usize];
-        let mut operands = work.operands.into_iter();
-        let mut next = || operands.next().expect("a job has the operands of its instruction");
+        let whole = |ciphertext: E::Ciphertext| vec![Held::Ciphertext(Arc::new(ciphertext))];
         match insts[0] {
-            Inst::Automorphism { .. } => {
-                let steps: Vec<_> = insts
-                    .iter()
-                    .filter_map(|inst| match *inst {
-                        Inst::Automorphism { step, .. } => Some(step),
-                        Inst::Dot { .. } | Inst::Add(..) => None,
-                    })
-                    .collect();
-                self.evaluator.automorphisms(&next(), &steps)
+            Inst::Automorphism { .. } | Inst::Extended { .. } => self.batch(insts, &work),
+            Inst::RotateSum { first, len } => {
+                let turns = self.segment.summands(first, len).iter();
+                let summands: Vec<_> =
+                    turns.zip(&work.operands).map(|(turn, held)| (held.ciphertext(), turn.step)).collect();
+                Ok(whole(self.evaluator.rotate_sum(&summands)?))
             }
             Inst::Dot { first, len } => {
-                let terms = &self.segment.terms[first as usize..][..len as usize];
-                let operands: Vec<_> = operands.collect();
-                Ok(vec![self.dot(terms, &operands)?])
+                let terms = self.segment.dot_terms(first, len);
+                Ok(whole(self.dot(terms, &work.operands)?))
             }
             Inst::Add(..) => {
+                let mut operands = work.operands.into_iter().map(Held::into_ciphertext);
+                let mut next = || operands.next().expect("an addition has two operands");
                 let (mut a, mut b) = (next(), next());
                 if Arc::get_mut(&mut a).is_none() {
                     std::mem::swap(&mut a, &mut b);
                 }
                 let mut sum = Arc::unwrap_or_clone(a);
                 self.evaluator.add_assign(&mut sum, &b);
-                Ok(vec![sum])
+                Ok(whole(sum))
             }
         }
     }
 
-    /// A dot product, its pieces in parallel. The number of additions does not depend on the pieces.
-    fn dot(
-        &self,
-        terms: &[(Value, PlainId)],
-        operands: &[Arc<E::Ciphertext>],
-    ) -> Result<E::Ciphertext, BackendError> {
-        if terms.len() <= PIECE {
+    /// A batch of automorphisms, whose operands are its sources in order of first use.
+    fn batch(&self, insts: &[Inst], work: &Work<E>) -> Result<Vec<Held<E>>, BackendError> {
+        let places = self.segment.batch_operands(&work.insts);
+        let sources: Vec<_> = work.operands.iter().map(Held::ciphertext).collect();
+        let mut extended = false;
+        let mut steps = Vec::with_capacity(insts.len());
+        for inst in insts {
+            let (src, step) = match *inst {
+                Inst::Automorphism { src, step } => (src, step),
+                Inst::Extended { src, step } => {
+                    extended = true;
+                    (src, step)
+                }
+                Inst::RotateSum { .. } | Inst::Dot { .. } | Inst::Add(..) => continue,
+            };
+            let place = places.iter().position(|&place| place == src);
+            steps.push((place.expect("a batch reads the sources of its automorphisms"), step));
+        }
+        if extended {
+            let turned = self.evaluator.extended(&sources, &steps)?;
+            Ok(turned.into_iter().map(|value| Held::Extended(Arc::new(value))).collect())
+        } else {
+            let turned = self.evaluator.automorphisms(&sources, &steps)?;
+            Ok(turned.into_iter().map(|value| Held::Ciphertext(Arc::new(value))).collect())
+        }
+    }
+
+    /// A dot product, its pieces in parallel: the number of additions does not depend on them. One that
+    /// divides its sum is not cut, or each piece would divide.
+    fn dot(&self, terms: &[(Value, PlainId)], operands: &[Held<E>]) -> Result<E::Ciphertext, BackendError> {
+        let divides = operands.iter().any(|held| matches!(held, Held::Extended(_)));
+        if divides || terms.len() <= PIECE {
             return self.piece(terms, operands);
         }
         let sums: Vec<_> = terms
@@ -412,18 +303,19 @@ impl<E: Evaluator> Run<'_, E> {
         Ok(total)
     }
 
-    fn piece(
-        &self,
-        terms: &[(Value, PlainId)],
-        operands: &[Arc<E::Ciphertext>],
-    ) -> Result<E::Ciphertext, BackendError> {
+    fn piece(&self, terms: &[(Value, PlainId)], operands: &[Held<E>]) -> Result<E::Ciphertext, BackendError> {
         let mut slots = vec![0; self.evaluator.ring()];
-        self.evaluator.dot(&mut terms.iter().zip(operands).map(|(&(_, id), ciphertext)| {
-            let plaintext = self.kept.get(id, || {
+        self.evaluator.dot(&mut terms.iter().zip(operands).map(|(&(_, id), held)| {
+            let basis = self.schedule.basis(id);
+            let plaintext = self.kept.get(id, self.evaluator.plaintext_bytes(basis), || {
                 self.plains.fill(id, &mut slots);
-                self.evaluator.encode(&slots)
+                self.evaluator.encode(&slots, basis)
             })?;
-            Ok((&**ciphertext, plaintext))
+            let operand = match held {
+                Held::Ciphertext(ciphertext) => Operand::Ciphertext(&**ciphertext),
+                Held::Extended(turned) => Operand::Extended(&**turned),
+            };
+            Ok((operand, plaintext))
         }))
     }
 }

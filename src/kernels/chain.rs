@@ -1,11 +1,21 @@
 //! Sums of rotated partial sums with few Galois keys.
 //!
-//! `sum_k rot_{k*unit}(p_k)` takes one rotation for each `k > 0` however it is bracketed. Turned one by one
-//! each needs its own Galois key; bracketed as Horner does, `p_0 + rot_1(p_1 + rot_1(p_2 + ..))`, all use
-//! one. Chains of about sqrt(n) members, joined in a chain of chains, need two keys and keep the chains
-//! independent of one another. The noise is the same: each rotation adds its own once either way.
+//! `sum_k rot_{k*unit}(p_k)` takes one rotation for each `k > 0` however it is bracketed. Turned one by one,
+//! all are summed up before they are divided by P (see [`Inst::RotateSum`](crate::circuit::Inst)), but each
+//! needs its own Galois key. In two levels,
+//! ```text
+//! sum_a rot_{a*c*unit}( sum_{b<c} rot_{b*unit}(p_{a*c+b}) )
+//! ```
+//! `c - 1` keys serve all inner sums and one key each the outer ones: with `c` about sqrt(n) twice that many
+//! keys in all, for one division more a group. A key takes the client as long to make as ten rotations, and
+//! those that several groups share are still in the cache; so only up to [`DIRECT`] distances are turned one
+//! by one, more in two levels: at most 30 keys a layer for the 256 diagonals of a full ciphertext. Units are
+//! blocks of slots, so layers of one map size share keys; published networks stay below 64 MB of them.
 
 use crate::circuit::{Builder, Value};
+
+/// The most distances that get a key each.
+const DIRECT: usize = 8;
 
 /// The sum over `parts`, pairs of `k` and what `make` turns into `p_k`: at least one, by falling `k`.
 /// `make` is called in the order of `parts`.
@@ -16,35 +26,27 @@ pub(super) fn rotated_sum<T>(
     mut make: impl FnMut(&mut Builder, &T) -> Value,
 ) -> Value {
     let span = parts.first().map_or(1, |(k, _)| k + 1);
-    let chain = 1 << span.next_power_of_two().trailing_zeros().div_ceil(2);
-    let mut total: Option<(usize, Value)> = None;
-    for members in parts.chunk_by(|a, b| a.0 / chain == b.0 / chain) {
-        let mut sum = None;
+    let group = if span <= DIRECT { DIRECT } else { 1 << span.next_power_of_two().ilog2().div_ceil(2) };
+    let mut total = None;
+    for members in parts.chunk_by(|a, b| a.0 / group == b.0 / group) {
+        let mut inner = None;
         for (k, part) in members {
             let p = make(builder, part);
-            sum = Some((*k, join(builder, unit, sum, (*k, p))));
+            let turned = builder.rotate(p, signed(k % group * unit));
+            inner = Some(add(builder, inner, turned));
         }
-        if let Some((k, sum)) = sum {
-            total = Some((k, join(builder, unit, total, (k, sum))));
+        if let (Some(inner), Some((k, _))) = (inner, members.first()) {
+            let turned = builder.rotate(inner, signed(k / group * group * unit));
+            total = Some(add(builder, total, turned));
         }
     }
-    let (k, sum) = total.expect("there is at least one part");
-    builder.rotate(sum, signed(k * unit))
+    total.expect("there is at least one part")
 }
 
-/// `low + rot(high)`, both given with their distance from place 0.
-fn join(
-    builder: &mut Builder,
-    unit: usize,
-    high: Option<(usize, Value)>,
-    (low_k, low): (usize, Value),
-) -> Value {
-    match high {
-        None => low,
-        Some((high_k, high)) => {
-            let turned = builder.rotate(high, signed((high_k - low_k) * unit));
-            builder.add(low, turned)
-        }
+fn add(builder: &mut Builder, sum: Option<Value>, summand: Value) -> Value {
+    match sum {
+        Some(sum) => builder.add(sum, summand),
+        None => summand,
     }
 }
 

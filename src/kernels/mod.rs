@@ -5,15 +5,18 @@
 //! in weights, so a circuit tells nothing of the weights. Kernels know no layers and no graph.
 
 mod chain;
+mod coefficients;
 mod conv;
 mod linear;
 mod taps;
 
+pub use coefficients::Coefficients;
 pub use conv::Conv;
 pub use linear::Linear;
 
 use crate::circuit::{PlainId, PlainSource, Segment};
 use crate::layout::Packing;
+use crate::params::Encoding;
 use crate::tensor::{ConvGeometry, Shape, Tensor};
 
 /// Ring degrees that kernels accept.
@@ -51,6 +54,18 @@ pub enum KernelError {
         /// N/2.
         half: usize,
     },
+    /// What one output reads exceeds a polynomial.
+    #[error(
+        "a window of {rows}x{columns} pixels exceeds the {ring} coefficients of a ciphertext; use a larger ring"
+    )]
+    Window {
+        /// Pixel rows that an output reads.
+        rows: usize,
+        /// Pixel columns.
+        columns: usize,
+        /// N.
+        ring: usize,
+    },
     /// An output that no input reaches.
     #[error(
         "output ciphertext {0} depends on no input: all its taps fall into the padding; use less padding"
@@ -74,12 +89,13 @@ pub enum KernelError {
 
 /// A linear layer's packed algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one kernel a layer")]
 pub enum Kernel {
     /// A convolution.
     Conv(Conv),
     /// A fully connected layer.
     Linear(Linear),
+    /// Either of them in coefficients.
+    Coefficients(Coefficients),
 }
 
 impl Kernel {
@@ -99,22 +115,49 @@ impl Kernel {
         Linear::new(inputs, outputs, ring).map(Self::Linear)
     }
 
+    /// The coefficient kernel of a convolution.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused, or what one output reads exceeds a polynomial.
+    pub fn coefficient_conv(geometry: &ConvGeometry, ring: usize) -> Result<Self, KernelError> {
+        Coefficients::conv(geometry, ring).map(Self::Coefficients)
+    }
+
+    /// The coefficient kernel of a linear layer of `inputs` features to `outputs`.
+    ///
+    /// # Errors
+    /// If the ring or a size is refused.
+    pub fn coefficient_linear(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
+        Coefficients::linear(inputs, outputs, ring).map(Self::Coefficients)
+    }
+
+    /// What its ciphertexts hold.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            Self::Conv(_) | Self::Linear(_) => Encoding::Slots,
+            Self::Coefficients(_) => Encoding::Coefficients,
+        }
+    }
+
     /// Where the input stands.
     #[must_use]
     pub fn input(&self) -> &Packing {
         match self {
             Self::Conv(k) => k.input(),
             Self::Linear(k) => k.input(),
+            Self::Coefficients(k) => k.input(),
         }
     }
 
     /// Where the output stands. Slots without an element hold partial sums: they are to be masked like
-    /// all others before they leave the server.
+    /// all others before they leave the server. Coefficients without an element are not sent.
     #[must_use]
     pub fn output(&self) -> &Packing {
         match self {
             Self::Conv(k) => k.output(),
             Self::Linear(k) => k.output(),
+            Self::Coefficients(k) => k.output(),
         }
     }
 
@@ -124,6 +167,7 @@ impl Kernel {
         match self {
             Self::Conv(k) => k.emit(layer),
             Self::Linear(k) => k.emit(layer),
+            Self::Coefficients(k) => k.emit(layer),
         }
     }
 
@@ -135,6 +179,7 @@ impl Kernel {
         let expected = match self {
             Self::Conv(k) => k.weight_shape(),
             Self::Linear(k) => k.weight_shape(),
+            Self::Coefficients(k) => k.weight_shape(),
         };
         if weights.shape != expected || weights.data.len() != expected.elements() {
             return Err(KernelError::Weights { found: weights.shape.clone(), expected });
@@ -148,6 +193,7 @@ impl Kernel {
         match self {
             Self::Conv(_) => "output-rotation",
             Self::Linear(_) => "hybrid-diagonals",
+            Self::Coefficients(_) => "coefficients",
         }
     }
 
@@ -171,6 +217,7 @@ impl PlainSource for Plains<'_> {
         match self.kernel {
             Kernel::Conv(k) => k.fill(self.weights, id, slots),
             Kernel::Linear(k) => k.fill(self.weights, id, slots),
+            Kernel::Coefficients(k) => k.fill(self.weights, id, slots),
         }
     }
 }

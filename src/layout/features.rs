@@ -47,7 +47,7 @@ impl Features {
             let element = ct * self.per_ciphertext + segment * self.advance;
             if element < end {
                 let len = self.width.min(end - element);
-                visit(Run { slot: segment * self.pitch, element, stride: 1, len });
+                visit(Run { slot: segment * self.pitch, spacing: 1, element, stride: 1, len });
             }
         }
     }

@@ -122,6 +122,7 @@ impl Image {
             for y in self.rows(pair, block, phase) {
                 visit(Run {
                     slot: self.grid.base(block) + window.local(y) * self.grid.pitch,
+                    spacing: 1,
                     element: self.pixel(phase, channel, y),
                     stride: self.stride.1,
                     len: phase.size.1,

@@ -1,14 +1,17 @@
-//! Packed layouts: which element of a tensor stands in which slot of which ciphertext.
+//! Packed layouts: which element of a tensor stands in which slot or coefficient of which ciphertext.
 //!
-//! A ciphertext has N slots in two rows of N/2; slot `u` is position `u mod N/2` of row `u / (N/2)`.
+//! A ciphertext has N slots in two rows of N/2; slot `u` is position `u mod N/2` of row `u / (N/2)`; or it
+//! has N coefficients. What is said of slots here holds for coefficients too.
 //! An element may stand in several slots (replicas, halos), a slot holds at most one element, and a slot
 //! without an element is packed as 0. A [`Packing`] is a value computed from shapes alone, so both
 //! parties derive the same one. Nothing here knows layers, weights or circuits.
 
+mod coefficients;
 mod features;
 mod grid;
 mod image;
 
+pub use coefficients::{Coefficients, Order, Tile, Tiling};
 pub use features::Features;
 pub use grid::{Grid, Tiles, Window};
 pub use image::{Halo, Image, Phase, Spread};
@@ -22,12 +25,15 @@ pub enum Packing {
     Image(Image),
     /// Features, one a slot.
     Features(Features),
+    /// Channels of an image, or features, in coefficients.
+    Coefficients(Coefficients),
 }
 
-/// Elements `element, element + stride, ..` stand in slots `slot, slot + 1, ..`.
+/// Elements `element, element + stride, ..` stand in slots `slot, slot + spacing, ..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
     slot: usize,
+    spacing: usize,
     element: usize,
     stride: usize,
     len: usize,
@@ -40,6 +46,7 @@ impl Packing {
         match self {
             Self::Image(l) => l.grid.ring,
             Self::Features(l) => l.ring,
+            Self::Coefficients(l) => l.ring,
         }
     }
 
@@ -49,6 +56,7 @@ impl Packing {
         match self {
             Self::Image(l) => l.ciphertexts(),
             Self::Features(l) => l.ciphertexts(),
+            Self::Coefficients(l) => l.ciphertexts(),
         }
     }
 
@@ -58,6 +66,7 @@ impl Packing {
         match self {
             Self::Image(l) => l.elements(),
             Self::Features(l) => l.len,
+            Self::Coefficients(l) => l.elements(),
         }
     }
 
@@ -68,6 +77,7 @@ impl Packing {
         match self {
             Self::Image(l) => l.capacity(),
             Self::Features(l) => l.segments(),
+            Self::Coefficients(l) => l.capacity(),
         }
     }
 
@@ -80,7 +90,19 @@ impl Packing {
         match self {
             Self::Image(l) => l.element(ct, slot),
             Self::Features(l) => l.element(ct, slot),
+            Self::Coefficients(l) => l.element(ct, slot),
         }
+    }
+
+    /// The coefficients of ciphertext `ct` that hold an element, in ascending order; none in slots.
+    #[must_use]
+    pub fn sent(&self, ct: usize) -> Option<Vec<u32>> {
+        let Self::Coefficients(layout) = self else { return None };
+        let (first, axes) = layout.places(ct)?;
+        let along = |(count, step): (usize, usize)| (0..count).map(move |i| i * step);
+        let places = along(axes[0])
+            .flat_map(|a| along(axes[1]).flat_map(move |b| along(axes[2]).map(move |c| first + a + b + c)));
+        Some(places.filter_map(|place| u32::try_from(place).ok()).collect())
     }
 
     /// The slots of every ciphertext.
@@ -100,8 +122,8 @@ impl Packing {
     pub fn pack_one(&self, values: &[u64], ct: usize) -> Vec<u64> {
         let mut slots = vec![0; self.ring()];
         self.runs(ct, |run| {
-            let target = &mut slots[run.slot..run.slot + run.len];
-            for (slot, value) in target.iter_mut().zip(values[run.element..].iter().step_by(run.stride)) {
+            let target = slots[run.slot..].iter_mut().step_by(run.spacing).take(run.len);
+            for (slot, value) in target.zip(values[run.element..].iter().step_by(run.stride)) {
                 *slot = *value;
             }
         });
@@ -118,7 +140,7 @@ impl Packing {
         for (ct, slots) in ciphertexts.iter().enumerate().take(self.ciphertexts()) {
             self.runs(ct, |run| {
                 let target = values[run.element..].iter_mut().step_by(run.stride);
-                for (value, slot) in target.zip(&slots[run.slot..run.slot + run.len]) {
+                for (value, slot) in target.zip(slots[run.slot..].iter().step_by(run.spacing).take(run.len)) {
                     *value = *slot;
                 }
             });
@@ -130,6 +152,7 @@ impl Packing {
         match self {
             Self::Image(l) => l.runs(ct, visit),
             Self::Features(l) => l.runs(ct, visit),
+            Self::Coefficients(l) => l.runs(ct, visit),
         }
     }
 }
@@ -139,6 +162,7 @@ impl fmt::Display for Packing {
         match self {
             Self::Image(l) => l.fmt(f),
             Self::Features(l) => l.fmt(f),
+            Self::Coefficients(l) => l.fmt(f),
         }?;
         let n = self.ciphertexts();
         write!(f, ", {n} ciphertext{}", if n == 1 { "" } else { "s" })

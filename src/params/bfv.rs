@@ -1,11 +1,12 @@
 //! Parameters of the engine: the moduli under which a circuit decrypts and its replies hide it.
 //!
 //! Noise is the engine's own estimate, a bound that no coefficient exceeds but with probability 2^-64 and
-//! that does not depend on the weights. Sums of products count as independent, for their plaintexts
+//! that does not depend on the weights: in slots a plaintext may be any, in coefficients it has so many
+//! weights of 8 bits. Sums of products count as independent, for their plaintexts
 //! differ; results that are added up count as dependent. The flooding of a reply is for the largest noise
 //! that the workload allows, so that all replies are of one length.
 
-use super::{Depth, KeySwitching, SchemeParams, Workload, validate};
+use super::{Depth, Encoding, KeySwitching, SchemeParams, Workload, validate};
 use crate::rlwe::{FactorNorm, Hiding, KeySwitch, Noise, ParameterSpec, Parameters, RlweError};
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ const LEAST_PRIME_BITS: u32 = 30;
 const MOST_PRIMES: u32 = 16;
 /// Bits of a digit where there is no special prime.
 const DIGIT_BITS: u32 = 25;
+
+/// The largest magnitude of a weight.
+const LARGEST_WEIGHT: u64 = 128;
 
 /// The engine's constants for `params`, of any security.
 pub(crate) fn engine(params: &SchemeParams) -> Result<Arc<Parameters>, RlweError> {
@@ -42,15 +46,21 @@ fn spec(params: &SchemeParams) -> ParameterSpec {
     }
 }
 
-/// The noise of a result of a circuit of `depth`, both parties' shares and masks included.
+/// The noise of a result of a circuit of `depth` in `encoding`, both parties' shares and masks included.
 #[must_use]
-pub fn output_noise(engine: &Parameters, depth: Depth) -> Noise {
+pub fn output_noise(engine: &Parameters, encoding: Encoding, depth: Depth) -> Noise {
     let switched = |noise: Noise, times: u32| (0..times).fold(noise, |noise, _| noise.rotated(engine));
     let times = |n: u64| usize::try_from(n.max(1)).unwrap_or(usize::MAX);
     let input = switched(Noise::fresh().plus_plain(), depth.input_switches);
     let dot = match depth.terms {
         0 => input,
-        terms => input.times(FactorNorm::of_slots(engine)).summed(times(terms)),
+        terms => {
+            let factor = match encoding {
+                Encoding::Slots => FactorNorm::of_slots(engine),
+                Encoding::Coefficients => FactorNorm::of_coefficients(1, LARGEST_WEIGHT),
+            };
+            input.times(factor).summed(times(terms))
+        }
     };
     let sums = times(depth.sums);
     switched(dot, depth.output_switches).summed(sums.saturating_mul(sums)).plus_plain()
@@ -58,14 +68,18 @@ pub fn output_noise(engine: &Parameters, depth: Depth) -> Noise {
 
 /// What hides the noise of a circuit of `workload`.
 pub(crate) fn hiding(engine: &Parameters, workload: &Workload) -> Hiding {
-    let noises = workload.depths.iter().map(|&depth| output_noise(engine, depth));
+    let noises = workload.depths.iter().map(|&depth| output_noise(engine, workload.encoding, depth));
     let noise = noises.max_by(|a, b| a.bits(engine).total_cmp(&b.bits(engine)));
     Hiding { noise: noise.unwrap_or_else(Noise::fresh), values_sent: workload.values_sent }
 }
 
 /// Key switches with `primes` ciphertext primes, by the number of transforms of a rotation: special primes
-/// take (digits + 2)(primes + special), digits without them primes (digits + 1).
-fn key_switches(primes: u32) -> Vec<KeySwitching> {
+/// take (digits + 2)(primes + special), digits without them primes (digits + 1). In coefficients nothing is
+/// switched, so no prime is special.
+fn key_switches(primes: u32, encoding: Encoding) -> Vec<KeySwitching> {
+    if encoding == Encoding::Coefficients {
+        return vec![KeySwitching::Digits { bits: DIGIT_BITS }];
+    }
     let special = |special: u32| KeySwitching::Special { special, primes_per_digit: special };
     let digits = primes * MOST_PRIME_BITS.div_ceil(DIGIT_BITS);
     let mut all = vec![((primes + 2) * (primes + 1), special(1))];
@@ -81,7 +95,7 @@ fn key_switches(primes: u32) -> Vec<KeySwitching> {
 pub(super) fn choose(ring: u32, plain_modulus: u64, workload: &Workload, limit: u32) -> Option<SchemeParams> {
     let mut closest: Option<(f64, SchemeParams)> = None;
     for (primes, key_switch) in
-        (2..=MOST_PRIMES).flat_map(|n| key_switches(n).into_iter().map(move |k| (n, k)))
+        (2..=MOST_PRIMES).flat_map(|n| key_switches(n, workload.encoding).into_iter().map(move |k| (n, k)))
     {
         let special = match key_switch {
             KeySwitching::Special { special, .. } => special,

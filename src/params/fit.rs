@@ -28,6 +28,7 @@ pub struct Fit {
 pub fn fit(scheme: Scheme, params: &SchemeParams, workload: &Workload) -> Result<Fit, ParamsError> {
     match scheme {
         Scheme::FheRs => {
+            super::require_encoding(scheme, workload)?;
             workload.depths.iter().try_for_each(|&depth| check_depth(params, depth))?;
             let least = |of: &dyn Fn(Depth) -> f64| {
                 workload.depths.iter().map(|&d| of(d)).fold(f64::INFINITY, f64::min)

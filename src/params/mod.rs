@@ -20,6 +20,7 @@ pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 
 use prime::{is_prime, smallest_prime};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Who computes BFV: the moduli that a circuit needs depend on it.
@@ -43,6 +44,26 @@ impl Scheme {
     }
 }
 
+/// Where values stand in the polynomials of plaintexts and ciphertexts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Two rows of N/2 slots: products are slot by slot.
+    #[default]
+    Slots,
+    /// The N coefficients: products are negacyclic convolutions.
+    Coefficients,
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slots => "slots",
+            Self::Coefficients => "coefficients",
+        })
+    }
+}
+
 /// Parameters of a scheme, public to both parties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemeParams {
@@ -58,8 +79,35 @@ pub struct SchemeParams {
     pub workload: Workload,
 }
 
+/// The parameters of a network: one set an encoding that it uses, under keys of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Sets<'a> {
+    /// For layers in slots, if there are any.
+    pub slots: Option<&'a SchemeParams>,
+    /// For layers in coefficients, if there are any.
+    pub coefficients: Option<&'a SchemeParams>,
+}
+
+impl<'a> Sets<'a> {
+    /// The plaintext prime, which both sets have.
+    #[must_use]
+    pub fn plain_modulus(self) -> Option<u64> {
+        self.slots.or(self.coefficients).map(|set| set.plain_modulus)
+    }
+
+    /// The set of an encoding.
+    #[must_use]
+    pub fn of(self, encoding: Encoding) -> Option<&'a SchemeParams> {
+        match encoding {
+            Encoding::Slots => self.slots,
+            Encoding::Coefficients => self.coefficients,
+        }
+    }
+}
+
 /// How key switching keeps its noise down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum KeySwitching {
     /// One digit a prime, no special prime: the crate `fhe`.
     Primes,
@@ -110,6 +158,8 @@ pub struct Workload {
     pub depths: Vec<Depth>,
     /// Values in all replies of an inference.
     pub values_sent: u64,
+    /// Where the values stand: how far a product raises noise depends on it.
+    pub encoding: Encoding,
 }
 
 impl Workload {
@@ -118,10 +168,10 @@ impl Workload {
     #[must_use]
     pub fn reference() -> Self {
         let depth = Depth { input_switches: 1, terms: 288, sums: 16, output_switches: 1 };
-        Self { depths: vec![depth], values_sent: 100 << 13 }
+        Self { depths: vec![depth], values_sent: 100 << 13, encoding: Encoding::Slots }
     }
 
-    /// What layers of `depths` need that send so many values together.
+    /// What layers of `depths` need, in slots, that send so many values together.
     #[must_use]
     pub fn of(depths: impl IntoIterator<Item = Depth>, values_sent: u64) -> Self {
         let mut deepest: Vec<Depth> = Vec::new();
@@ -131,7 +181,13 @@ impl Workload {
                 deepest.push(depth);
             }
         }
-        Self { depths: deepest, values_sent }
+        Self { depths: deepest, values_sent, encoding: Encoding::Slots }
+    }
+
+    /// The same in `encoding`.
+    #[must_use]
+    pub fn encoded(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
     }
 }
 
@@ -202,6 +258,12 @@ pub enum ParamsError {
         /// The margin asked for.
         required: f64,
     },
+    /// Coefficients on a backend that has only slots.
+    #[error("layers in coefficients do not run on {}; use --backend bfv or --encoding slots", scheme.name())]
+    Encoding {
+        /// Whose parameters were asked for.
+        scheme: Scheme,
+    },
     /// Parameters whose parts do not fit each other.
     #[error("invalid parameters: {0}")]
     Invalid(Invalid),
@@ -228,6 +290,7 @@ impl ParamsError {
             | Self::PlainTooSmall { .. }
             | Self::PlainTooLarge { .. }
             | Self::Invalid(_)
+            | Self::Encoding { .. }
             | Self::Insecure { .. } => 0.0,
         }
     }
@@ -354,6 +417,7 @@ pub fn choose(
     workload: &Workload,
 ) -> Result<SchemeParams, ParamsError> {
     let limit = modulus_limit(ring).ok_or(ParamsError::Ring(ring))?;
+    require_encoding(scheme, workload)?;
     if plain_modulus % (2 * u64::from(ring)) != 1 || !is_prime(plain_modulus) {
         return Err(ParamsError::Invalid(Invalid::PlainPrime));
     }
@@ -368,6 +432,14 @@ pub fn choose(
     })
 }
 
+/// The crate `fhe` is used for slots alone.
+fn require_encoding(scheme: Scheme, workload: &Workload) -> Result<(), ParamsError> {
+    match (scheme, workload.encoding) {
+        (Scheme::FheRs, Encoding::Coefficients) => Err(ParamsError::Encoding { scheme }),
+        (Scheme::FheRs | Scheme::Bfv, _) => Ok(()),
+    }
+}
+
 /// Parameters of any ring from 16 to 65536 without any security, for tests: for [`Scheme::Bfv`] as if the
 /// ring allowed 800 bits, for [`Scheme::FheRs`] four primes of 50 bits.
 ///
@@ -379,6 +451,7 @@ pub fn choose_insecure(
     plain_modulus: u64,
     workload: &Workload,
 ) -> Result<SchemeParams, ParamsError> {
+    require_encoding(scheme, workload)?;
     let params = match scheme {
         Scheme::Bfv => bfv::choose(ring, plain_modulus, workload, INSECURE_LIMIT)
             .ok_or(ParamsError::Invalid(Invalid::PlainSize))?,

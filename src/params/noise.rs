@@ -33,7 +33,8 @@ const REQUIRED: f64 = 8.0;
 pub struct Depth {
     /// Key switches between an input and its multiplication.
     pub input_switches: u32,
-    /// Products in one dot product; one with a sum of k inputs counts k^2 times.
+    /// Products in one dot product; one with a sum of k inputs counts k^2 times. In coefficients: weights in
+    /// the plaintexts of one dot product.
     pub terms: u64,
     /// Dot products that are added up in one output.
     pub sums: u64,

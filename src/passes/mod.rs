@@ -1,12 +1,16 @@
-//! Float passes: rewrites of the model that end before quantisation.
+//! Ordered lists of rewrites: float passes of the model, which end before quantisation, and circuit passes of
+//! each segment (in `circuit`).
 //!
-//! A pass rebuilds graph and weights together and says how many changes it made; the verifier runs after
+//! A float pass rebuilds graph and weights together and says how many changes it made; the verifier runs after
 //! each and blames the pass. Without weights the structure changes in the same way. Passes keep the float
 //! function (up to rounding); they know no backends.
 
 mod batch_norm_to_conv;
+mod circuit;
 mod drop_dead;
 mod fold_batch_norm;
+
+pub use circuit::{CIRCUIT_PASSES, CircuitPass, CircuitPassError, run_circuit};
 
 use crate::graph::{Graph, GraphError, Model, NodeId, verify_model};
 use crate::layers::{FloatLayer, Layer};

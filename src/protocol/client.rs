@@ -1,13 +1,14 @@
 //! The client's role: image and secret key. It never holds weights.
 
-use super::channel::{Channel, Tag};
 use super::nonlinear::{NonLinear, receive_share};
 use super::share::{Share, add_mod, residue, signed};
 use super::walk::{Linear, walk};
-use super::{PartyError, SegmentId, ciphertext_limit};
-use crate::backend::{ClientKeys, SchemeParams};
+use super::{ByEncoding, PartyError, SegmentId, ciphertext_limit, sent};
+use crate::backend::ClientKeys;
+use crate::channel::{Channel, Tag};
 use crate::circuit::Step;
 use crate::graph::{IntNetwork, NonLinearWork};
+use crate::params::{Encoding, Sets};
 use crate::select::Plan;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 pub struct Client<'a, K> {
     network: &'a IntNetwork,
     plan: &'a Plan,
-    params: &'a SchemeParams,
-    keys: K,
+    sets: Sets<'a>,
+    plain_modulus: u64,
+    keys: ByEncoding<K>,
 }
 
 /// Where the client's time went.
@@ -35,20 +37,30 @@ pub struct ClientTimes {
 }
 
 impl<'a, K: ClientKeys> Client<'a, K> {
-    /// Generates keys and sends the evaluation keys for `steps`.
+    /// Generates the keys of each set of parameters and sends their evaluation keys: those in slots for
+    /// `steps`, those in coefficients for none.
     ///
     /// # Errors
     /// If the parameters are refused or the server is gone.
     pub fn connect(
         network: &'a IntNetwork,
         plan: &'a Plan,
-        params: &'a SchemeParams,
+        sets: Sets<'a>,
         steps: &[Step],
         channel: &mut dyn Channel,
     ) -> Result<Self, PartyError> {
-        let keys = K::generate(params)?;
-        channel.send(0, Tag::EvaluationKeys, &keys.evaluation_keys(steps)?)?;
-        Ok(Self { network, plan, params, keys })
+        let keys = ByEncoding::make(|encoding| {
+            let Some(params) = sets.of(encoding) else { return Ok(None) };
+            let keys = K::generate(params)?;
+            let steps = match encoding {
+                Encoding::Slots => steps,
+                Encoding::Coefficients => &[],
+            };
+            channel.send(0, Tag::EvaluationKeys, &keys.evaluation_keys(steps)?)?;
+            Ok::<_, PartyError>(Some(keys))
+        })?;
+        let plain_modulus = sets.plain_modulus().ok_or(PartyError::Graph(network.graph.output()))?;
+        Ok(Self { network, plan, sets, plain_modulus, keys })
     }
 
     /// The network's output for a quantised `image`, with the server's help.
@@ -61,7 +73,7 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         channel: &mut dyn Channel,
         nonlinear: &mut dyn NonLinear,
     ) -> Result<(Tensor<i64>, ClientTimes), PartyError> {
-        let t = self.params.plain_modulus;
+        let t = self.plain_modulus;
         let input = image.map(|&x| residue(x, t));
         let mut turn = Turn { client: self, times: ClientTimes::default() };
         let walked = walk(self.network, t, input, channel, nonlinear, &mut turn)?;
@@ -87,8 +99,12 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
         segment: SegmentId,
         share: &Share,
     ) -> Result<Share, PartyError> {
-        let Client { plan, params, keys, .. } = self.client;
-        let planned = plan.layers.get(segment.index).ok_or(PartyError::Graph(segment.node))?;
+        let Client { plan, sets, keys, .. } = self.client;
+        let missing = || PartyError::Graph(segment.node);
+        let planned = plan.layers.get(segment.index).ok_or_else(missing)?;
+        let encoding = planned.kernel.encoding();
+        let keys = keys.of(encoding).ok_or_else(missing)?;
+        let params = sets.of(encoding).ok_or_else(missing)?;
         let step = segment.node.0;
 
         let started = Instant::now();
@@ -105,10 +121,11 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
             .map(|_| channel.receive(step, Tag::Reply, ciphertext_limit(params)))
             .collect::<Result<_, _>>()?;
         let started = Instant::now();
-        let slots: Vec<_> = replies.par_iter().map(|reply| keys.decrypt(reply)).collect::<Result<_, _>>()?;
-        let data = output.unpack(&slots);
+        let opened = |(i, reply): (usize, &Vec<u8>)| keys.decrypt(reply, sent(output.sent(i).as_ref()));
+        let values: Vec<_> = replies.par_iter().enumerate().map(opened).collect::<Result<_, _>>()?;
+        let data = output.unpack(&values);
         self.times.decrypt += started.elapsed();
         let shape = self.client.network.graph.node(segment.node).shape.clone();
-        Tensor::new(shape, data).ok_or(PartyError::Graph(segment.node))
+        Tensor::new(shape, data).ok_or_else(missing)
     }
 }

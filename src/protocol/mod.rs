@@ -2,29 +2,29 @@
 //!
 //! Between linear layers both hold additive shares of every tensor modulo the plaintext prime. At a
 //! linear layer the client sends its share encrypted, the server adds its own, evaluates the circuit,
-//! subtracts fresh uniform masks from every slot and returns the result: the client's new share is what
+//! subtracts fresh uniform masks from every value that it sends and returns the result: the client's new share is what
 //! it decrypts, the server's is the mask (plus the bias). The roles are types: [`Client`] cannot hold
 //! weights, [`Server`] cannot hold a secret key or the image, and nothing passes between them but the
 //! messages of a [`Channel`], also in one process. Layers mean nothing here beyond the integer network.
 
-mod channel;
 mod client;
 mod nonlinear;
 mod server;
 mod share;
 mod walk;
 
-pub use channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traffic};
+pub use crate::channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traffic};
 pub use client::{Client, ClientTimes};
 pub use nonlinear::{Function, NonLinear, NonLinearError, REVEAL_LEAKS, RevealClient, RevealServer, Step};
 pub use server::{LayerRun, Server, Service};
 pub use share::{RandomnessError, Share, Uniform, local};
 
-use crate::backend::{BackendError, ClientKeys, Evaluator, SchemeParams};
+use crate::backend::{BackendError, ClientKeys, Evaluator, SchemeParams, Sent};
 use crate::exec::ExecError;
 use crate::graph::NodeId;
 use crate::kernels::KernelError;
 use crate::lower::galois_steps;
+use crate::params::Encoding;
 use crate::tensor::Tensor;
 use std::time::{Duration, Instant};
 
@@ -177,6 +177,36 @@ fn converse<K: ClientKeys>(
         done(i + 1);
     }
     Ok(Session { inferences, keygen, key_bytes })
+}
+
+/// The encodings, in the order in which their keys are sent.
+const ENCODINGS: [Encoding; 2] = [Encoding::Slots, Encoding::Coefficients];
+
+/// One of each encoding, where it is in use.
+#[derive(Debug)]
+struct ByEncoding<T> {
+    slots: Option<T>,
+    coefficients: Option<T>,
+}
+
+impl<T> ByEncoding<T> {
+    fn of(&self, encoding: Encoding) -> Option<&T> {
+        match encoding {
+            Encoding::Slots => self.slots.as_ref(),
+            Encoding::Coefficients => self.coefficients.as_ref(),
+        }
+    }
+
+    /// Makes what `each` makes for the encodings in use, in order.
+    fn make<E>(mut each: impl FnMut(Encoding) -> Result<Option<T>, E>) -> Result<Self, E> {
+        let [slots, coefficients] = ENCODINGS.map(&mut each);
+        Ok(Self { slots: slots?, coefficients: coefficients? })
+    }
+}
+
+/// What is sent of a ciphertext, of these coefficients or else of slots.
+fn sent(places: Option<&Vec<u32>>) -> Sent<'_> {
+    places.map_or(Sent::Slots, |places| Sent::Coefficients(places))
 }
 
 /// The most bytes that a ciphertext of these parameters takes on the wire.

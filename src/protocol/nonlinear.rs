@@ -5,8 +5,8 @@
 //! hands its share to the client, who sees the values, applies the function and shares the result
 //! anew. Nothing here knows weights or ciphertexts.
 
-use super::channel::{Channel, ChannelError, Tag};
 use super::share::{RandomnessError, Share, Uniform, add_mod, residue, signed, sub_mod};
+use crate::channel::{Channel, ChannelError, Tag};
 use crate::graph::{IntLayer, MAX_VALUE, Requant};
 use crate::layers::Pool;
 use crate::tensor::{Shape, Tensor};

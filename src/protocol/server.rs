@@ -1,14 +1,16 @@
 //! The server's role: weights and evaluation keys. It never holds a secret key, nor the image.
 
-use super::channel::{Channel, Tag};
+use super::ENCODINGS;
 use super::nonlinear::{NonLinear, send_share};
 use super::share::{Share, Uniform, add_mod, residue};
 use super::walk::{Linear, walk};
-use super::{PartyError, Progress, SegmentId, ciphertext_limit, keys_limit};
-use crate::backend::{Counting, Evaluator, SchemeParams};
+use super::{ByEncoding, PartyError, Progress, SegmentId, ciphertext_limit, keys_limit, sent};
+use crate::backend::{Counting, Evaluator};
+use crate::channel::{Channel, Tag};
 use crate::circuit::{Circuit, Counts};
 use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};
+use crate::params::{Encoding, Sets};
 use crate::select::Plan;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -27,7 +29,7 @@ pub struct Service<'a> {
     /// The weights.
     pub weights: &'a IntWeights,
     /// The scheme's parameters.
-    pub params: &'a SchemeParams,
+    pub params: Sets<'a>,
     /// Bytes of encoded plaintexts that are kept from one inference to the next; 0 keeps none.
     pub memory: u64,
 }
@@ -35,7 +37,8 @@ pub struct Service<'a> {
 /// The server: weights, and the client's evaluation keys.
 pub struct Server<'a, E: Evaluator> {
     service: Service<'a>,
-    evaluator: Counting<E>,
+    plain_modulus: u64,
+    evaluators: ByEncoding<Counting<E>>,
     /// One a segment.
     kept: Vec<Kept<E::Plaintext>>,
 }
@@ -59,15 +62,24 @@ impl<'a, E: Evaluator> Server<'a, E> {
     /// # Errors
     /// If they are none of these parameters.
     pub fn accept(service: Service<'a>, steps: usize, channel: &mut dyn Channel) -> Result<Self, PartyError> {
-        let keys = channel.receive(0, Tag::EvaluationKeys, keys_limit(service.params, steps))?;
-        let evaluator = Counting::new(E::from_keys(service.params, &keys)?);
-        let kept = Kept::of(&service.circuit.segments, evaluator.plaintext_bytes(), service.memory);
-        Ok(Self { service, evaluator, kept })
+        let evaluators = ByEncoding::make(|encoding| {
+            let Some(params) = service.params.of(encoding) else { return Ok(None) };
+            let steps = match encoding {
+                Encoding::Slots => steps,
+                Encoding::Coefficients => 0,
+            };
+            let keys = channel.receive(0, Tag::EvaluationKeys, keys_limit(params, steps))?;
+            Ok::<_, PartyError>(Some(Counting::new(E::from_keys(params, &keys)?)))
+        })?;
+        let kept = Kept::of(&service.circuit.segments, service.memory);
+        let none = || PartyError::Graph(service.network.graph.output());
+        let plain_modulus = service.params.plain_modulus().ok_or_else(none)?;
+        Ok(Self { service, plain_modulus, evaluators, kept })
     }
 
     /// Galois keys used so far.
     pub fn galois_keys(&self) -> u64 {
-        self.evaluator.galois_keys()
+        ENCODINGS.iter().filter_map(|&e| self.evaluators.of(e)).map(Counting::galois_keys).sum()
     }
 
     /// Serves one inference. Gives the counts of each linear layer.
@@ -80,13 +92,13 @@ impl<'a, E: Evaluator> Server<'a, E> {
         nonlinear: &mut dyn NonLinear,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Vec<LayerRun>, PartyError> {
-        let Service { network, params, .. } = self.service;
+        let (Service { network, .. }, t) = (self.service, self.plain_modulus);
         let input = network.graph.ids().next().map(|id| network.graph.node(id).shape.clone());
         let input = Tensor::zeros(input.unwrap_or_else(|| crate::tensor::Shape::flat(0)));
-        let masks = Uniform::fresh(params.plain_modulus)?;
+        let masks = Uniform::fresh(t)?;
         let mut turn = Turn { server: self, masks, layers: Vec::new(), progress };
-        let mine = walk(network, params.plain_modulus, input, channel, nonlinear, &mut turn)?.output;
-        send_share(channel, network.graph.output().0, Tag::Output, &mine.data, params.plain_modulus)?;
+        let mine = walk(network, t, input, channel, nonlinear, &mut turn)?.output;
+        send_share(channel, network.graph.output().0, Tag::Output, &mine.data, t)?;
         Ok(turn.layers)
     }
 }
@@ -105,15 +117,18 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         segment: SegmentId,
         share: &Share,
     ) -> Result<Share, PartyError> {
-        let Server { service, evaluator, kept } = self.server;
+        let Server { service, plain_modulus: t, evaluators, kept } = self.server;
         let missing = || PartyError::Graph(segment.node);
         let planned = service.plan.layers.get(segment.index).ok_or_else(missing)?;
         let code = service.circuit.segments.get(segment.index).ok_or_else(missing)?;
         let weights = service.weights.0.get(&segment.node).ok_or_else(missing)?;
-        let (step, t) = (segment.node.0, service.params.plain_modulus);
+        let encoding = code.contents.encoding();
+        let evaluator = evaluators.of(encoding).ok_or_else(missing)?;
+        let params = service.params.of(encoding).ok_or_else(missing)?;
+        let (step, t) = (segment.node.0, *t);
 
         let received: Vec<Vec<u8>> = (0..code.inputs)
-            .map(|_| channel.receive(step, Tag::Input, ciphertext_limit(service.params)))
+            .map(|_| channel.receive(step, Tag::Input, ciphertext_limit(params)))
             .collect::<Result<_, _>>()?;
         let started = Instant::now();
         let packed = planned.kernel.input().pack(&share.data);
@@ -140,15 +155,17 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let kept = kept.get(segment.index).ok_or_else(missing)?;
         let results = exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)?;
 
-        let slots = service.params.ring as usize;
-        let masks: Vec<Vec<u64>> = results.iter().map(|_| self.masks.take(slots)).collect();
+        let places: Vec<_> = (0..results.len()).map(|output| code.contents.sent(output)).collect();
+        let ring = params.ring as usize;
+        let masks: Vec<Vec<u64>> =
+            places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref())).collect();
         let replies: Vec<Vec<u8>> = results
             .into_par_iter()
-            .zip(&masks)
-            .map(|(mut ciphertext, mask)| {
+            .zip(masks.par_iter().zip(&places))
+            .map(|(mut ciphertext, (mask, places))| {
                 let negated: Vec<u64> = mask.iter().map(|&r| if r == 0 { 0 } else { t - r }).collect();
                 evaluator.add_plain(&mut ciphertext, &negated)?;
-                Ok(evaluator.store(&ciphertext)?)
+                Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
             })
             .collect::<Result<_, PartyError>>()?;
         self.layers.push(LayerRun {
@@ -172,4 +189,14 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         }
         Tensor::new(shape, data).ok_or_else(missing)
     }
+}
+
+/// Uniform values for all that is sent, 0 elsewhere.
+fn mask(masks: &mut Uniform, ring: usize, places: Option<&[u32]>) -> Vec<u64> {
+    let Some(places) = places else { return masks.take(ring) };
+    let mut values = vec![0; ring];
+    for (&place, mask) in places.iter().zip(masks.take(places.len())) {
+        values[place as usize] = mask;
+    }
+    values
 }

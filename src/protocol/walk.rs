@@ -1,9 +1,9 @@
 //! The order of an inference, which both parties follow: every node once, in topological order.
 
-use super::channel::Channel;
 use super::nonlinear::{Function, NonLinear, Step};
 use super::share::{Share, local};
 use super::{PartyError, SegmentId};
+use crate::channel::Channel;
 use crate::graph::{IntLayer, IntNetwork, NodeId, NonLinearWork};
 use std::time::{Duration, Instant};
 

@@ -63,9 +63,11 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
                      its loops, not executed"
                     .into(),
         },
+        coefficients: None,
         security_bits: 0,
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: 0,
+        peak_memory_estimate: 0,
         cost_table: "no".into(),
         totals,
         layers,

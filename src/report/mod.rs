@@ -7,12 +7,12 @@ mod cryptflow2;
 mod moduli;
 mod text;
 
-use crate::circuit::{Counts, count};
+use crate::circuit::{Counts, Segment, count};
 use crate::compiled::Compiled;
-use crate::cost::{CostTable, Sizes};
+use crate::cost::{self, CostTable, Means, PeakMemory, Sizes};
 use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
-use crate::params::security_bits;
+use crate::params::{Encoding, SchemeParams, security_bits};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use moduli::Moduli;
@@ -38,6 +38,8 @@ pub struct Counters {
     pub key_switches: u64,
     /// Groups of rotations of one ciphertext.
     pub hoisted_groups: u64,
+    /// Divisions by the special primes: one a rotation, unless sums of rotations or products share one.
+    pub divisions: u64,
     /// Ciphertext times plaintext.
     pub plain_mults: u64,
     /// Ciphertext plus ciphertext.
@@ -85,9 +87,46 @@ pub struct LayerReport {
     pub layout_out: Option<String>,
     /// Kernel chosen.
     pub kernel: Option<&'static str>,
+    /// What its ciphertexts hold.
+    pub encoding: Option<Encoding>,
     /// What it costs.
     #[serde(flatten)]
     pub counters: Counters,
+}
+
+/// The parameters of layers in coefficients, under keys of their own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CoefficientSet {
+    /// Ring degree N.
+    pub ring: u32,
+    /// Bits of each ciphertext prime.
+    pub modulus_bits: Vec<u32>,
+    /// Security in bits, classical.
+    pub security_bits: u32,
+    /// log2 of the largest noise of a result; none if the layers do not fit.
+    pub noise_bits: Option<f64>,
+    /// log2 of the flooding that hides it.
+    pub flood_bits: Option<f64>,
+    /// log2 of the noise up to which a result decrypts; none if the layers do not fit.
+    pub room_bits: Option<f64>,
+    /// Bytes of the public key, sent once.
+    pub key_bytes: u64,
+}
+
+impl CoefficientSet {
+    fn of(compiled: &Compiled, params: &SchemeParams) -> Self {
+        let fit = compiled.fits_set(params).ok();
+        let tenth = |bits: f64| (bits * 10.0).round() / 10.0;
+        Self {
+            ring: params.ring,
+            modulus_bits: params.modulus_bits.clone(),
+            security_bits: security_bits(params),
+            noise_bits: fit.map(|fit| tenth(fit.noise_bits)),
+            flood_bits: fit.and_then(|fit| fit.flood_bits).map(tenth),
+            room_bits: fit.map(|fit| tenth(fit.room_bits)),
+            key_bytes: Sizes::of(compiled.scheme, params).key_bytes(0),
+        }
+    }
 }
 
 /// Whose execution a report counts.
@@ -115,12 +154,17 @@ pub struct Report {
     pub modulus_bits: Vec<u32>,
     /// Whose moduli they are and why.
     pub moduli: Moduli,
+    /// Parameters of the layers in coefficients, if there are any.
+    pub coefficients: Option<CoefficientSet>,
     /// Security in bits, classical.
     pub security_bits: u32,
     /// Whether the bounds behind t were assumed for want of weights.
     pub assumed_bounds: bool,
-    /// Bytes of all Galois keys, sent once.
+    /// Bytes of all evaluation keys, of Galois keys above all, sent once.
     pub galois_key_bytes: u64,
+    /// Predicted bytes of the most memory that a run of one image takes, on one thread, both parties in one
+    /// process.
+    pub peak_memory_estimate: u64,
     /// The cost table behind the predictions: `shipped`, or a file's name.
     pub cost_table: String,
     /// Sums over the layers; Galois keys are counted once.
@@ -141,6 +185,7 @@ impl Counters {
             },
             key_switches: counts.key_switches,
             hoisted_groups: counts.hoisted_groups,
+            divisions: counts.divisions(),
             plain_mults: counts.plain_mults,
             adds: counts.adds,
             plain_adds: counts.plain_adds,
@@ -160,12 +205,14 @@ impl Counters {
         Self { relu, requant, comparisons, ..Self::default() }
     }
 
-    fn add(&mut self, o: &Self) {
+    /// Adds those of another layer; distinct Galois keys do not add up.
+    pub fn add(&mut self, o: &Self) {
         self.rotations.internal += o.rotations.internal;
         self.rotations.external += o.rotations.external;
         self.rotations.total += o.rotations.total;
         self.key_switches += o.key_switches;
         self.hoisted_groups += o.hoisted_groups;
+        self.divisions += o.divisions;
         self.plain_mults += o.plain_mults;
         self.adds += o.adds;
         self.plain_adds += o.plain_adds;
@@ -191,8 +238,6 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     let graph = &compiled.network.graph;
     let mut totals = Counters::default();
     let mut layers = Vec::new();
-    let sizes = Sizes::of(compiled.scheme, &compiled.params);
-    let seconds = |counts: &Counts| table.estimate(counts, &compiled.params);
     let mut planned = compiled.plan.layers.iter().zip(&compiled.circuit.segments).peekable();
     for id in graph.ids() {
         let segment = planned.next_if(|(layer, _)| layer.node == id);
@@ -200,7 +245,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
             Some((layer, segment)) => {
                 let mut counts = count(segment);
                 counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
-                let mut counters = Counters::from_counts(&counts, &sizes, seconds);
+                let mut counters = segment_counters(compiled, segment, &counts, table);
                 counters.galois_keys = galois_steps(std::slice::from_ref(segment)).len() as u64;
                 (counters, Some(layer))
             }
@@ -213,6 +258,10 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         layers.push(layer_report(compiled, id, place, counters));
     }
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
+    let sets = compiled.sets();
+    let key_bytes = |set: Option<&SchemeParams>, keys| {
+        set.map_or(0, |set| Sizes::of(compiled.scheme, set).key_bytes(keys))
+    };
     Report {
         model: compiled.network.header.name.clone(),
         accounting: Accounting::Stria,
@@ -220,12 +269,47 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         plain_modulus: compiled.params.plain_modulus,
         modulus_bits: compiled.params.modulus_bits.clone(),
         moduli: moduli::moduli(compiled),
+        coefficients: sets.coefficients.map(|params| CoefficientSet::of(compiled, params)),
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
-        galois_key_bytes: sizes.key_bytes(totals.galois_keys),
+        galois_key_bytes: key_bytes(sets.slots, totals.galois_keys) + key_bytes(sets.coefficients, 0),
+        peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }).total(),
         cost_table: table.name.clone(),
         totals,
         layers,
+    }
+}
+
+/// The counters of a linear layer for `counts` of it, under the parameters of its encoding.
+#[must_use]
+pub fn segment_counters(
+    compiled: &Compiled,
+    segment: &Segment,
+    counts: &Counts,
+    table: &CostTable,
+) -> Counters {
+    let params = compiled.sets().of(segment.contents.encoding()).unwrap_or(&compiled.params);
+    let sizes = Sizes::of(compiled.scheme, params);
+    Counters {
+        bytes_down: sizes.replies(segment),
+        ..Counters::from_counts(counts, &sizes, |counts| table.estimate(counts, params))
+    }
+}
+
+/// The most memory that a run of `compiled` takes, both parties in one process.
+#[must_use]
+pub fn peak_memory(compiled: &Compiled, means: Means) -> PeakMemory {
+    let all = &compiled.circuit.segments;
+    let keys = galois_steps(all).len() as u64;
+    let sets = compiled.sets();
+    let of = |encoding, keys| {
+        let params = sets.of(encoding)?;
+        let segments: Vec<&Segment> = all.iter().filter(|s| s.contents.encoding() == encoding).collect();
+        Some(cost::peak_memory(compiled.scheme, &segments, params, keys, means))
+    };
+    match (of(Encoding::Slots, keys), of(Encoding::Coefficients, 0)) {
+        (Some(slots), Some(coefficients)) => slots.beside(coefficients),
+        (slots, coefficients) => slots.or(coefficients).unwrap_or_default(),
     }
 }
 
@@ -247,6 +331,7 @@ fn layer_report(
         layout_in: place.map(|p| p.kernel.input().to_string()),
         layout_out: place.map(|p| p.kernel.output().to_string()),
         kernel: place.map(|p| p.kernel.name()),
+        encoding: place.map(|p| p.kernel.encoding()),
         counters,
     }
 }

@@ -23,6 +23,17 @@ impl fmt::Display for Report {
             self.security_bits
         )?;
         writeln!(f, "{}", self.moduli)?;
+        if let Some(set) = &self.coefficients {
+            let bits: Vec<String> = set.modulus_bits.iter().map(u32::to_string).collect();
+            let bits = bits.join("+");
+            let fit = match (set.noise_bits, set.flood_bits, set.room_bits) {
+                (Some(noise), Some(flood), Some(room)) => {
+                    format!("noise of {noise:.0} bits, flooded to {flood:.0}, below {room:.0}")
+                }
+                _ => "no secure moduli hold them".into(),
+            };
+            writeln!(f, "layers in coefficients: ring {}, q = {bits} bits, no Galois keys; {fit}", set.ring)?;
+        }
         self.layers_text(f)
     }
 }
@@ -73,7 +84,7 @@ impl Report {
             return write!(f, "ciphertexts   {} up, {} down", t.ciphertexts_in, t.ciphertexts_out);
         }
         writeln!(f, ", in {} hoisted groups", t.hoisted_groups)?;
-        writeln!(f, "key switches  {}", t.key_switches)?;
+        writeln!(f, "key switches  {}, {} divisions by the special primes", t.key_switches, t.divisions)?;
         writeln!(f, "plain mults   {}, additions {}", t.plain_mults, t.adds)?;
         writeln!(
             f,
@@ -84,6 +95,7 @@ impl Report {
             megabytes(t.bytes_down)
         )?;
         writeln!(f, "Galois keys   {} ({}, sent once)", t.galois_keys, megabytes(self.galois_key_bytes))?;
+        writeln!(f, "memory        {} predicted for one image", megabytes(self.peak_memory_estimate))?;
         writeln!(
             f,
             "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",

@@ -8,10 +8,17 @@ use super::poly::{Ntt, Poly};
 use std::sync::Arc;
 
 /// A ciphertext: two polynomials modulo the first primes of its parameters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Ciphertext {
     pub(super) params: Arc<Parameters>,
     pub(super) parts: [Poly<Ntt>; 2],
+}
+
+impl Clone for Ciphertext {
+    fn clone(&self) -> Self {
+        let parts = self.parts.each_ref().map(|part| part.pooled_copy(&self.params.scratch));
+        Self { params: self.params.clone(), parts }
+    }
 }
 
 /// Refuses objects of two parameters.
@@ -23,7 +30,13 @@ impl Ciphertext {
     /// An encryption of zero without noise or mask, to sum into.
     #[must_use]
     pub fn zero(params: &Arc<Parameters>) -> Self {
-        let part = || Poly::zero(params.ring(), params.top());
+        let part = || Poly::pooled_zero(&params.scratch, params.ring(), params.top());
+        Self { params: params.clone(), parts: [part(), part()] }
+    }
+
+    /// To be written over: modulo the first `primes` primes, its residues unspecified.
+    pub(super) fn unset(params: &Arc<Parameters>, primes: usize) -> Self {
+        let part = || Poly::pooled(&params.scratch, params.ring(), primes);
         Self { params: params.clone(), parts: [part(), part()] }
     }
 
@@ -85,11 +98,13 @@ impl Ciphertext {
     /// If the plaintext is of other parameters or lacks one of the ciphertext's primes.
     pub fn multiply_plain(&self, factor: &Plaintext) -> Result<Self, RlweError> {
         factor.fits(&self.params, self.primes())?;
-        let mut product = self.clone();
-        for (out, part) in product.parts.iter_mut().zip(&self.parts) {
-            out.set_product(&self.params.primes, part, &factor.poly);
-        }
-        Ok(product)
+        let params = &*self.params;
+        let parts = self.parts.each_ref().map(|part| {
+            let mut product = Poly::pooled(&params.scratch, params.ring(), part.primes());
+            product.set_product(&params.primes, part, &factor.poly);
+            product
+        });
+        Ok(Self { params: self.params.clone(), parts })
     }
 
     /// Forgets all but the first `primes` primes of an encryption of zero, which stays one.

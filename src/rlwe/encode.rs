@@ -8,7 +8,7 @@
 
 use super::error::RlweError;
 use super::kernels;
-use super::modulus::{Modulus, low};
+use super::modulus::{MOST_TERMS, Modulus, low};
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
 use zeroize::Zeroizing;
@@ -73,10 +73,33 @@ impl Parameters {
             Basis::Ciphertext => self.own(),
             Basis::Extended => &self.primes,
         };
-        let mut poly = Poly::zero(self.ring(), primes.len());
+        let mut poly = Poly::pooled(&self.scratch, self.ring(), primes.len());
         for (prime, limb) in primes.iter().zip(poly.limbs_mut()) {
             kernels::lift(t, prime.modulus, &message, limb);
             prime.forward(limb);
+        }
+        Ok(Plaintext { poly, fingerprint: self.fingerprint() })
+    }
+
+    /// The linear combination of encoded factors, without encoding anew. Its coefficients are not reduced
+    /// modulo t: its norm is [`FactorNorm::of_combination`](super::FactorNorm::of_combination), and so many
+    /// bits larger is the noise of its products.
+    ///
+    /// # Errors
+    /// If there is no factor or more than 4096, or one is of other parameters.
+    pub fn combine(&self, terms: &[(i64, &Plaintext)]) -> Result<Plaintext, RlweError> {
+        terms.iter().try_for_each(|(_, factor)| factor.fits(self, 0))?;
+        let primes = terms.iter().map(|(_, factor)| factor.poly.primes()).min().unwrap_or(0);
+        if !(1..=MOST_TERMS).contains(&terms.len()) {
+            let count = terms.len();
+            return Err(RlweError::Count { what: "factors", count, least: 1, most: MOST_TERMS });
+        }
+        let mut poly = Poly::pooled(&self.scratch, self.ring(), primes);
+        let mut residues: Vec<(&[u64], u64)> = Vec::with_capacity(terms.len());
+        for (i, (prime, limb)) in self.primes.iter().zip(poly.limbs_mut()).enumerate() {
+            residues.clear();
+            residues.extend(terms.iter().map(|(c, factor)| (factor.poly.limb(i), prime.modulus.residue(*c))));
+            kernels::combine(prime.modulus, &residues, limb);
         }
         Ok(Plaintext { poly, fingerprint: self.fingerprint() })
     }

@@ -6,15 +6,14 @@
 use super::cipher::{Ciphertext, same};
 use super::encode::Plaintext;
 use super::error::RlweError;
-use super::gadget::MOST_DIGITS;
 use super::galois::{Automorphism, LANES};
 use super::galois_keys::GaloisKeys;
-use super::kernels::{self, Addends, TERMS_PER_PASS};
+use super::kernels::Addends;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
-use super::rotate::Hoisted;
+use super::rotate::{Hoisted, complete};
 use super::sum::WideSums;
-use super::switch::{lifted, special_coefficients};
+use super::switch::divided;
 use std::sync::Arc;
 
 /// Blocks of 8 coefficients of a key that several ciphertexts use while the cache holds them.
@@ -31,7 +30,7 @@ impl Extended {
     /// Zero, to be written over.
     #[must_use]
     pub fn zero(params: &Arc<Parameters>) -> Self {
-        let part = || Poly::zero(params.ring(), params.primes.len());
+        let part = || Poly::pooled_zero(&params.scratch, params.ring(), params.primes.len());
         Self { params: params.clone(), parts: [part(), part()] }
     }
 
@@ -66,26 +65,25 @@ impl GaloisKeys {
         }
         let params = &*self.params;
         for (source, out) in hoisted.iter().zip(&*out) {
-            self.accepts(source.source)?;
+            complete(self, source.source)?;
             same(&self.params, &out.params)?;
         }
         let Some(key) = self.key(by)? else {
             hoisted.iter().zip(out).for_each(|(source, out)| out.set(source.source));
             return Ok(());
         };
-        let (blocks, count) = (params.ring() / LANES, params.gadget.digits());
+        let blocks = params.ring() / LANES;
         for r in 0..params.primes.len() {
             for first in (0..blocks).step_by(TILE) {
                 let tile = TILE.min(blocks - first);
                 for (source, out) in hoisted.iter().zip(&mut *out) {
-                    let mut slices: [&[u64]; MOST_DIGITS] = [&[]; MOST_DIGITS];
-                    source.slices(r, first, tile, &mut slices);
                     let range = first * LANES..(first + tile) * LANES;
+                    let slices = source.slices(r, range.clone());
                     let base = (r < params.top()).then(|| &source.source.parts[0].limb(r)[range]);
-                    let addends = Addends { base, minus: None };
+                    let addends = Addends { base, ..Addends::default() };
                     let [out0, out1] = &mut out.parts;
                     let halves = [out0.limb_mut(r), out1.limb_mut(r)];
-                    key.apply(params, r, first, &slices[..count], addends, halves);
+                    key.apply(params, r, first, &slices, addends, halves);
                 }
             }
         }
@@ -104,11 +102,11 @@ impl ExtendedSum {
     /// An empty sum.
     #[must_use]
     pub fn new(params: &Arc<Parameters>) -> Self {
-        Self { sums: WideSums::new(params.ring(), params.primes.len()), params: params.clone() }
+        Self { sums: WideSums::new(params, params.primes.len()), params: params.clone() }
     }
 
-    /// Adds terms, of plaintexts encoded for [`Basis::Extended`](super::Basis); four at a time are
-    /// quickest.
+    /// Adds terms, of plaintexts encoded for [`Basis::Extended`](super::Basis); the more at a time the
+    /// quicker, in steps of four.
     ///
     /// # Errors
     /// If parameters differ or a plaintext lacks the special primes; nothing is added then.
@@ -118,36 +116,14 @@ impl ExtendedSum {
             same(&self.params, &ciphertext.params)?;
             factor.fits(&self.params, expected)?;
         }
-        for pass in terms.chunks(TERMS_PER_PASS) {
-            let mut refs = [(&pass[0].0.parts, &pass[0].1.poly); TERMS_PER_PASS];
-            for (slot, (c, p)) in refs.iter_mut().zip(pass) {
-                *slot = (&c.parts, &p.poly);
-            }
-            self.sums.add(&self.params, &refs[..pass.len()]);
-        }
+        self.sums.add(&self.params, terms, |(ciphertext, factor)| (&ciphertext.parts, &factor.poly));
         Ok(())
     }
 
     /// The sum, divided by P.
     #[must_use]
     pub fn finish(&self) -> Ciphertext {
-        let params = &*self.params;
-        let mut parts = self.sums.reduce(params);
-        for part in &mut parts {
-            let mut special = params.scratch.take(params.ring() * (params.primes.len() - params.top()));
-            for (r, limb) in (params.top()..).zip(special.chunks_exact_mut(params.ring())) {
-                limb.copy_from_slice(part.limb(r));
-            }
-            part.truncate(params.top());
-            special_coefficients(params, &mut special);
-            if !special.is_empty() {
-                let mut fraction = params.scratch.take(params.ring());
-                for (r, limb) in part.limbs_mut().enumerate() {
-                    lifted(params, r, &special, &mut fraction);
-                    kernels::sub(params.primes[r].modulus, limb, &fraction);
-                }
-            }
-        }
+        let parts = self.sums.reduce(&self.params).map(|part| divided(&self.params, part));
         Ciphertext { params: self.params.clone(), parts }
     }
 }

@@ -144,6 +144,17 @@ impl Gadget {
         }
     }
 
+    /// How many digits a polynomial modulo the first `primes` primes has; none if a digit's primes would be
+    /// divided.
+    pub(super) fn digits_at(&self, primes: usize) -> Option<usize> {
+        match &self.decomposition {
+            Decomposition::Groups(groups) => {
+                groups.iter().position(|g| g.first + g.len == primes).map(|last| last + 1)
+            }
+            Decomposition::Cuts(cuts) => Some(cuts.iter().filter(|cut| cut.prime < primes).count()),
+        }
+    }
+
     /// Whether digit `j` modulo prime `r` is the polynomial itself, whose transform is at hand.
     pub(super) fn reuses(&self, r: usize, j: usize) -> bool {
         match &self.decomposition {

@@ -11,7 +11,8 @@ use super::galois::{Automorphism, LANES, Permutation};
 use super::kernels::{self, Addends, InnerProduct};
 use super::keys::{SecretKey, error};
 use super::params::Parameters;
-use super::poly::{Ntt, Poly, Words, words};
+use super::poly::{Ntt, Poly};
+use super::pool::Words;
 use super::random::{Randomness, Seed, expand};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -118,8 +119,8 @@ impl GaloisKey {
         let ring = params.ring();
         let digits = params.gadget.digits();
         let back = Permutation::new(ring, inverse(g, 2 * ring));
-        let mut prepared = words(params.primes.len() * ring * digits * 2);
-        let mut turned = words(ring);
+        let mut prepared = Words::zero(params.primes.len() * ring * digits * 2);
+        let mut turned = Words::zero(ring);
         for ((j, masked), stream) in key.masked.iter().enumerate().zip(0u64..) {
             let uniform = expand(&key.seed, stream, ring, &params.primes);
             let limbs = prepared.chunks_exact_mut(ring * digits * 2).zip(&params.primes);
@@ -148,13 +149,15 @@ impl GaloisKey {
         addends: Addends<'_>,
         out: [&mut [u64]; 2],
     ) {
-        let per_block = digits.len() * 2 * LANES;
+        let key_digits = params.gadget.digits();
+        let per_block = key_digits * 2 * LANES;
         let start = r * (params.ring() / LANES) * per_block + first * per_block;
         let len = digits[0].len() / LANES * per_block;
         let job = InnerProduct {
             modulus: params.primes[r].modulus,
             digits,
             key: &self.prepared[start..start + len],
+            key_digits,
             addends,
             permutation: &self.permutation,
             first_block: first,
@@ -184,7 +187,7 @@ impl GaloisKeys {
     /// Bytes of memory that the keys take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.keys.values().map(|k| size_of_val(k.prepared.as_slice())).sum()
+        self.keys.values().map(|k| size_of_val(&*k.prepared)).sum()
     }
 
     /// Whether `automorphism` can be applied.

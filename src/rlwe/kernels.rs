@@ -32,9 +32,21 @@ pub(super) struct Digit {
     pub(super) half: u64,
 }
 
+/// What becomes of what the outputs of an inner product hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// It is written over.
+    #[default]
+    Anything,
+    /// The result is added to it.
+    Sum,
+}
+
 /// What an inner product adds and subtracts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Addends<'a> {
+    /// What the outputs hold before.
+    pub(super) onto: Onto,
     /// Added to the first output before it is permuted.
     pub(super) base: Option<&'a [u64]>,
     /// Subtracted from the outputs after they are permuted; the whole ring.
@@ -51,6 +63,8 @@ pub(super) struct InnerProduct<'a> {
     /// For each 8 coefficients, for each digit: 8 words for the first output, 8 for the second; times
     /// 2^52 (Montgomery).
     pub(super) key: &'a [u64],
+    /// Digits that the key has for each 8 coefficients: those of `digits`, then perhaps others.
+    pub(super) key_digits: usize,
     /// What goes in besides the products.
     pub(super) addends: Addends<'a>,
     /// Where the result goes.
@@ -77,6 +91,8 @@ dispatched! {
     fn add(m: Modulus, a: &mut [u64], b: &[u64]);
     /// `a -= b`.
     fn sub(m: Modulus, a: &mut [u64], b: &[u64]);
+    /// `a = b - a`.
+    fn sub_from(m: Modulus, a: &mut [u64], b: &[u64]);
     /// `a *= w`; `a` need only be below 2^52.
     fn scale(m: Modulus, a: &mut [u64], w: Factor);
     /// `out = a * b`.
@@ -99,6 +115,8 @@ dispatched! {
     fn reduce(m: Modulus, accumulator: &[u64], out0: &mut [u64], out1: &mut [u64]);
     /// Reduces an accumulator's wide values in place, so that it can sum further terms.
     fn fold(m: Modulus, accumulator: &mut [u64]);
+    /// The sum of values times a residue each, of 4096 terms at most.
+    fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]);
     /// The inner product; the outputs span the whole ring.
     fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]);
 }

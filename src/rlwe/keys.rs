@@ -8,7 +8,8 @@ use super::encode::Packing;
 use super::error::RlweError;
 use super::kernels;
 use super::params::Parameters;
-use super::poly::{Coefficients, Ntt, Poly, words};
+use super::poly::{Coefficients, Ntt, Poly};
+use super::pool::Words;
 use super::random::{Randomness, Seed, expand};
 use std::fmt;
 use std::sync::Arc;
@@ -181,12 +182,12 @@ fn noisy(params: &Parameters, randomness: &mut Randomness, scaled: Option<&[u64]
     let mut errors = Zeroizing::new(vec![0; params.ring()]);
     randomness.errors(&mut errors);
     let mut poly = Poly::<Coefficients>::zero(params.ring(), params.top());
-    let mut lifted = words(params.ring());
+    let mut lifted = Words::zero(params.ring());
     for (i, (prime, limb)) in params.own().iter().zip(poly.limbs_mut()).enumerate() {
         params.scale_up(i, scaled, limb);
         kernels::lift_signed(prime.modulus, &errors, &mut lifted);
         kernels::add(prime.modulus, limb, &lifted);
     }
-    lifted.as_mut_slice().zeroize();
+    lifted.zeroize();
     poly.into_ntt(params.own())
 }

@@ -42,6 +42,13 @@ impl FactorNorm {
         Self(params.ring() as f64 * t * t / 4.0)
     }
 
+    /// A combination of slot factors by integers whose magnitudes sum up to `weight` at most: its coefficients
+    /// are that many times larger than those of an encoded factor, log2 of it in bits of noise.
+    #[must_use]
+    pub fn of_combination(params: &Parameters, weight: u64) -> Self {
+        Self(Self::of_slots(params).0 * (weight as f64).powi(2))
+    }
+
     /// A coefficient-packed factor of `count` coefficients that are not 0, of magnitude at most `most`.
     #[must_use]
     pub fn of_coefficients(count: usize, most: u64) -> Self {
@@ -78,6 +85,13 @@ impl Noise {
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self { variance: self.variance + other.variance }
+    }
+
+    /// The sum with a ciphertext whose noise may be the same up to an automorphism, as another rotation of
+    /// one source: an automorphism leaves the constant coefficient where it is, so magnitudes add up.
+    #[must_use]
+    pub fn plus_dependent(self, other: Self) -> Self {
+        Self { variance: (self.variance.sqrt() + other.variance.sqrt()).powi(2) }
     }
 
     /// The sum of `terms` ciphertexts like this one.

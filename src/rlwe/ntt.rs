@@ -1,4 +1,5 @@
-//! The number-theoretic transform: the only place that knows which library computes it.
+//! The number-theoretic transform: the only place that knows what computes it, which is a library, or its
+//! AVX-512 twin `vector_ntt` where processor and prime allow.
 //!
 //! Contract of a transform modulo p, whatever computes it: `forward` maps coefficients in natural order
 //! to values where entry `i` is the value at `w^(2*brv(i) + 1)`, for one primitive 2N-th root w and the
@@ -6,6 +7,8 @@
 //! constants they multiply by anyway. Both keep residues canonical.
 
 use super::modulus::{Factor, Modulus};
+#[cfg(target_arch = "x86_64")]
+use super::{simd::Avx512, vector_ntt::Twisted};
 
 /// A prime with its transform of length N.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub(super) struct Limb {
     /// `N^-1 mod p`.
     pub(super) degree_inverse: Factor,
     plan: tfhe_ntt::prime64::Plan,
+    #[cfg(target_arch = "x86_64")]
+    twisted: Option<Twisted>,
 }
 
 impl Limb {
@@ -24,16 +29,37 @@ impl Limb {
         let plan = tfhe_ntt::prime64::Plan::try_new(ring, prime)?;
         let modulus = Modulus::new(prime);
         let degree_inverse = modulus.factor(modulus.invert(ring as u64));
-        Some(Self { modulus, degree_inverse, plan })
+        #[cfg(target_arch = "x86_64")]
+        let twisted = {
+            let mut values = vec![0; ring];
+            values[1] = 1;
+            plan.fwd(&mut values);
+            Twisted::new(modulus, ring, values[0])
+        };
+        Some(Self {
+            modulus,
+            degree_inverse,
+            plan,
+            #[cfg(target_arch = "x86_64")]
+            twisted,
+        })
     }
 
     /// Coefficients to values.
     pub(super) fn forward(&self, data: &mut [u64]) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(twisted), Some(simd)) = (&self.twisted, Avx512::detect()) {
+            return simd.forward_transform(twisted, data);
+        }
         self.plan.fwd(data);
     }
 
     /// Values to N times the coefficients.
     pub(super) fn inverse(&self, data: &mut [u64]) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(twisted), Some(simd)) = (&self.twisted, Avx512::detect()) {
+            return simd.inverse_transform(twisted, data);
+        }
         self.plan.inv(data);
     }
 }
@@ -79,5 +105,27 @@ mod tests {
         limb.inverse(&mut turned);
         let back: Vec<u64> = turned.iter().map(|&x| limb.modulus.scale(x, limb.degree_inverse)).collect();
         assert_eq!(back, data);
+    }
+
+    /// The vector transform against the library's, on random residues and on the largest.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_twin_agrees_bit_for_bit() {
+        for ring in (7..=14).map(|log| 1usize << log) {
+            for prime in super::super::prime::choose(&[49, 49, 40, 25], 2 * ring, &[]).unwrap() {
+                let limb = Limb::new(ring, prime).unwrap();
+                assert!(limb.twisted.is_some());
+                let powers: Vec<u64> = (0..ring as u64).map(|i| limb.modulus.pow(3, 1000 + i)).collect();
+                for data in [powers, vec![prime - 1; ring]] {
+                    let (mut ours, mut theirs) = (data.clone(), data);
+                    limb.forward(&mut ours);
+                    limb.plan.fwd(&mut theirs);
+                    assert_eq!(ours, theirs, "forward, {ring} {prime}");
+                    limb.inverse(&mut ours);
+                    limb.plan.inv(&mut theirs);
+                    assert_eq!(ours, theirs, "inverse, {ring} {prime}");
+                }
+            }
+        }
     }
 }

@@ -62,7 +62,7 @@ pub struct Parameters {
     pub(super) slots: Vec<u32>,
     /// Slot that each entry holds.
     pub(super) entries: Vec<u32>,
-    pub(super) scratch: Pool,
+    pub(super) scratch: Arc<Pool>,
     fingerprint: [u8; 16],
 }
 
@@ -133,7 +133,7 @@ impl Parameters {
             plain_inverses,
             levels,
             gadget,
-            scratch: Pool::default(),
+            scratch: Arc::default(),
             fingerprint,
         }))
     }

@@ -6,18 +6,11 @@
 
 use super::kernels;
 use super::ntt::Limb;
-use aligned_vec::{AVec, ConstAlign};
+use super::pool::{Pool, Words};
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use zeroize::Zeroize;
-
-/// Words aligned to a cache line.
-pub(super) type Words = AVec<u64, ConstAlign<64>>;
-
-/// Zeroed words.
-pub(super) fn words(len: usize) -> Words {
-    aligned_vec::avec![[64]| 0u64; len]
-}
 
 /// Coefficients in natural order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +36,35 @@ impl<R> fmt::Debug for Poly<R> {
 
 impl<R> Zeroize for Poly<R> {
     fn zeroize(&mut self) {
-        self.words.as_mut_slice().zeroize();
+        self.words.zeroize();
     }
 }
 
 impl<R> Poly<R> {
-    /// Zero modulo `primes` primes.
+    /// Zero modulo `primes` primes, in memory of no pool.
     pub(super) fn zero(ring: usize, primes: usize) -> Self {
-        Self { words: words(ring * primes), ring, representation: PhantomData }
+        Self::of(Words::zero(ring * primes), ring)
+    }
+
+    /// Zero modulo `primes` primes, in memory that goes back to the pool.
+    pub(super) fn pooled_zero(pool: &Arc<Pool>, ring: usize, primes: usize) -> Self {
+        Self::of(pool.zeroed(ring * primes), ring)
+    }
+
+    /// To be written over: unspecified words modulo `primes` primes, in memory that goes back to the pool.
+    pub(super) fn pooled(pool: &Arc<Pool>, ring: usize, primes: usize) -> Self {
+        Self::of(pool.take(ring * primes), ring)
+    }
+
+    /// A copy in memory that goes back to the pool.
+    pub(super) fn pooled_copy(&self, pool: &Arc<Pool>) -> Self {
+        let mut words = pool.take(self.words.len());
+        words.copy_from_slice(&self.words);
+        Self::of(words, self.ring)
+    }
+
+    fn of(words: Words, ring: usize) -> Self {
+        Self { words, ring, representation: PhantomData }
     }
 
     /// How many primes.
@@ -76,6 +90,11 @@ impl<R> Poly<R> {
     /// The residues, prime after prime.
     pub(super) fn limbs_mut(&mut self) -> impl Iterator<Item = &mut [u64]> {
         self.words.chunks_exact_mut(self.ring)
+    }
+
+    /// The residues modulo the first `primes` primes, and those modulo the others.
+    pub(super) fn split_at_mut(&mut self, primes: usize) -> (&mut [u64], &mut [u64]) {
+        self.words.split_at_mut(primes * self.ring)
     }
 
     /// Forgets all but the first `primes` primes.

@@ -1,7 +1,7 @@
 //! The kernels in plain Rust: the meaning that the vector versions are checked against.
 
 use super::galois::LANES;
-use super::kernels::{ACCUMULATOR, Digit, InnerProduct, TermSlices};
+use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, TermSlices};
 use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, low};
 
 pub(super) fn add(m: Modulus, a: &mut [u64], b: &[u64]) {
@@ -13,6 +13,12 @@ pub(super) fn add(m: Modulus, a: &mut [u64], b: &[u64]) {
 pub(super) fn sub(m: Modulus, a: &mut [u64], b: &[u64]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a = m.sub(*a, b);
+    }
+}
+
+pub(super) fn sub_from(m: Modulus, a: &mut [u64], b: &[u64]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = m.sub(b, *a);
     }
 }
 
@@ -120,9 +126,21 @@ pub(super) fn fold(m: Modulus, accumulator: &mut [u64]) {
     }
 }
 
+pub(super) fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let (mut lo, mut hi) = (0, 0);
+        for (values, factor) in terms {
+            let product = u128::from(values[i]) * u128::from(*factor);
+            lo += low(product) & MASK;
+            hi += low(product >> RADIX_BITS);
+        }
+        *out = m.reduce_wide(lo, hi);
+    }
+}
+
 pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]) {
     let (m, terms) = (job.modulus, job.digits.len());
-    let keys = job.key.chunks_exact(2 * LANES * terms);
+    let keys = job.key.chunks_exact(2 * LANES * job.key_digits);
     let targets = job.permutation.targets(job.first_block);
     for (block, (key, target)) in keys.zip(targets).enumerate() {
         let at = block * LANES;
@@ -139,8 +157,12 @@ pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut
             let to = target.block * LANES + target.lane(lane);
             let first = m.add(first, job.addends.base.map_or(0, |base| base[at + lane]));
             let [minus0, minus1] = job.addends.minus.map_or([0, 0], |minus| minus.map(|values| values[to]));
-            out0[to] = m.sub(first, minus0);
-            out1[to] = m.sub(second, minus1);
+            let [held0, held1] = match job.addends.onto {
+                Onto::Anything => [0, 0],
+                Onto::Sum => [out0[to], out1[to]],
+            };
+            out0[to] = m.add(held0, m.sub(first, minus0));
+            out1[to] = m.add(held1, m.sub(second, minus1));
         }
     }
 }

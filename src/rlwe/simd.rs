@@ -9,12 +9,18 @@
 )]
 
 use super::galois::LANES;
-use super::kernels::{ACCUMULATOR, Digit, InnerProduct, TermSlices};
+use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, TermSlices};
 use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, montgomery_comparisons};
 use super::portable;
+use super::vector_ntt::{self, Twisted};
 use std::arch::x86_64::*;
 
-type Block = [u64; LANES];
+/// The words of a vector.
+pub(super) type Block = [u64; LANES];
+
+/// How many blocks ahead of its use a plaintext is asked for: a page, at whose end the processor's own
+/// prefetching stops.
+const AHEAD: usize = 64;
 
 /// Proof that the processor has AVX-512 F and IFMA.
 #[derive(Clone, Copy, Debug)]
@@ -54,21 +60,21 @@ struct Wide {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn load(block: &Block) -> __m512i {
+pub(super) fn load(block: &Block) -> __m512i {
     // SAFETY: the reference is to 64 readable bytes; the load needs no alignment.
     unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn store(block: &mut Block, x: __m512i) {
+pub(super) fn store(block: &mut Block, x: __m512i) {
     // SAFETY: the reference is to 64 writable bytes; the store needs no alignment.
     unsafe { _mm512_storeu_si512(block.as_mut_ptr().cast(), x) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn splat(x: u64) -> __m512i {
+pub(super) fn splat(x: u64) -> __m512i {
     _mm512_set1_epi64(x.cast_signed())
 }
 
@@ -183,6 +189,13 @@ entered! {
         }
     }
 
+    fn sub_from(m: Modulus, a: &mut [u64], b: &[u64]) {
+        let m = Wide::new(m);
+        for (a, b) in a.as_chunks_mut().0.iter_mut().zip(b.as_chunks().0) {
+            store(a, m.sub(load(b), load(a)));
+        }
+    }
+
     fn scale(m: Modulus, a: &mut [u64], w: Factor) {
         let m = Wide::new(m);
         for a in a.as_chunks_mut().0 {
@@ -271,8 +284,29 @@ entered! {
         }
     }
 
+    fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+        let m = Wide::new(m);
+        for (i, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            let (mut lo, mut hi) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            for (values, factor) in terms {
+                let (x, factor) = (load(&values.as_chunks().0[i]), splat(*factor));
+                lo = _mm512_madd52lo_epu64(lo, x, factor);
+                hi = _mm512_madd52hi_epu64(hi, x, factor);
+            }
+            store(out, m.reduce_wide(lo, hi));
+        }
+    }
+
     fn fold(m: Modulus, accumulator: &mut [u64]) {
         portable::fold(m, accumulator);
+    }
+
+    fn forward_transform(twisted: &Twisted, data: &mut [u64]) {
+        vector_ntt::forward(twisted, data);
+    }
+
+    fn inverse_transform(twisted: &Twisted, data: &mut [u64]) {
+        vector_ntt::inverse(twisted, data);
     }
 
     fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]) {
@@ -298,6 +332,13 @@ fn halves(sums: &[u64; ACCUMULATOR]) -> [&Block; 4] {
     std::array::from_fn(|i| &blocks[i])
 }
 
+/// Asks for what lies `AHEAD` blocks after `block`, whatever that is.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn prefetch(block: &Block) {
+    _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(block).wrapping_add(AHEAD).cast());
+}
+
 /// `accumulate` of exactly T terms.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -310,6 +351,7 @@ fn products<const T: usize>(accumulator: &mut [u64], terms: [TermSlices<'_>; T])
         let [lo0, hi0, lo1, hi1] = halves(sums);
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (load(lo0), load(hi0), load(lo1), load(hi1));
         for (x, y, f) in &terms {
+            prefetch(&f[i]);
             let (x, y, f) = (load(&x[i]), load(&y[i]), load(&f[i]));
             lo0 = _mm512_madd52lo_epu64(lo0, x, f);
             hi0 = _mm512_madd52hi_epu64(hi0, x, f);
@@ -334,7 +376,7 @@ fn turned_sums<const D: usize>(
     let m = Wide::new(job.modulus);
     let inverse = splat(job.modulus.inverse);
     let (out0, out1) = (out0.as_chunks_mut::<LANES>().0, out1.as_chunks_mut::<LANES>().0);
-    let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * D);
+    let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * job.key_digits);
     let base = job.addends.base.map(|base| base.as_chunks::<LANES>().0);
     let minus = job.addends.minus.map(|minus| minus.map(|values| values.as_chunks::<LANES>().0));
     for (i, (key, target)) in keys.zip(job.permutation.targets(job.first_block)).enumerate() {
@@ -359,7 +401,12 @@ fn turned_sums<const D: usize>(
             first = m.sub(first, load(&minus0[target.block]));
             second = m.sub(second, load(&minus1[target.block]));
         }
-        store(&mut out0[target.block], first);
-        store(&mut out1[target.block], second);
+        let (out0, out1) = (&mut out0[target.block], &mut out1[target.block]);
+        if job.addends.onto == Onto::Sum {
+            first = m.add(first, load(out0));
+            second = m.add(second, load(out1));
+        }
+        store(out0, first);
+        store(out1, second);
     }
 }

@@ -11,26 +11,26 @@ use super::modulus::{Factor, Modulus};
 use super::ntt::Limb;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
-use super::pool::Buffer;
+use super::pool::Words;
 
 /// The N-fold coefficients of a polynomial, from which digits are cut.
 #[derive(Debug)]
 pub(super) struct Undigested<'a> {
     params: &'a Parameters,
     /// Prime after prime; for groups of several primes, already times the group's inverses.
-    coefficients: Buffer<'a>,
+    coefficients: Words,
 }
 
 impl<'a> Undigested<'a> {
     pub(super) fn new(params: &'a Parameters, poly: &Poly<Ntt>) -> Self {
         let n = params.ring();
-        let mut coefficients = params.scratch.take(n * params.top());
+        let mut coefficients = params.scratch.take(n * poly.primes());
         for (i, limb) in coefficients.chunks_exact_mut(n).enumerate() {
             limb.copy_from_slice(poly.limb(i));
             params.primes[i].inverse(limb);
         }
         if let Decomposition::Groups(groups) = &params.gadget.decomposition {
-            for group in groups.iter().filter(|g| g.len > 1) {
+            for group in groups.iter().filter(|g| g.len > 1 && g.first + g.len <= poly.primes()) {
                 for (i, &w) in (group.first..).zip(&group.inverses) {
                     kernels::scale(params.primes[i].modulus, &mut coefficients[i * n..(i + 1) * n], w);
                 }
@@ -95,6 +95,22 @@ pub(super) fn special_coefficients(params: &Parameters, special: &mut [u64]) {
     for (prime, limb) in params.primes[params.top()..].iter().zip(special.chunks_exact_mut(params.ring())) {
         prime.inverse(limb);
     }
+}
+
+/// An extended polynomial divided by P; its special residues are overwritten.
+pub(super) fn divided(params: &Parameters, mut extended: Poly<Ntt>) -> Poly<Ntt> {
+    let (top, ring) = (params.top(), params.ring());
+    if extended.primes() == top {
+        return extended;
+    }
+    let mut out = Poly::pooled(&params.scratch, ring, top);
+    let (own, special) = extended.split_at_mut(top);
+    special_coefficients(params, special);
+    for (r, (out, own)) in out.limbs_mut().zip(own.chunks_exact(ring)).enumerate() {
+        lifted(params, r, special, out);
+        kernels::sub_from(params.primes[r].modulus, out, own);
+    }
+    out
 }
 
 /// What the division of an extended polynomial by P subtracts modulo ciphertext prime `r`: the centred

@@ -121,6 +121,7 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
         "rotations",
         "key_switches",
         "hoisted_groups",
+        "divisions",
         "plain_mults",
         "adds",
         "plain_adds",
@@ -168,12 +169,7 @@ fn the_default_run_encrypts_and_says_what_it_leaks() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
-    for extra in [
-        ["--mode", "tfhe"],
-        ["--mode", "leveled"],
-        ["--nonlinear", "two-party"],
-        ["--encoding", "coefficients"],
-    ] {
+    for extra in [["--mode", "tfhe"], ["--mode", "leveled"], ["--nonlinear", "two-party"]] {
         let output = stria(&[run.as_slice(), &extra].concat());
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));
@@ -191,6 +187,53 @@ fn the_default_run_costs_what_the_report_says() {
     for key in COUNTERS.into_iter().filter(|&key| key != "estimated_seconds") {
         assert_eq!(run["executed"][key], report["totals"][key], "{key}");
     }
+}
+
+/// Coefficients need no rotation and no Galois key, and cost what is said beforehand, bytes as well.
+#[test]
+fn a_run_in_coefficients_costs_what_the_report_says() {
+    let model = "examples/fashion_mnist/dense.stria";
+    let encoding = ["--encoding", "coefficients"];
+    let run = [&["run", model, "--input", IMAGE, "--format", "json"][..], &encoding].concat();
+    let run = json(&stria(&run));
+    let report = json(&stria(&[&["report", model, "--format", "json"][..], &encoding].concat()));
+    assert_eq!(run["totals"], report["totals"]);
+    for key in COUNTERS.into_iter().filter(|&key| key != "estimated_seconds") {
+        assert_eq!(run["executed"][key], report["totals"][key], "{key}");
+    }
+    assert_eq!(run["executed"]["rotations"]["total"], 0);
+    assert_eq!(run["executed"]["galois_keys"], 0);
+    assert_eq!((&report["ring"], &report["coefficients"]["ring"]), (&4096.into(), &4096.into()));
+    assert_eq!(report["coefficients"]["modulus_bits"], report["modulus_bits"]);
+    assert_eq!(report["layers"][0]["encoding"], "coefficients");
+    assert_eq!(report["layers"][0]["kernel"], "coefficients");
+    assert_eq!(run["output"]["argmax"], 9);
+    let slots = json(&stria(&["report", model, "--format", "json", "--encoding", "slots"]));
+    assert_eq!(slots, json(&stria(&["report", model, "--format", "json"])), "slots are the default");
+    assert!(slots["coefficients"].is_null());
+    let auto = json(&stria(&["report", model, "--format", "json", "--encoding", "auto"]));
+    assert_eq!(auto["layers"].as_array().map(Vec::len), slots["layers"].as_array().map(Vec::len));
+}
+
+/// Coefficients that do not fit are refused before any key is made, and a compiled file keeps its encoding.
+#[test]
+fn coefficients_that_do_not_fit_are_refused() {
+    let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--encoding", "coefficients"];
+    let output = stria(&[&run[..], &["--ring", "4096", "--plain-bits", "40"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("layer `") && said.contains("the modulus leaves"), "{said}");
+    assert!(said.trim_end().ends_with("use ring 8192"), "{said}");
+
+    let folder = scratch();
+    let file = folder.path().join("dense.striac").display().to_string();
+    let compile = stria(&["compile", run[1], "--encoding", "coefficients", "-o", &file]);
+    assert!(compile.status.success(), "{}", stderr(&compile));
+    let report = json(&stria(&["report", &file, "--format", "json"]));
+    assert_eq!(report["coefficients"]["ring"], 4096);
+    let again = stria(&["report", &file, "--encoding", "slots"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("already compiled"), "{}", stderr(&again));
 }
 
 /// At this ring no moduli of 128 bits leave room for the flooding: no key is made.
@@ -464,12 +507,13 @@ fn a_calibration_is_what_predictions_take() {
     assert!(calibrated.status.success(), "{}", stderr(&calibrated));
     assert!(calibrated.stdout.is_empty() && calibrated.stderr.is_empty());
     let costs: Value = serde_yaml::from_slice(&std::fs::read(&file).expect("written")).expect("YAML");
-    assert_eq!((&costs["version"], &costs["backend"]), (&Value::from(1), &Value::from("bfv")));
+    assert_eq!((&costs["version"], &costs["backend"]), (&Value::from(2), &Value::from("bfv")));
     assert_eq!(costs["crate_version"], env!("CARGO_PKG_VERSION"));
     let rows = costs["rows"].as_array().expect("rows");
     for ring in [8192, 16384, 32768] {
         assert!(rows.iter().any(|row| row["ring"] == ring && row["primes"] == 4), "ring {ring}: {costs}");
     }
+    assert!(rows.iter().any(|row| row["encoding"] == "coefficients" && row["ring"] == 4096), "{costs}");
 
     let model = "examples/fashion_mnist/dense.stria";
     let shipped = json(&stria(&["report", model, "--format", "json"]));
@@ -497,10 +541,12 @@ fn a_calibration_is_what_predictions_take() {
 #[test]
 fn a_broken_cost_file_is_refused() {
     let folder = scratch();
-    let row = "- {ring: 8192, primes: 4, rotate: 1e-3, hoisted: 0, mult: 0, encode: 1e-4, add: 1e-5, \
+    let row = "- {ring: 8192, primes: 4, key_switch: {kind: special, special: 1, primes_per_digit: 1}, \
+               rotate: 1e-3, hoisted: 0, extended: 0, sum_rotation: 0, division: 0, mult: 0, \
+               extended_mult: 0, encode: 1e-4, extended_encode: 1e-4, add: 1e-5, \
                add_plain: 1e-4, load: 1e-4, store: 1e-3, encrypt: 1e-3, decrypt: 1e-3, keygen: 1e-3}\n";
     let good =
-        format!("version: 1\nbackend: bfv\ncrate_version: {}\nrows:\n{row}", env!("CARGO_PKG_VERSION"));
+        format!("version: 2\nbackend: bfv\ncrate_version: {}\nrows:\n{row}", env!("CARGO_PKG_VERSION"));
     let report = |text: &str| {
         let file = write(folder.path(), "costs.yaml", text.as_bytes()).display().to_string();
         stria(&["report", "examples/shapes/resnet20.stria", "--format", "json", "--costs", &file])
@@ -514,7 +560,9 @@ fn a_broken_cost_file_is_refused() {
         (altered("load: 1e-4", "load: .inf"), "`load` cannot take"),
         (altered("add: 1e-5", "add: 0"), "`add` cannot take"),
         (altered("add: 1e-5", "add: quick"), "not a cost file"),
-        (altered("version: 1", "version: 2"), "version 2"),
+        (altered("version: 2", "version: 1"), "version 1"),
+        (altered("division: 0", "division: -1"), "`division` cannot take"),
+        (altered("kind: special", "kind: odd"), "not a cost file"),
         (altered("backend: bfv", "backend: fhe-rs"), "costs of backend `fhe-rs`"),
         (altered("primes: 4", "primes: 0"), "with 0 primes"),
         (altered("ring: 8192", "ring: 8191"), "ring 8191"),

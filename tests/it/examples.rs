@@ -49,7 +49,7 @@ pub(crate) fn compiled(path: &str, options: Options) -> Compiled {
     compile(&model, weights, calibration.as_deref(), options).expect("the example compiles").compiled
 }
 
-fn images(compiled: &Compiled, path: &str) -> Data {
+pub(crate) fn images(compiled: &Compiled, path: &str) -> Data {
     let shape = compiled.network.graph.node(NodeId(0)).shape.clone();
     input::load(&example(path), &compiled.network.header.input, &shape).expect("the images load")
 }
@@ -60,14 +60,14 @@ fn run<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>])
         plan: &compiled.plan,
         circuit: &compiled.circuit,
         weights: compiled.weights.as_ref().expect("the example has weights"),
-        params: &compiled.params,
+        params: compiled.sets(),
         memory: 1 << 24,
     };
     run_in_process::<K, E>(service, images, &|_| {}, &|_| {}).expect("the run succeeds")
 }
 
 /// All logits equal the reference's, all counts the plan's; gives the share of right classes.
-fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, data: &Data, take: usize) -> usize {
+pub(crate) fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, data: &Data, take: usize) -> usize {
     let quantised: Vec<_> = data
         .images
         .iter()

@@ -18,6 +18,8 @@ fn run(segment: &Segment, plains: &impl PlainSource, ring: usize, inputs: Vec<Ve
     let mut plain = vec![0; ring];
     for inst in &segment.insts {
         let next = match *inst {
+            // Kernels emit rotations one by one; passes join them later.
+            Inst::Extended { .. } | Inst::RotateSum { .. } => unreachable!("{inst:?}"),
             Inst::Automorphism { src, step } => {
                 let source = &values[src.0 as usize];
                 let from = |u: usize| match step {
@@ -49,7 +51,7 @@ fn run(segment: &Segment, plains: &impl PlainSource, ring: usize, inputs: Vec<Ve
 }
 
 /// Numbers below 128 in magnitude, never 0, from a linear congruence.
-fn small_numbers(seed: u64, n: usize) -> Vec<i8> {
+pub(crate) fn small_numbers(seed: u64, n: usize) -> Vec<i8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -60,7 +62,7 @@ fn small_numbers(seed: u64, n: usize) -> Vec<i8> {
 }
 
 /// The definition of convolution. Also whether each output row meets any input at all.
-fn convolve(g: &ConvGeometry, x: &[i64], weights: &[i8]) -> (Vec<i64>, Vec<bool>) {
+pub(crate) fn convolve(g: &ConvGeometry, x: &[i64], weights: &[i8]) -> (Vec<i64>, Vec<bool>) {
     let (out_h, out_w) = g.out_size();
     let (kh, kw) = g.kernel;
     let columns = g.c_in / g.groups.count();
@@ -89,7 +91,7 @@ fn convolve(g: &ConvGeometry, x: &[i64], weights: &[i8]) -> (Vec<i64>, Vec<bool>
 }
 
 /// `element` and `pack` tell the same; what is packed unpacks.
-fn check_packing(packing: &Packing) {
+pub(crate) fn check_packing(packing: &Packing) {
     let marks: Vec<u64> = (1..=packing.elements() as u64).collect();
     let packed = packing.pack(&marks);
     assert_eq!(packed.len(), packing.ciphertexts());
@@ -134,13 +136,13 @@ fn execute(kernel: &Kernel, x: &[i64], weights: &Tensor<i8>) -> (Vec<i64>, Segme
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Case {
-    geometry: ConvGeometry,
-    ring: usize,
-    seed: u64,
+pub(crate) struct Case {
+    pub(crate) geometry: ConvGeometry,
+    pub(crate) ring: usize,
+    pub(crate) seed: u64,
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let side = || prop_oneof![1..=4_usize, 5..=12_usize];
     let channels = (1..=20_usize, 1..=20_usize, 1..=5_usize);
     let strides = prop_oneof![Just((1, 1)), (1..=3_usize, 1..=3_usize)];
@@ -167,14 +169,14 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// How often each regime occurred.
 #[derive(Default)]
-struct Coverage(BTreeMap<&'static str, usize>);
+pub(crate) struct Coverage(BTreeMap<&'static str, usize>);
 
 impl Coverage {
-    fn note(&mut self, regime: &'static str, occurs: bool) {
+    pub(crate) fn note(&mut self, regime: &'static str, occurs: bool) {
         *self.0.entry(regime).or_default() += usize::from(occurs);
     }
 
-    fn require(&self, least: usize) {
+    pub(crate) fn require(&self, least: usize) {
         for (regime, &times) in &self.0 {
             assert!(times >= least, "{regime}: only {times} cases; all: {:?}", self.0);
         }
@@ -184,7 +186,7 @@ impl Coverage {
 fn image(packing: &Packing) -> &Image {
     match packing {
         Packing::Image(image) => image,
-        Packing::Features(_) => unreachable!("convolutions pack images"),
+        Packing::Features(_) | Packing::Coefficients(_) => unreachable!("convolutions pack images"),
     }
 }
 
@@ -309,7 +311,7 @@ fn convolutions_equal_their_definition() {
     assert!(*refused.borrow() < 300, "{} cases were refused", refused.borrow());
 }
 
-fn deterministic(config: &Config) -> proptest::test_runner::TestRng {
+pub(crate) fn deterministic(config: &Config) -> proptest::test_runner::TestRng {
     proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm)
 }
 

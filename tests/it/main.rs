@@ -4,7 +4,9 @@
 
 mod accounting;
 mod backends;
+mod channel;
 mod cli;
+mod coefficients;
 mod compiled;
 mod counts;
 mod diagnostics;
@@ -14,6 +16,7 @@ mod import;
 mod inputs;
 mod kernels;
 mod language;
+mod mpc;
 mod protocol;
 mod quantise;
 mod random;

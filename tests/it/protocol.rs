@@ -108,7 +108,7 @@ pub(crate) fn service<'a>(compiled: &'a Compiled, weights: &'a IntWeights) -> Se
         plan: &compiled.plan,
         circuit: &compiled.circuit,
         weights,
-        params: &compiled.params,
+        params: compiled.sets(),
         memory: 1 << 20,
     }
 }
@@ -200,7 +200,7 @@ fn converse(
 ) -> (Result<Tensor<i64>, PartyError>, Result<(), PartyError>) {
     let weights = compiled.weights.as_ref().unwrap();
     let steps = galois_steps(&compiled.circuit.segments);
-    let (Compiled { network, plan, params, .. }, steps) = (compiled, steps.as_slice());
+    let (Compiled { network, plan, .. }, params, steps) = (compiled, compiled.sets(), steps.as_slice());
     std::thread::scope(|scope| {
         let server = scope.spawn(move || -> Result<(), PartyError> {
             let service = service(compiled, weights);

@@ -1,13 +1,16 @@
 //! The client's side: the secret key.
 
 use super::{NAME, Shared, automorphism, failed, refused};
-use crate::backend::wire::{self, Kind};
+use crate::backend::wire::{self, Envelope, Kind};
 use crate::backend::{BackendError, ClientKeys, SchemeParams};
 use crate::circuit::Step;
 use crate::params;
-use crate::rlwe::{Packing, Randomness, Reply, SecretKey, SeededCiphertext, Sent};
+use crate::rlwe::{Randomness, Reply, SecretKey, SeededCiphertext, Sent};
 use rayon::prelude::*;
 use std::fmt;
+
+/// Galois keys that are made at a time.
+const BATCH: usize = 16;
 
 /// The client's keys. The secret is zeroised when dropped and never shown.
 pub struct BfvKeys {
@@ -73,33 +76,41 @@ impl ClientKeys for BfvKeys {
 
     fn evaluation_keys(&self, steps: &[Step]) -> Result<Vec<u8>, BackendError> {
         let columns = wire::columns(self.shared.engine.ring(), steps)?;
-        let mut body = Vec::new();
-        put(&mut body, &self.secret.public_key(&mut randomness()?).to_bytes())?;
-        body.extend_from_slice(&length(columns.len())?.to_le_bytes());
-        let keys: Vec<Vec<u8>> =
-            columns.par_iter().map(|&column| self.galois_key(column)).collect::<Result<_, _>>()?;
-        keys.iter().try_for_each(|key| put(&mut body, key))?;
-        Ok(self.shared.envelope.seal(Kind::Keys, &body))
+        let public = self.secret.public_key(&mut randomness()?).to_bytes();
+        let mut bytes = self.shared.envelope.head(Kind::Keys, 0);
+        put(&mut bytes, &public)?;
+        bytes.extend_from_slice(&length(columns.len())?.to_le_bytes());
+        for (done, batch) in columns.chunks(BATCH).enumerate() {
+            let keys: Vec<Vec<u8>> =
+                batch.par_iter().map(|&column| self.galois_key(column)).collect::<Result<_, _>>()?;
+            // All keys are as long as the first, and all of them are many bytes: nothing is moved later.
+            let key = keys.first().map_or(0, Vec::len) + size_of::<u32>();
+            bytes.reserve_exact((columns.len() - done * BATCH) * key + wire::OVERHEAD);
+            keys.iter().try_for_each(|key| put(&mut bytes, key))?;
+        }
+        Ok(Envelope::sealed(bytes))
     }
 
     fn encrypt(&self, slots: &[u64]) -> Result<Vec<u8>, BackendError> {
         wire::check_slots(slots, self.shared.engine.ring(), self.shared.params.plain_modulus)?;
-        let fresh = self.secret.encrypt(slots, Packing::Slots, &mut randomness()?).map_err(failed)?;
+        let fresh = self.secret.encrypt(slots, self.shared.packing(), &mut randomness()?).map_err(failed)?;
         Ok(self.shared.envelope.seal(Kind::Fresh, &fresh.to_bytes()))
     }
 
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError> {
-        let Shared { engine, envelope, .. } = &self.shared;
+    fn decrypt(&self, ciphertext: &[u8], sent: Sent<'_>) -> Result<Vec<u64>, BackendError> {
+        let Shared { engine, envelope, params, .. } = &self.shared;
+        let positions = wire::positions(params, sent)?;
         let kind = envelope.kind(ciphertext, &[Kind::Reply, Kind::Fresh])?;
         let body = envelope.open(kind, ciphertext)?;
         match kind {
             Kind::Fresh | Kind::Keys => {
                 let fresh = SeededCiphertext::from_bytes(engine, body).map_err(failed)?;
-                self.secret.decrypt(&fresh.expand(), Packing::Slots).map_err(failed)
+                self.secret.decrypt(&fresh.expand(), self.shared.packing()).map_err(failed)
             }
             Kind::Reply => {
-                let reply = Reply::from_bytes(engine, Sent::Slots, body).map_err(failed)?;
-                self.secret.open(&reply, Sent::Slots).map_err(failed)
+                let reply = Reply::from_bytes(engine, sent, body).map_err(failed)?;
+                let values = self.secret.open(&reply, sent).map_err(failed)?;
+                Ok(wire::scatter(engine.ring(), positions, values))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! BFV of Stria's own engine: encrypted slots, hoisted rotations, flooded replies.
+//! BFV of Stria's own engine: encrypted slots or coefficients, hoisted rotations, flooded replies.
 //!
 //! Fresh ciphertexts and keys are half seeds. A reply is re-randomised, flooded for the largest noise that
 //! the workload of the parameters allows, switched to one prime and cut to the bits that matter, so it
@@ -11,16 +11,17 @@
 //! every part with its length before it. Knows no circuit.
 
 mod client;
+mod dot;
 mod server;
 
 pub use client::BfvKeys;
-pub use server::{BfvCiphertext, BfvEvaluator};
+pub use server::{BfvCiphertext, BfvEvaluator, BfvExtended, BfvPlaintext};
 
 use super::wire::Envelope;
 use super::{BackendError, SchemeParams};
 use crate::circuit::Step;
-use crate::params;
-use crate::rlwe::{Automorphism, Hiding, Parameters, RlweError};
+use crate::params::{self, Encoding};
+use crate::rlwe::{Automorphism, Hiding, Packing, Parameters, RlweError};
 use std::sync::Arc;
 
 const NAME: &str = "bfv";
@@ -40,6 +41,14 @@ impl Shared {
         let engine = params::engine(params).map_err(|error| refused(&error))?;
         let hiding = params::hiding(&engine, &params.workload);
         Ok(Self { params: params.clone(), envelope: Envelope::new(NAME, params), engine, hiding })
+    }
+
+    /// Where values stand.
+    fn packing(&self) -> Packing {
+        match self.params.workload.encoding {
+            Encoding::Slots => Packing::Slots,
+            Encoding::Coefficients => Packing::Coefficients,
+        }
     }
 }
 

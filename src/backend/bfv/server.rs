@@ -1,21 +1,19 @@
 //! The server's side: evaluation from the bytes of the evaluation keys.
 
 use super::client::randomness;
+use super::dot::MixedSum;
 use super::{Shared, automorphism, failed};
 use crate::backend::wire::{self, Envelope, Kind, Reader};
-use crate::backend::{BackendError, Evaluator, SchemeParams, Term};
+use crate::backend::{BackendError, Basis, BatchStep, Evaluator, SchemeParams, Term};
 use crate::circuit::Step;
+use crate::params::Encoding;
 use crate::rlwe::{
-    Basis, Ciphertext, DotProduct, FactorNorm, GaloisKeys, Hoisted, Noise, Packing, Plaintext, PublicKey,
+    Ciphertext, Extended, FactorNorm, GaloisKeys, Hoisted, Noise, Plaintext, PublicKey, RotationSum,
     SeededCiphertext, SeededGaloisKeys, Sent,
 };
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
-
-/// Terms that the engine multiplies in one pass.
-const PASS: usize = 4;
 
 /// Evaluates with the client's Galois keys, without any secret.
 pub struct BfvEvaluator {
@@ -23,14 +21,27 @@ pub struct BfvEvaluator {
     public: PublicKey,
     keys: GaloisKeys,
     columns: BTreeSet<u32>,
-    factor: FactorNorm,
+}
+
+/// An encoded plaintext, and how far multiplying by it raises noise.
+#[derive(Debug)]
+pub struct BfvPlaintext {
+    pub(super) inner: Plaintext,
+    pub(super) norm: FactorNorm,
 }
 
 /// A ciphertext and its estimated noise.
 #[derive(Clone, Debug)]
 pub struct BfvCiphertext {
     pub(super) inner: Ciphertext,
-    noise: Noise,
+    pub(super) noise: Noise,
+}
+
+/// A rotated ciphertext before the division by the special primes, and its estimated noise.
+#[derive(Clone, Debug)]
+pub struct BfvExtended {
+    pub(super) inner: Extended,
+    pub(super) noise: Noise,
 }
 
 impl BfvCiphertext {
@@ -51,12 +62,17 @@ impl fmt::Debug for BfvEvaluator {
 }
 
 impl BfvEvaluator {
-    fn check_keys(&self, steps: &[Step]) -> Result<(), BackendError> {
-        steps.iter().try_for_each(|&step| {
+    fn check_keys(&self, mut steps: impl Iterator<Item = Step>) -> Result<(), BackendError> {
+        steps.try_for_each(|step| {
             let column = wire::column(self.shared.engine.ring(), step)?;
             if self.columns.contains(&column) { Ok(()) } else { Err(BackendError::MissingKey(step)) }
         })
     }
+}
+
+/// The digits of each source.
+fn hoist<'a>(sources: &[&'a BfvCiphertext]) -> Result<Vec<Hoisted<'a>>, BackendError> {
+    sources.par_iter().map(|source| Hoisted::new(&source.inner).map_err(failed)).collect()
 }
 
 /// Takes a part that has its length before it.
@@ -95,7 +111,8 @@ fn read_keys(shared: &Shared, parts: &[&[u8]]) -> Result<(GaloisKeys, BTreeSet<u
 
 impl Evaluator for BfvEvaluator {
     type Ciphertext = BfvCiphertext;
-    type Plaintext = Plaintext;
+    type Extended = BfvExtended;
+    type Plaintext = BfvPlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
         // Damaged bytes are refused before the parameters' tables are computed.
@@ -109,8 +126,7 @@ impl Evaluator for BfvEvaluator {
         let parts = (0..count).map(|_| part(&mut reader)).collect::<Result<Vec<_>, _>>()?;
         reader.finish()?;
         let (keys, columns) = read_keys(&shared, &parts)?;
-        let factor = FactorNorm::of_slots(&shared.engine);
-        Ok(Self { shared, public, keys, columns, factor })
+        Ok(Self { shared, public, keys, columns })
     }
 
     fn ring(&self) -> usize {
@@ -123,8 +139,9 @@ impl Evaluator for BfvEvaluator {
         Ok(BfvCiphertext { inner: fresh.expand(), noise: Noise::fresh() })
     }
 
-    fn store(&self, ciphertext: &BfvCiphertext) -> Result<Vec<u8>, BackendError> {
-        let Shared { engine, hiding, envelope, .. } = &self.shared;
+    fn store(&self, ciphertext: &BfvCiphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        let Shared { params, engine, hiding, envelope } = &self.shared;
+        wire::positions(params, sent)?;
         let (found, provided) = (ciphertext.noise.bits(engine), hiding.noise.bits(engine));
         if found > provided {
             return Err(BackendError::Noise { found, provided });
@@ -132,60 +149,108 @@ impl Evaluator for BfvEvaluator {
         let unmasked = vec![0; engine.ring()];
         let reply = self
             .public
-            .reply(&ciphertext.inner, &unmasked, Sent::Slots, *hiding, &mut randomness()?)
+            .reply(&ciphertext.inner, &unmasked, sent, *hiding, &mut randomness()?)
             .map_err(failed)?;
         Ok(envelope.seal(Kind::Reply, &reply.to_bytes()))
     }
 
-    fn encode(&self, slots: &[i64]) -> Result<Plaintext, BackendError> {
-        self.shared.engine.encode(slots, Packing::Slots, Basis::Ciphertext).map_err(failed)
+    fn encode(&self, values: &[i64], basis: Basis) -> Result<BfvPlaintext, BackendError> {
+        let Shared { params, engine, .. } = &self.shared;
+        let inner = engine.encode(values, self.shared.packing(), basis).map_err(failed)?;
+        let norm = match params.workload.encoding {
+            Encoding::Slots => FactorNorm::of_slots(engine),
+            Encoding::Coefficients => {
+                // Whatever stands for a residue, none of the lifted ones is larger.
+                let largest = values.iter().fold(0, |largest: u64, v| largest.max(v.unsigned_abs()));
+                let weights = values.iter().filter(|&&v| v != 0).count();
+                FactorNorm::of_coefficients(weights, largest.min(params.plain_modulus / 2))
+            }
+        };
+        Ok(BfvPlaintext { inner, norm })
     }
 
-    fn plaintext_bytes(&self) -> u64 {
-        8 * (self.shared.engine.ring() * self.shared.engine.top()) as u64
+    fn plaintext_bytes(&self, basis: Basis) -> u64 {
+        let engine = &self.shared.engine;
+        let primes = match basis {
+            Basis::Ciphertext => engine.top(),
+            Basis::Extended => engine.top() + engine.special_primes().len(),
+        };
+        8 * (engine.ring() * primes) as u64
     }
 
-    fn automorphisms(&self, src: &BfvCiphertext, steps: &[Step]) -> Result<Vec<BfvCiphertext>, BackendError> {
-        self.check_keys(steps)?;
-        let noise = src.noise.rotated(&self.shared.engine);
-        let turned = |inner| BfvCiphertext { inner, noise };
-        if let [step] = steps {
-            let rotated = self.keys.rotate(&src.inner, automorphism(*step)).map_err(failed)?;
-            return Ok(vec![turned(rotated)]);
-        }
-        let hoisted = Hoisted::new(&src.inner).map_err(failed)?;
-        steps
-            .par_iter()
-            .map(|&step| self.keys.rotate_hoisted(&hoisted, automorphism(step)).map(turned).map_err(failed))
-            .collect()
-    }
-
-    fn dot<'a>(
+    fn automorphisms(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, BfvCiphertext, Plaintext>>,
-    ) -> Result<BfvCiphertext, BackendError>
+        sources: &[&BfvCiphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<BfvCiphertext>, BackendError> {
+        self.check_keys(steps.iter().map(|&(_, step)| step))?;
+        let turned = |source: usize, inner| BfvCiphertext {
+            inner,
+            noise: sources[source].noise.rotated(&self.shared.engine),
+        };
+        if let [(source, step)] = *steps {
+            let rotated = self.keys.rotate(&sources[source].inner, automorphism(step)).map_err(failed)?;
+            return Ok(vec![turned(source, rotated)]);
+        }
+        let hoisted = hoist(sources)?;
+        let runs: Vec<&[BatchStep]> = steps.chunk_by(|a, b| a.1 == b.1).collect();
+        let rotated = runs.par_iter().map(|run| {
+            let chosen: Vec<_> = run.iter().map(|&(source, _)| &hoisted[source]).collect();
+            let rotated = self.keys.rotate_hoisted_many(&chosen, automorphism(run[0].1)).map_err(failed)?;
+            let sources = run.iter().map(|&(source, _)| source);
+            Ok(sources.zip(rotated).map(|(source, inner)| turned(source, inner)).collect())
+        });
+        Ok(rotated.collect::<Result<Vec<Vec<_>>, BackendError>>()?.into_iter().flatten().collect())
+    }
+
+    fn extended(
+        &self,
+        sources: &[&BfvCiphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<BfvExtended>, BackendError> {
+        self.check_keys(steps.iter().map(|&(_, step)| step))?;
+        let engine = &self.shared.engine;
+        let hoisted = hoist(sources)?;
+        let runs: Vec<&[BatchStep]> = steps.chunk_by(|a, b| a.1 == b.1).collect();
+        let turned = runs.par_iter().map(|run| {
+            let mut out = vec![Extended::zero(engine); run.len()];
+            let chosen: Vec<_> = run.iter().map(|&(source, _)| &hoisted[source]).collect();
+            self.keys.rotate_extended(&chosen, automorphism(run[0].1), &mut out).map_err(failed)?;
+            let noises = run.iter().map(|&(source, _)| sources[source].noise.rotated_extended(engine));
+            Ok(out.into_iter().zip(noises).map(|(inner, noise)| BfvExtended { inner, noise }).collect())
+        });
+        Ok(turned.collect::<Result<Vec<Vec<_>>, BackendError>>()?.into_iter().flatten().collect())
+    }
+
+    fn rotate_sum(&self, summands: &[(&BfvCiphertext, Option<Step>)]) -> Result<BfvCiphertext, BackendError> {
+        self.check_keys(summands.iter().filter_map(|&(_, step)| step))?;
+        let mut sum = RotationSum::new(&self.shared.engine);
+        let mut noise = Noise::none();
+        for &(summand, step) in summands {
+            noise = noise.plus(match step {
+                Some(step) => {
+                    sum.add(&self.keys, &summand.inner, automorphism(step)).map_err(failed)?;
+                    summand.noise.rotated_extended(&self.shared.engine)
+                }
+                None => {
+                    sum.add_ciphertext(&summand.inner).map_err(failed)?;
+                    summand.noise
+                }
+            });
+        }
+        Ok(BfvCiphertext { inner: sum.finish(), noise: noise.divided(&self.shared.engine) })
+    }
+
+    fn dot<'a>(&self, terms: &mut dyn Iterator<Item = Term<'a, Self>>) -> Result<BfvCiphertext, BackendError>
     where
         Self: 'a,
     {
-        let mut sum = DotProduct::new(&self.shared.engine);
-        let mut noise = Noise::none();
-        let mut pass: Vec<(&BfvCiphertext, Arc<Plaintext>)> = Vec::with_capacity(PASS);
-        let mut flush = |pass: &mut Vec<(&BfvCiphertext, Arc<Plaintext>)>| {
-            let terms: Vec<_> = pass.iter().map(|(c, p)| (&c.inner, &**p)).collect();
-            let added = sum.add(&terms).map_err(failed);
-            pass.clear();
-            added
-        };
+        let mut sum = MixedSum::new(&self.shared.engine);
         for term in terms {
-            let (ciphertext, plaintext) = term?;
-            noise = noise.plus(ciphertext.noise.times(self.factor));
-            pass.push((ciphertext, plaintext));
-            if pass.len() == PASS {
-                flush(&mut pass)?;
-            }
+            let (operand, plaintext) = term?;
+            sum.add(operand, plaintext)?;
         }
-        flush(&mut pass)?;
-        Ok(BfvCiphertext { inner: sum.finish(), noise })
+        sum.finish()
     }
 
     fn add_assign(&self, a: &mut BfvCiphertext, b: &BfvCiphertext) {
@@ -197,7 +262,7 @@ impl Evaluator for BfvEvaluator {
 
     fn add_plain(&self, a: &mut BfvCiphertext, slots: &[u64]) -> Result<(), BackendError> {
         wire::check_slots(slots, self.shared.engine.ring(), self.shared.params.plain_modulus)?;
-        a.inner.add_plain(slots, Packing::Slots).map_err(failed)?;
+        a.inner.add_plain(slots, self.shared.packing()).map_err(failed)?;
         a.noise = a.noise.plus_plain();
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::wire::PolyFormat;
 use super::{Scheme, failed, os_rng, refused};
 use crate::backend::wire::{self, Kind, Reader};
-use crate::backend::{BackendError, ClientKeys, SEED, SchemeParams};
+use crate::backend::{BackendError, ClientKeys, SEED, SchemeParams, Sent};
 use crate::circuit::Step;
 use crate::params;
 use fhe::bfv::traits::TryConvertFrom;
@@ -113,7 +113,8 @@ impl ClientKeys for FheKeys {
         Ok(self.scheme.envelope.seal(Kind::Fresh, &self.write_encryption(&plaintext)?))
     }
 
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Vec<u64>, BackendError> {
+    fn decrypt(&self, ciphertext: &[u8], sent: Sent<'_>) -> Result<Vec<u64>, BackendError> {
+        wire::positions(&self.scheme.params, sent)?;
         let kind = self.scheme.envelope.kind(ciphertext, &[Kind::Reply, Kind::Fresh])?;
         let mut reader = Reader::new(kind, self.scheme.envelope.open(kind, ciphertext)?);
         let (format, message) = match kind {

@@ -52,6 +52,9 @@ struct Scheme {
 impl Scheme {
     fn new(params: &SchemeParams) -> Result<Self, BackendError> {
         params::validate(params).map_err(|error| refused(&error))?;
+        if params.workload.encoding == params::Encoding::Coefficients {
+            return Err(refused(&"this backend computes in slots; use --backend bfv or --encoding slots"));
+        }
         let sizes: Vec<usize> = params.modulus_bits.iter().map(|&bits| bits as usize).collect();
         let bfv = BfvParametersBuilder::new()
             .set_degree(params.ring as usize)

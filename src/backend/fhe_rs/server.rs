@@ -3,7 +3,7 @@
 use super::plain::{Encoder, Sum};
 use super::{NAME, Scheme, VARIANCE, failed, os_rng};
 use crate::backend::wire::{self, Envelope, Kind, Reader};
-use crate::backend::{BackendError, Evaluator, SEED, SchemeParams, Term};
+use crate::backend::{BackendError, Basis, BatchStep, Evaluator, Operand, SEED, SchemeParams, Term};
 use crate::circuit::Step;
 use fhe::bfv::traits::TryConvertFrom;
 use fhe::bfv::{Ciphertext, Encoding, EvaluationKey, Plaintext};
@@ -113,6 +113,7 @@ fn read_galois(scheme: &Scheme, reader: &mut Reader<'_>) -> Result<(u32, GaloisM
 
 impl Evaluator for FheEvaluator {
     type Ciphertext = FheCiphertext;
+    type Extended = FheCiphertext;
     type Plaintext = FhePlaintext;
 
     fn from_keys(params: &SchemeParams, keys: &[u8]) -> Result<Self, BackendError> {
@@ -156,33 +157,56 @@ impl Evaluator for FheEvaluator {
         Ciphertext::try_convert_from(&message, &self.scheme.bfv).map(FheCiphertext).map_err(failed)
     }
 
-    fn store(&self, ciphertext: &FheCiphertext) -> Result<Vec<u8>, BackendError> {
+    fn store(&self, ciphertext: &FheCiphertext, sent: Sent<'_>) -> Result<Vec<u8>, BackendError> {
+        wire::positions(&self.scheme.params, sent)?;
         self.reply(&ciphertext.0)
     }
 
-    fn encode(&self, slots: &[i64]) -> Result<FhePlaintext, BackendError> {
+    fn encode(&self, slots: &[i64], _: Basis) -> Result<FhePlaintext, BackendError> {
         self.encoder.encode(slots).map(FhePlaintext)
     }
 
-    fn plaintext_bytes(&self) -> u64 {
+    fn plaintext_bytes(&self, _: Basis) -> u64 {
         8 * (self.scheme.ring() * self.scheme.params.modulus_bits.len()) as u64
     }
 
-    fn automorphisms(&self, src: &FheCiphertext, steps: &[Step]) -> Result<Vec<FheCiphertext>, BackendError> {
-        steps.par_iter().map(|&step| self.automorphism(&src.0, step)).collect()
+    fn automorphisms(
+        &self,
+        sources: &[&FheCiphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<FheCiphertext>, BackendError> {
+        steps.par_iter().map(|&(source, step)| self.automorphism(&sources[source].0, step)).collect()
     }
 
-    fn dot<'a>(
+    fn extended(
         &self,
-        terms: &mut dyn Iterator<Item = Term<'a, FheCiphertext, FhePlaintext>>,
-    ) -> Result<FheCiphertext, BackendError>
+        sources: &[&FheCiphertext],
+        steps: &[BatchStep],
+    ) -> Result<Vec<FheCiphertext>, BackendError> {
+        self.automorphisms(sources, steps)
+    }
+
+    fn rotate_sum(&self, summands: &[(&FheCiphertext, Option<Step>)]) -> Result<FheCiphertext, BackendError> {
+        let turned = summands.iter().map(|&(summand, step)| match step {
+            Some(step) => self.automorphism(&summand.0, step),
+            None => Ok(summand.clone()),
+        });
+        let sum = turned.reduce(|sum, turned| {
+            let mut sum = sum?;
+            self.add_assign(&mut sum, &turned?);
+            Ok(sum)
+        });
+        sum.unwrap_or_else(|| Err(failed("a sum of nothing")))
+    }
+
+    fn dot<'a>(&self, terms: &mut dyn Iterator<Item = Term<'a, Self>>) -> Result<FheCiphertext, BackendError>
     where
         Self: 'a,
     {
         let mut sum = Sum::new(&self.encoder);
         for term in terms {
-            let (ciphertext, plaintext) = term?;
-            sum.accumulate(&ciphertext.0, &plaintext.0)?;
+            let (Operand::Ciphertext(operand) | Operand::Extended(operand), plaintext) = term?;
+            sum.accumulate(&operand.0, &plaintext.0)?;
         }
         Ciphertext::new(sum.finish()?, &self.scheme.bfv).map(FheCiphertext).map_err(failed)
     }

@@ -163,7 +163,7 @@ impl Turns {
     }
 }
 
-fn check_sizes(g: &ConvGeometry) -> Result<(), KernelError> {
+pub(super) fn check_sizes(g: &ConvGeometry) -> Result<(), KernelError> {
     let check = |what, found, fits: bool, expected| {
         if fits { Ok(()) } else { Err(KernelError::Size { what, found, expected }) }
     };

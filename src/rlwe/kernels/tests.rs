@@ -46,6 +46,7 @@ proptest! {
         }
         same!(a, add(&b));
         same!(a, sub(&b));
+        same!(a, sub_from(&b));
         same!(a, scale(w));
         same!(c, multiply(&a, &b));
         same!(c, multiply_add(&a, &b));
@@ -84,15 +85,30 @@ proptest! {
         let slices: Vec<&[u64]> = digits.iter().map(Vec::as_slice).collect();
         let permutation = Permutation::new(RING, g);
         let minus = [&key[..RING], &base[..]];
-        let addends = Addends { base: Some(&base), minus: (g % 4 == 1).then_some(minus) };
+        let onto = if g % 8 < 4 { Onto::Sum } else { Onto::Anything };
+        let addends = Addends { base: Some(&base), minus: (g % 4 == 1).then_some(minus), onto };
         let job = InnerProduct {
-            modulus: m, digits: &slices, key: &key, addends, permutation: &permutation, first_block: 0,
+            modulus: m, digits: &slices, key: &key, key_digits: digits.len(), addends, permutation: &permutation, first_block: 0,
         };
-        let (mut fast, mut plain) = ([vec![0; RING], vec![0; RING]], [vec![0; RING], vec![0; RING]]);
+        let held = [base.clone(), digits[0].clone()];
+        let (mut fast, mut plain) = (held.clone(), held);
         let [f0, f1] = &mut fast;
         simd.inner_product(&job, f0, f1);
         let [p0, p1] = &mut plain;
         portable::inner_product(&job, p0, p1);
+        prop_assert_eq!(&fast, &plain);
+
+        let fewer = InnerProduct { digits: &slices[..slices.len().div_ceil(2)], ..job };
+        let [f0, f1] = &mut fast;
+        simd.inner_product(&fewer, f0, f1);
+        let [p0, p1] = &mut plain;
+        portable::inner_product(&fewer, p0, p1);
+        prop_assert_eq!(&fast, &plain);
+
+        let combined: Vec<(&[u64], u64)> = slices.iter().zip(&key).map(|(&d, &c)| (d, c)).collect();
+        let (mut fast, mut plain) = (vec![0; RING], vec![0; RING]);
+        simd.combine(m, &combined, &mut fast);
+        portable::combine(m, &combined, &mut plain);
         prop_assert_eq!(&fast, &plain);
 
         let (mut fast, mut plain) = (vec![0; 4 * RING], vec![0; 4 * RING]);

@@ -4,7 +4,7 @@ use super::{small, small_for};
 use proptest::prelude::*;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
 use stria::circuit::Step;
 use stria::params::Scheme;
 
@@ -68,7 +68,7 @@ fn samples<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams) -> (E, 
     let bytes = keys.evaluation_keys(&[Step::Rotate(1), Step::SwapRows]).unwrap();
     let evaluator = E::from_keys(params, &bytes).unwrap();
     let fresh = keys.encrypt(&vec![1; params.ring as usize]).unwrap();
-    let reply = evaluator.store(&evaluator.load(&fresh).unwrap()).unwrap();
+    let reply = evaluator.store(&evaluator.load(&fresh).unwrap(), Sent::Slots).unwrap();
     (evaluator, Samples { fresh, reply, keys: bytes })
 }
 
@@ -83,17 +83,17 @@ fn survives<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, cases:
             let reply = damage.apply(&samples.reply);
             let galois = damage.apply(&samples.keys);
             prop_assert!(evaluator.load(&fresh).is_err());
-            prop_assert!(keys.decrypt(&fresh).is_err());
-            prop_assert!(keys.decrypt(&reply).is_err());
+            prop_assert!(keys.decrypt(&fresh, Sent::Slots).is_err());
+            prop_assert!(keys.decrypt(&reply, Sent::Slots).is_err());
             prop_assert!(E::from_keys(params, &galois).is_err());
             for mut forged in [fresh, reply, galois] {
                 if forged.len() >= 16 {
                     seal(&mut forged);
                 }
                 if let Ok(loaded) = evaluator.load(&forged) {
-                    evaluator.automorphisms(&loaded, &[Step::Rotate(1)]).unwrap();
+                    evaluator.automorphisms(&[&loaded], &[(0, Step::Rotate(1))]).unwrap();
                 }
-                let _ = keys.decrypt(&forged);
+                let _ = keys.decrypt(&forged, Sent::Slots);
                 let _ = E::from_keys(params, &forged).map(|_| ());
             }
             Ok(())
@@ -102,7 +102,7 @@ fn survives<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, cases:
     for wrong in [&samples.reply, &samples.keys] {
         assert!(evaluator.load(wrong).is_err(), "only fresh ciphertexts are loaded");
     }
-    assert!(keys.decrypt(&samples.keys).is_err());
+    assert!(keys.decrypt(&samples.keys, Sent::Slots).is_err());
     assert!(E::from_keys(params, &samples.fresh).is_err());
 }
 
@@ -111,7 +111,7 @@ fn foreign<K: ClientKeys, E: Evaluator>(keys: &K, other: &K, params: &SchemePara
     let (_, samples) = samples::<K, E>(keys, params);
     let (evaluator, _) = self::samples::<K, E>(other, changed);
     assert!(evaluator.load(&samples.fresh).is_err());
-    assert!(other.decrypt(&samples.reply).is_err());
+    assert!(other.decrypt(&samples.reply, Sent::Slots).is_err());
     assert!(E::from_keys(changed, &samples.keys).is_err());
 }
 
@@ -127,7 +127,7 @@ fn all_ones(bytes: &[u8]) -> Vec<u8> {
 fn residues_are_checked<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams) {
     let (evaluator, samples) = samples::<K, E>(keys, params);
     assert!(evaluator.load(&all_ones(&samples.fresh)).is_err());
-    assert!(keys.decrypt(&all_ones(&samples.reply)).is_err());
+    assert!(keys.decrypt(&all_ones(&samples.reply), Sent::Slots).is_err());
     assert!(E::from_keys(params, &all_ones(&samples.keys)).is_err());
 }
 

@@ -3,8 +3,10 @@
 use super::{Random, Weights, interpret, random_segment, small, steps};
 use std::sync::atomic::{AtomicU64, Ordering};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams};
-use stria::circuit::{self, BlockGeometry, Builder, Counts, Inst, PlainId, Segment, Step, Value};
+use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams, Sent};
+use stria::circuit::{
+    self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, Segment, Step, Turn, Value,
+};
 use stria::exec::{self, ExecError};
 
 /// Runs `segment` as client and server would; outputs and executed counts.
@@ -23,8 +25,10 @@ pub(super) fn execute<K: ClientKeys, E: Evaluator>(
     })
     .unwrap();
     assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
-    let opened =
-        outputs.iter().map(|output| keys.decrypt(&evaluator.store(output).unwrap()).unwrap()).collect();
+    let opened = outputs
+        .iter()
+        .map(|output| keys.decrypt(&evaluator.store(output, Sent::Slots).unwrap(), Sent::Slots).unwrap())
+        .collect();
     (opened, evaluator.take(segment.geometry))
 }
 
@@ -157,8 +161,18 @@ fn malformed_segments_are_refused() {
     let run = |insts: Vec<Inst>, terms: Vec<(Value, PlainId)>, outputs: Vec<Value>, given: usize| {
         let inputs = (0..given).map(|_| evaluator.load(&one).unwrap()).collect();
         let plains = 1;
-        let segment =
-            Segment { layer: "bad".into(), geometry: geometry(), inputs: 1, plains, insts, terms, outputs };
+        let turns = vec![Turn { src: Value(0), step: None }];
+        let segment = Segment {
+            layer: "bad".into(),
+            contents: Contents::Slots,
+            geometry: geometry(),
+            inputs: 1,
+            plains,
+            insts,
+            terms,
+            turns,
+            outputs,
+        };
         exec::run(&evaluator, &segment, &weights, inputs, &|_| ()).map(|outputs| outputs.len())
     };
     let add = |a, b| Inst::Add(Value(a), Value(b));
@@ -173,6 +187,17 @@ fn malformed_segments_are_refused() {
         let result = run(vec![Inst::Dot { first, len }], vec![term], vec![], 1);
         assert!(matches!(result, Err(ExecError::Terms { .. })), "{first}, {len}");
     }
+    for (first, len) in [(0, 0), (0, 2), (1, 1), (u32::MAX, 2)] {
+        let result = run(vec![Inst::RotateSum { first, len }], vec![], vec![], 1);
+        assert!(matches!(result, Err(ExecError::Turns { .. })), "{first}, {len}");
+    }
+    let extended = Inst::Extended { src: Value(0), step: Step::SwapRows };
+    for insts in
+        [vec![extended, add(0, 1)], vec![extended, Inst::Extended { src: Value(1), step: Step::SwapRows }]]
+    {
+        assert!(matches!(run(insts, vec![], vec![], 1), Err(ExecError::Extended(Value(1)))));
+    }
+    assert!(matches!(run(vec![extended], vec![], vec![Value(1)], 1), Err(ExecError::Extended(Value(1)))));
     let late = run(vec![Inst::Dot { first: 0, len: 1 }], vec![(Value(1), PlainId(0))], vec![], 1);
     assert!(matches!(late, Err(ExecError::Undefined { .. })));
 }

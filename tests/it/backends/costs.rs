@@ -3,10 +3,10 @@
 use super::{chosen, random_segment, small};
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
 use stria::circuit::{BlockGeometry, Builder, Counts, Step};
 use stria::cost::{self, CostFile, CostFileError, CostTable, Effort, OpCosts, Sizes};
-use stria::params::{Depth, Scheme};
+use stria::params::{Depth, KeySwitching, Scheme};
 
 /// Every predicted size is the number of bytes that the backend makes.
 fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, sizes: Sizes) {
@@ -16,7 +16,7 @@ fn sizes_are_exact<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams,
         let bytes = keys.evaluation_keys(steps).unwrap();
         assert_eq!(bytes.len() as u64, sizes.key_bytes(steps.len() as u64));
         let evaluator = E::from_keys(params, &bytes).unwrap();
-        let reply = evaluator.store(&evaluator.load(&fresh).unwrap()).unwrap();
+        let reply = evaluator.store(&evaluator.load(&fresh).unwrap(), Sent::Slots).unwrap();
         assert_eq!(reply.len() as u64, sizes.reply);
     }
     let counts = Counts { ciphertexts_in: 3, ciphertexts_out: 2, ..Counts::default() };
@@ -54,7 +54,15 @@ fn fhe_rs_sizes() {
 #[test]
 fn a_measurement_is_positive() {
     let costs = OpCosts::measure::<ClearKeys, ClearEvaluator>(&small(17), Effort::QUICK).unwrap();
-    let measured = [costs.rotate, costs.encode, costs.add, costs.load, costs.store, costs.decrypt];
+    let measured = [
+        costs.rotate,
+        costs.encode,
+        costs.extended_encode,
+        costs.add,
+        costs.load,
+        costs.store,
+        costs.decrypt,
+    ];
     assert!(measured.iter().all(|&seconds| seconds > 0.0), "{costs:?}");
     assert_eq!((costs.ring, costs.primes), (1024, 4));
 }
@@ -68,6 +76,25 @@ fn estimates_add_up_and_scale() {
     let counts = Counts { hoisted_groups: 2, key_switches: 5, plain_mults: 7, adds: 6, ..Counts::default() };
     let expected = 2.0 * row.rotate + 3.0 * row.hoisted + 7.0 * (row.mult + row.encode) + 6.0 * row.add;
     assert!((table.estimate(&counts, &params) - expected).abs() < 1e-12);
+    // Two sources turned three times for dot products, four rotations summed up in two sums.
+    let together = Counts {
+        hoisted_groups: 2 + 4,
+        key_switches: 3 + 4,
+        extended_rotations: 3,
+        sum_rotations: 4,
+        rotate_sums: 2,
+        extended_dots: 1,
+        extended_mults: 5,
+        plain_mults: 7,
+        ..Counts::default()
+    };
+    let expected = 2.0 * (row.rotate - row.hoisted)
+        + 3.0 * row.extended
+        + 4.0 * row.sum_rotation
+        + 3.0 * row.division
+        + 2.0 * (row.mult + row.encode)
+        + 5.0 * (row.extended_mult + row.extended_encode);
+    assert!((table.estimate(&together, &params) - expected).abs() < 1e-12);
 
     let doubled = SchemeParams { modulus_bits: vec![50; 8], ..params.clone() };
     let scaled = row.scaled(8192, 8);
@@ -78,6 +105,25 @@ fn estimates_add_up_and_scale() {
     assert!(table.estimate(&every, &params) > table.estimate(&counts, &params));
     assert!((row.client_seconds(&every) - row.encrypt - row.decrypt).abs() < 1e-12);
     assert!(CostTable { name: String::new(), rows: Vec::new() }.costs(&params).is_none());
+}
+
+/// A row of the same form of key switch is taken before one of as many primes.
+#[test]
+fn costs_are_looked_up_by_key_switch() {
+    let special = KeySwitching::Special { special: 1, primes_per_digit: 1 };
+    let row = CostTable::shipped(Scheme::Bfv).rows[0];
+    let special = OpCosts { ring: 8192, primes: 4, key_switch: special, ..row };
+    let digits = OpCosts { primes: 2, key_switch: KeySwitching::Digits { bits: 25 }, ..special };
+    let table = CostTable { name: String::new(), rows: vec![special, digits] };
+    let params = chosen(Scheme::Bfv, 8192, 1000, Some(20));
+    let of = |key_switch, primes: usize| {
+        let params = SchemeParams { key_switch, modulus_bits: vec![49; primes], ..params.clone() };
+        table.costs(&params).unwrap()
+    };
+    assert_eq!(of(digits.key_switch, 2), digits);
+    assert_eq!(of(digits.key_switch, 3), digits.scaled(8192, 3));
+    assert_eq!(of(special.key_switch, 4), special);
+    assert_eq!(of(special.key_switch, 2), special.scaled(8192, 2));
 }
 
 #[test]

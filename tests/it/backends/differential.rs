@@ -1,17 +1,18 @@
 //! Random circuits: every backend that encrypts against the clear one and the plain interpretation.
 //!
 //! `STRIA_CIRCUITS=10000 cargo test --release random_circuits -- --nocapture` runs as many circuits as it
-//! says, and shows what they covered.
+//! says, and shows what they covered. Every second circuit runs as the circuit passes leave it.
 
 use super::circuits::execute;
-use super::{Random, Weights, interpret, random_segment, steps};
+use super::{Random, Weights, interpret, random_segment, small_for, steps};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
-use stria::circuit::{Inst, Segment, Step, count};
+use stria::circuit::{Counts, Inst, Segment, Step, count};
 use stria::params::{self, Scheme, Workload};
+use stria::passes::CIRCUIT_PASSES;
 use stria::{cost, exec};
 
 /// Circuits without the environment variable.
@@ -35,7 +36,12 @@ fn case(scheme: Scheme, seed: u64) -> Option<Case> {
     let ring = [64, 128, 512, 1024, 2048][random.index(5)];
     let bits = [17, 20, 23, 26, 30, 34, 38][random.index(7)];
     let size = 3 + random.index(12);
-    let segment = random_segment(random, ring, 3, size);
+    let mut segment = random_segment(random, ring, 3, size);
+    if seed.is_multiple_of(2) {
+        CIRCUIT_PASSES.iter().for_each(|pass| {
+            (pass.run)(&mut segment, ring);
+        });
+    }
     let sent = segment.outputs.len() as u64 * u64::from(ring);
     let workload = Workload::of(cost::depth(&segment), sent);
     let t = params::plain_prime(ring, 1000, Some(bits)).unwrap();
@@ -56,6 +62,9 @@ fn cover(coverage: &mut BTreeMap<String, u64>, case: &Case) {
                 Inst::Automorphism { step: Step::SwapRows, .. } => "swap rows".into(),
                 Inst::Automorphism { step: Step::Rotate(k), .. } if k < 0 => "rotate right".into(),
                 Inst::Automorphism { .. } => "rotate left".into(),
+                Inst::Extended { .. } => "extended rotation".into(),
+                Inst::RotateSum { len, .. } if len > 8 => "sum of rotations of over 8 summands".into(),
+                Inst::RotateSum { .. } => "sum of rotations".into(),
                 Inst::Dot { len, .. } if len > 64 => "dot product of over 64 terms".into(),
                 Inst::Dot { .. } => "dot product".into(),
                 Inst::Add(a, b) if a == b => "doubling".into(),
@@ -66,12 +75,27 @@ fn cover(coverage: &mut BTreeMap<String, u64>, case: &Case) {
     }
     let counts = count(&case.segment);
     saw("rotation in a hoisted group".into(), counts.key_switches - counts.hoisted_groups);
+    saw("dot product over extended values".into(), counts.extended_dots);
+    let mixed = case.segment.insts.iter().filter(|&&inst| mixed(&case.segment, inst));
+    saw("mixed dot product".into(), mixed.count() as u64);
+    let batches = case.segment.batches();
+    let sources = |batch| case.segment.batch_operands(batch).len();
+    let shared = batches.iter().filter(|batch| batch.len() > 1 && sources(batch) > 1);
+    saw("batch of several sources".into(), shared.count() as u64);
     saw(format!("ring {:4}", params.ring), 1);
     saw(format!("t of {} bits", u64::BITS - params.plain_modulus.leading_zeros()), 1);
     saw(format!("{:2} primes, {}", params.modulus_bits.len(), params.key_switch), 1);
     for depth in &case.workload.depths {
         saw(format!("depth: {} switches, dot, {} switches", depth.input_switches, depth.output_switches), 1);
     }
+}
+
+/// Whether a dot product reads ciphertexts as well as extended rotations.
+fn mixed(segment: &Segment, inst: Inst) -> bool {
+    let Inst::Dot { first, len } = inst else { return false };
+    let terms = segment.dot_terms(first, len);
+    let extended = terms.iter().filter(|(value, _)| segment.is_extended(*value)).count();
+    (1..terms.len()).contains(&extended)
 }
 
 fn outputs<K: ClientKeys, E: Evaluator>(case: &Case, keys: &K, seed: u64) -> Vec<Vec<u64>> {
@@ -138,7 +162,16 @@ fn run(scheme: Scheme, circuits: u64) {
     eprint!("{text}");
     assert!(ran as u64 * 10 >= circuits * 9, "{text}");
     let kinds = ["swap rows", "rotate right", "rotate left", "dot product", "doubling", "addition"];
-    for kind in kinds.into_iter().chain(["dot product of over 64 terms", "rotation in a hoisted group"]) {
+    let rarer = [
+        "dot product of over 64 terms",
+        "rotation in a hoisted group",
+        "extended rotation",
+        "sum of rotations",
+        "mixed dot product",
+        "dot product over extended values",
+        "batch of several sources",
+    ];
+    for kind in kinds.into_iter().chain(rarer) {
         assert!(coverage.get(kind).is_some_and(|&times| times * 10 >= circuits), "{kind}: {text}");
     }
 }
@@ -152,4 +185,37 @@ fn random_circuits() {
 #[test]
 fn random_circuits_on_the_oracle() {
     run(Scheme::FheRs, circuits());
+}
+
+/// What the passes leave gives the same slots with the same products and additions and no more rotations, and
+/// no pass finds more to do. (A rotation that was there both extended and not is left once.)
+#[test]
+fn circuit_passes_keep_the_slots() {
+    let mut changes = BTreeMap::new();
+    for seed in 0..circuits() {
+        let random = &mut Random(seed ^ 0xabcd);
+        let params = small_for(Scheme::FheRs, 64, 20);
+        let size = 4 + random.index(20);
+        let before = random_segment(random, params.ring, 3, size);
+        let inputs: Vec<_> = (0..3).map(|_| random.slots(&params)).collect();
+        let weights = Weights { params, seed, bits: 8 };
+        let expected = interpret(&before, &inputs, &weights);
+        let mut segment = before.clone();
+        for pass in CIRCUIT_PASSES {
+            *changes.entry(pass.name).or_insert(0) += (pass.run)(&mut segment, 64);
+            assert_eq!(interpret(&segment, &inputs, &weights), expected, "{}, circuit {seed}", pass.name);
+            let once = segment.clone();
+            assert_eq!((pass.run)(&mut segment, 64), 0, "{}, circuit {seed}", pass.name);
+            assert_eq!(segment, once, "{}, circuit {seed}", pass.name);
+        }
+        let kept = |c: Counts| [c.plain_mults, c.adds];
+        let (was, is) = (count(&before), count(&segment));
+        assert_eq!(kept(is), kept(was), "circuit {seed}");
+        assert!(is.internal <= was.internal && is.external <= was.external, "circuit {seed}");
+        assert!(is.divisions() <= was.divisions(), "circuit {seed}");
+        for pass in CIRCUIT_PASSES {
+            assert_eq!((pass.run)(&mut segment, 64), 0, "{} again, circuit {seed}", pass.name);
+        }
+    }
+    assert!(changes.values().all(|&n| n as u64 * 10 >= circuits()), "{changes:?}");
 }

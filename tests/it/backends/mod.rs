@@ -8,7 +8,7 @@ mod operations;
 mod parameters;
 
 use stria::backend::SchemeParams;
-use stria::circuit::{BlockGeometry, Builder, Inst, PlainId, PlainSource, Segment, Step, Value};
+use stria::circuit::{BlockGeometry, Builder, Inst, PlainId, PlainSource, Segment, Step, Turn, Value};
 use stria::params::{self, Scheme, Workload};
 
 /// The generator `SplitMix64`: the tests' only randomness outside keys, with seeds written in the tests.
@@ -97,7 +97,18 @@ pub(crate) fn interpret(segment: &Segment, inputs: &[Vec<u64>], weights: &Weight
     let mut values = inputs.to_vec();
     for inst in &segment.insts {
         let value = match *inst {
-            Inst::Automorphism { src, step } => turned(&values[src.0 as usize], step),
+            Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
+                turned(&values[src.0 as usize], step)
+            }
+            Inst::RotateSum { first, len } => {
+                let mut sum = vec![0; weights.params.ring as usize];
+                for &Turn { src, step } in &segment.turns[first as usize..][..len as usize] {
+                    let summand = &values[src.0 as usize];
+                    let summand = step.map_or(summand.clone(), |step| turned(summand, step));
+                    sum.iter_mut().zip(&summand).for_each(|(sum, x)| *sum = (*sum + x) % t);
+                }
+                sum
+            }
             Inst::Dot { first, len } => {
                 let mut sum = vec![0; weights.params.ring as usize];
                 for &(value, id) in &segment.terms[first as usize..][..len as usize] {
@@ -115,8 +126,9 @@ pub(crate) fn interpret(segment: &Segment, inputs: &[Vec<u64>], weights: &Weight
     segment.outputs.iter().map(|value| values[value.0 as usize].clone()).collect()
 }
 
-/// A random circuit of multiplicative depth one: turned and added inputs, dot products of them, turned and
-/// added results. Every kind of instruction, repeated operands, dead values and repeated outputs occur.
+/// A random circuit of multiplicative depth one: turned, summed and added inputs, dot products of them and of
+/// extended rotations, turned, summed and added results. Every kind of instruction, repeated operands, dead
+/// values and repeated outputs occur.
 pub(crate) fn random_segment(random: &mut Random, ring: u32, inputs: u32, size: usize) -> Segment {
     let geometry = BlockGeometry { block: 64, reach: 9 };
     let mut builder = Builder::new("random", ring, geometry, inputs);
@@ -126,12 +138,20 @@ pub(crate) fn random_segment(random: &mut Random, ring: u32, inputs: u32, size: 
         let value = linear_step(random, &mut builder, ring, src, &before);
         before.push(value);
     }
+    // What dot products may read: extended rotations too, of which a run of some is made now and then.
+    let mut read = before.clone();
     let mut after = Vec::new();
     for _ in 0..size {
+        if random.below(4) == 0 {
+            let steps = [random.step(ring), random.step(ring)];
+            for _ in 0..1 + random.index(5) {
+                let src = before[random.index(before.len())];
+                read.push(builder.extended(src, steps[random.index(2)]));
+            }
+        }
         let value = if after.is_empty() || random.below(2) == 0 {
             let len = if random.below(8) == 0 { 1 + random.index(80) } else { 1 + random.index(5) };
-            let terms: Vec<_> =
-                (0..len).map(|_| (before[random.index(before.len())], builder.plain())).collect();
+            let terms: Vec<_> = (0..len).map(|_| (read[random.index(read.len())], builder.plain())).collect();
             builder.dot(terms)
         } else {
             let src = after[random.index(after.len())];
@@ -146,10 +166,25 @@ pub(crate) fn random_segment(random: &mut Random, ring: u32, inputs: u32, size: 
 }
 
 fn linear_step(random: &mut Random, builder: &mut Builder, ring: u32, src: Value, among: &[Value]) -> Value {
-    match random.below(3) {
+    match random.below(5) {
         0 => {
             let other = among[random.index(among.len())];
             builder.add(src, other)
+        }
+        // As kernels sum up rotations.
+        4 => (0..2 + random.index(20)).fold(src, |sum, _| {
+            let other = among[random.index(among.len())];
+            let turned = builder.automorphism(other, random.step(ring));
+            builder.add(sum, turned)
+        }),
+        1 => {
+            let mut turns = vec![Turn { src, step: Some(random.step(ring)) }];
+            for _ in 0..1 + random.index(4) {
+                let step = random.step(ring);
+                let step = (random.below(3) > 0).then_some(step);
+                turns.push(Turn { src: among[random.index(among.len())], step });
+            }
+            builder.rotate_sum(turns)
         }
         _ => match random.step(ring) {
             Step::SwapRows => builder.swap_rows(src),
@@ -160,14 +195,7 @@ fn linear_step(random: &mut Random, builder: &mut Builder, ring: u32, src: Value
 
 /// The sorted, distinct steps of a segment.
 pub(crate) fn steps(segment: &Segment) -> Vec<Step> {
-    let mut steps: Vec<Step> = segment
-        .insts
-        .iter()
-        .filter_map(|inst| match *inst {
-            Inst::Automorphism { step, .. } => Some(step),
-            Inst::Dot { .. } | Inst::Add(..) => None,
-        })
-        .collect();
+    let mut steps: Vec<Step> = segment.steps().collect();
     steps.sort_unstable();
     steps.dedup();
     steps

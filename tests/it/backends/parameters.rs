@@ -228,7 +228,7 @@ mod measured {
     use super::layer;
     use crate::backends::{Random, Weights, chosen, small, steps};
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
-    use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+    use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
     use stria::circuit::Segment;
     use stria::exec;
     use stria::params;
@@ -254,14 +254,15 @@ mod measured {
         let inputs = (0..segment.inputs).map(load).collect();
         let weights = Weights { params: params.clone(), seed: 9, bits: weight_bits };
         let mut result = exec::run(&evaluator, segment, &weights, inputs, &|_| ()).unwrap().remove(0);
-        let mut expected = keys.decrypt(&evaluator.store(&result).unwrap()).unwrap();
+        let mut expected =
+            keys.decrypt(&evaluator.store(&result, Sent::Slots).unwrap(), Sent::Slots).unwrap();
         let mut double = |times: u32| {
             for _ in 0..times {
                 let copy = result.clone();
                 evaluator.add_assign(&mut result, &copy);
                 expected.iter_mut().for_each(|slot| *slot = *slot * 2 % t);
             }
-            keys.decrypt(&evaluator.store(&result).unwrap()).unwrap() == expected
+            keys.decrypt(&evaluator.store(&result, Sent::Slots).unwrap(), Sent::Slots).unwrap() == expected
         };
         let bits = (0..).take_while(|&n| f64::from(n + 1) <= estimate).count();
         assert!(double(u32::try_from(bits).unwrap()), "{params:?}: more noise than estimated");

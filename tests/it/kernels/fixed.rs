@@ -9,8 +9,12 @@ use stria::graph::{
 use stria::kernels::{Kernel, KernelError};
 use stria::layers::{Conv, Linear};
 use stria::lower::{galois_steps, lower};
-use stria::select::{PlanError, plan};
+use stria::params::Encoding;
+use stria::select::{Encodings, PlanError, Rings, plan};
 use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
+
+const SLOTS: Encodings<'static> = Encodings::All(Encoding::Slots);
+const RINGS_OF_64: Rings = Rings { slots: 64, coefficients: 64 };
 
 fn dense(c_in: usize, c_out: usize, size: usize, kernel: usize) -> ConvGeometry {
     ConvGeometry {
@@ -56,7 +60,11 @@ fn a_rotation_that_no_term_reads_is_not_emitted() {
     let steps = |ct: u32| -> Vec<Step> {
         let of_input = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } if src.0 == ct => Some(*step),
-            Inst::Automorphism { .. } | Inst::Dot { .. } | Inst::Add(..) => None,
+            Inst::Automorphism { .. }
+            | Inst::Extended { .. }
+            | Inst::RotateSum { .. }
+            | Inst::Dot { .. }
+            | Inst::Add(..) => None,
         });
         let mut steps: Vec<Step> = of_input.collect();
         steps.sort_unstable();
@@ -67,20 +75,22 @@ fn a_rotation_that_no_term_reads_is_not_emitted() {
     assert_eq!(count(&segment).rotations(), 4 * 2);
 }
 
-/// Horner's bracketing: a dense layer's diagonals use two keys and the row swap, not one key each.
+/// Two levels: 64 diagonals in 8 groups of 8 use 7 keys inside of groups and 7 between them, not one key each.
 #[test]
 fn diagonals_share_galois_keys() {
     let segment = Kernel::conv(&dense(64, 64, 8, 3), 8192).unwrap().emit("layer");
     let steps = |internal: bool| -> BTreeSet<Step> {
         let of_kind = segment.insts.iter().filter_map(|i| match i {
             Inst::Automorphism { src, step } => ((src.0 < segment.inputs) == internal).then_some(*step),
-            Inst::Dot { .. } | Inst::Add(..) => None,
+            Inst::Extended { .. } | Inst::RotateSum { .. } | Inst::Dot { .. } | Inst::Add(..) => None,
         });
         of_kind.collect()
     };
     assert_eq!(count(&segment).external, 63);
     assert_eq!(steps(true).len(), 8);
-    assert_eq!(steps(false), BTreeSet::from([Step::Rotate(64), Step::Rotate(64 * 8)]));
+    let inner = (1..8).map(|k| k * 64);
+    let outer = (1..8).map(|k| if k <= 4 { k * 512 } else { k * 512 - 4096 });
+    assert_eq!(steps(false), inner.chain(outer).map(Step::Rotate).collect());
 }
 
 #[test]
@@ -214,7 +224,7 @@ fn network(size: usize, ring: u32) -> IntNetwork {
 
 #[test]
 fn a_plan_lowers_to_a_verified_circuit() {
-    let plan = plan(&network(2, 64), 64).unwrap();
+    let plan = plan(&network(2, 64), RINGS_OF_64, SLOTS).unwrap();
     assert_eq!(
         plan.to_string(),
         "plan: ring 64
@@ -234,15 +244,15 @@ layer head (node 3): hybrid-diagonals
         "circuit: ring 64
 
 segment stem: inputs 1, plaintexts 14, block 4, reach 3
-  v1 = rotate v0, 1 (internal)
-  v2 = rotate v0, 2 (internal)
-  v3 = rotate v0, 3 (internal)
-  v4 = rotate v0, -3 (internal)
-  v5 = rotate v0, -2 (internal)
-  v6 = rotate v0, -1 (internal)
-  v7 = dot [v0*p0, v1*p1, v2*p2, v3*p3, v4*p4, v5*p5, v6*p6]
-  v8 = dot [v0*p7, v1*p8, v2*p9, v3*p10, v4*p11, v5*p12, v6*p13]
-  v9 = rotate v7, 4 (external)
+  v1 = extended rotate v0, -3 (internal)
+  v2 = extended rotate v0, -2 (internal)
+  v3 = extended rotate v0, -1 (internal)
+  v4 = extended rotate v0, 1 (internal)
+  v5 = extended rotate v0, 2 (internal)
+  v6 = extended rotate v0, 3 (internal)
+  v7 = dot [v0*p0, v4*p1, v5*p2, v6*p3, v1*p4, v2*p5, v3*p6]
+  v8 = rotate v7, 4 (external)
+  v9 = dot [v0*p7, v4*p8, v5*p9, v6*p10, v1*p11, v2*p12, v3*p13]
   v10 = add v8, v9
   return v10
 
@@ -263,7 +273,7 @@ segment head: inputs 1, plaintexts 1, block 1, reach 0
 
 #[test]
 fn a_layer_without_a_kernel_is_named() {
-    let error = plan(&network(100, 128), 128).unwrap_err();
+    let error = plan(&network(100, 128), Rings { slots: 128, coefficients: 128 }, SLOTS).unwrap_err();
     assert!(matches!(&error, PlanError::Kernel { layer, .. } if layer == "stem"));
     assert_eq!(
         error.to_string(),

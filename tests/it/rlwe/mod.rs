@@ -5,6 +5,7 @@ mod noise;
 mod oracle;
 mod ring;
 mod rotation;
+mod rotation_sum;
 mod wire;
 
 use std::sync::Arc;

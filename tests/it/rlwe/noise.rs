@@ -11,7 +11,7 @@ use stria::rlwe::{
 /// Bits that an estimate may lie above what is measured.
 const SLACK: f64 = 8.0;
 
-fn check(what: &str, secret: &SecretKey, ciphertext: &Ciphertext, estimate: Noise) {
+pub(super) fn check(what: &str, secret: &SecretKey, ciphertext: &Ciphertext, estimate: Noise) {
     let measured = secret.noise_bits(ciphertext).unwrap();
     let bound = estimate.bits(secret.parameters());
     let spec = secret.parameters().spec();
@@ -81,6 +81,45 @@ fn coefficient_factors_add_only_their_own_norm() {
     let factor = params.encode(&kernel, Packing::Coefficients, Basis::Ciphertext).unwrap();
     let estimate = Noise::fresh().times(FactorNorm::of_coefficients(576, 127));
     check("convolution", &secret, &fresh.multiply_plain(&factor).unwrap(), estimate);
+}
+
+/// Weights over blocks, made from masks of the blocks, mean what they mean encoded; they cost noise.
+#[test]
+fn combinations_of_masks_are_factors_of_a_larger_norm() {
+    for params in small().into_iter().chain(real()) {
+        let (secret, mut randomness) = key(&params, 53);
+        let message = values(&params, 54);
+        let fresh = secret.encrypt(&message, Packing::Slots, &mut randomness).unwrap().expand();
+        let (blocks, n) = (4, params.ring());
+        let mask =
+            |b: usize| (0..n).map(|i| i64::from(i / (n / blocks) == b && i % 3 > 0)).collect::<Vec<_>>();
+        let encode = |slots: &[i64]| params.encode(slots, Packing::Slots, Basis::Ciphertext).unwrap();
+        let masks: Vec<_> = (0..blocks).map(|b| encode(&mask(b))).collect();
+        let weights = [127, -128, 3, 0];
+        let terms: Vec<_> = weights.into_iter().zip(&masks).collect();
+        let combined = fresh.multiply_plain(&params.combine(&terms).unwrap()).unwrap();
+        let slots: Vec<i64> = (0..n).map(|i| weights[i / (n / blocks)] * i64::from(i % 3 > 0)).collect();
+        let expected = fresh.multiply_plain(&encode(&slots)).unwrap();
+        let slots = |c: &Ciphertext| secret.decrypt(c, Packing::Slots).unwrap();
+        assert_eq!(slots(&combined), slots(&expected), "{:?}", params.spec());
+        let estimate = Noise::fresh().times(FactorNorm::of_combination(&params, 127 + 128 + 3));
+        check("combination", &secret, &combined, estimate);
+    }
+}
+
+#[test]
+fn combinations_refuse_what_does_not_fit() {
+    let [params, foreign] = [small().swap_remove(0), small().swap_remove(4)];
+    let encode = |params: &Parameters, basis| params.encode(&[1; 64], Packing::Slots, basis).unwrap();
+    let (short, long) = (encode(&params, Basis::Ciphertext), encode(&params, Basis::Extended));
+    let count = |count| Err(RlweError::Count { what: "factors", count, least: 1, most: 4096 });
+    assert_eq!(params.combine(&[]), count(0));
+    assert_eq!(params.combine(&vec![(1, &short); 4097]), count(4097));
+    let of_another = encode(&foreign, Basis::Ciphertext);
+    assert_eq!(params.combine(&[(1, &short), (1, &of_another)]), Err(RlweError::Mixed));
+    assert_eq!(params.combine(&[(2, &short), (-1, &long)]).unwrap(), short);
+    let largest = params.combine(&vec![(-1, &short); 4096]).unwrap();
+    assert_eq!(largest, params.combine(&[(-4096, &short)]).unwrap());
 }
 
 fn masked(params: &Parameters, message: &[u64], masks: &[u64]) -> Vec<u64> {

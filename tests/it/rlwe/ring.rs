@@ -118,6 +118,37 @@ fn dot_products_of_any_length_are_sums_of_products() {
         expected.add_assign(&ciphertext.multiply_plain(factor).unwrap()).unwrap();
     }
     assert_eq!(dot.finish(), expected);
+    assert_eq!(DotProduct::of(&params, &terms).unwrap(), expected);
+}
+
+#[test]
+fn sums_at_once_are_the_sums_one_by_one() {
+    for params in small().into_iter().chain(super::real()) {
+        let (secret, mut randomness) = key(&params, 8);
+        let mut encrypt = |seed| secret.encrypt(&values(&params, seed), Packing::Slots, &mut randomness);
+        let ciphertexts: Vec<_> = (0..3).map(|i| encrypt(10 + i).unwrap().expand()).collect();
+        let encode = |seed| {
+            let values = super::signed(&params, &values(&params, seed));
+            params.encode(&values, Packing::Slots, Basis::Ciphertext).unwrap()
+        };
+        let factors: Vec<_> = (20..30).map(encode).collect();
+        let terms = |from: usize, count: usize| -> Vec<_> {
+            (0..count).map(|i| (&ciphertexts[i % 3], &factors[from + i])).collect()
+        };
+        let sums = [terms(0, 1), terms(1, 9), terms(3, 4), terms(0, 0)];
+        let at_once = DotProduct::of_each(&params, &sums.each_ref().map(Vec::as_slice)).unwrap();
+        for (sum, found) in sums.iter().zip(at_once) {
+            let mut growing = DotProduct::new(&params);
+            sum.chunks(3).for_each(|part| growing.add(part).unwrap());
+            assert_eq!(found, growing.finish());
+            assert_eq!(found, DotProduct::of(&params, sum).unwrap());
+        }
+        let mut lower = ciphertexts[0].clone();
+        lower.switch_down().unwrap();
+        let level = RlweError::Level { expected: params.top(), found: params.top() - 1 };
+        let refused = DotProduct::of_each(&params, &[&terms(0, 2), &[(&lower, &factors[0])]]);
+        assert_eq!(refused.unwrap_err(), level);
+    }
 }
 
 #[test]

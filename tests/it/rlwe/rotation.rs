@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use proptest::sample;
 use std::sync::Arc;
 use stria::rlwe::{
-    Automorphism, Basis, Ciphertext, Extended, ExtendedSum, GaloisKeys, Hoisted, Packing, Parameters,
-    RlweError, SecretKey,
+    Automorphism, Basis, Ciphertext, Extended, ExtendedSum, GaloisKeys, Hoisted, KeySwitch, Noise, Packing,
+    Parameters, RlweError, SecretKey,
 };
 
 /// What an automorphism does to slots.
-fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
+pub(super) fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
     let row = slots.len() / 2;
     let from = |i: usize| match by {
         Automorphism::SwapRows => (i + row) % slots.len(),
@@ -22,26 +22,26 @@ fn turned(slots: &[u64], by: Automorphism) -> Vec<u64> {
     (0..slots.len()).map(|i| slots[from(i)]).collect()
 }
 
-fn row(params: &Parameters) -> i32 {
+pub(super) fn row(params: &Parameters) -> i32 {
     i32::try_from(params.ring() / 2).unwrap()
 }
 
-fn steps(params: &Parameters) -> Vec<Automorphism> {
+pub(super) fn steps(params: &Parameters) -> Vec<Automorphism> {
     let row = row(params);
     let mut steps: Vec<_> = [1, -1, 2, 3, -3, row / 2, 1 - row / 2].map(Automorphism::Rotate).to_vec();
     steps.push(Automorphism::SwapRows);
     steps
 }
 
-struct Setup {
-    params: Arc<Parameters>,
-    secret: SecretKey,
-    keys: GaloisKeys,
-    message: Vec<u64>,
-    ciphertext: Ciphertext,
+pub(super) struct Setup {
+    pub(super) params: Arc<Parameters>,
+    pub(super) secret: SecretKey,
+    pub(super) keys: GaloisKeys,
+    pub(super) message: Vec<u64>,
+    pub(super) ciphertext: Ciphertext,
 }
 
-fn setup(params: Arc<Parameters>) -> Setup {
+pub(super) fn setup(params: Arc<Parameters>) -> Setup {
     let (secret, mut randomness) = key(&params, 20);
     let keys = secret.galois_keys(&steps(&params), &mut randomness).expand();
     let message = values(&params, 21);
@@ -50,7 +50,7 @@ fn setup(params: Arc<Parameters>) -> Setup {
 }
 
 impl Setup {
-    fn slots(&self, ciphertext: &Ciphertext) -> Vec<u64> {
+    pub(super) fn slots(&self, ciphertext: &Ciphertext) -> Vec<u64> {
         self.secret.decrypt(ciphertext, Packing::Slots).unwrap()
     }
 }
@@ -139,10 +139,66 @@ fn steps_count_modulo_the_row_and_no_step_needs_no_key() {
     assert_eq!(rotate(i32::MIN), s.ciphertext);
     let missing = s.keys.rotate(&s.ciphertext, Automorphism::Rotate(5)).unwrap_err();
     assert_eq!(missing, RlweError::MissingKey(Automorphism::Rotate(5)));
+    let mut out = Ciphertext::zero(&s.params);
     let mut lower = s.ciphertext.clone();
     lower.switch_down().unwrap();
-    assert!(s.keys.rotate(&lower, Automorphism::Rotate(1)).is_err());
-    assert!(Hoisted::new(&lower).is_err());
+    let level = Err(RlweError::Level { expected: 2, found: 1 });
+    assert_eq!(s.keys.rotate_into(&lower, Automorphism::Rotate(1), &mut out), level);
+}
+
+/// The keys of all primes serve fewer, where the primes that are left make up whole digits.
+#[test]
+fn rotations_work_at_every_level() {
+    let mut checked = 0;
+    for params in small().into_iter().chain(real()) {
+        let s = setup(params);
+        let mut lower = s.ciphertext.clone();
+        let mut noise = Noise::fresh();
+        while lower.primes() > 1 {
+            lower.switch_down().unwrap();
+            let (from, to) = (lower.primes() + 1, lower.primes());
+            noise = noise.switched(&s.params, from, to);
+            let Ok(hoisted) = Hoisted::new(&lower) else {
+                assert!(matches!(s.params.spec().key_switch, KeySwitch::Special { primes_per_digit: 2, .. }));
+                let level = Err(RlweError::Level { expected: 3, found: to });
+                assert_eq!(s.keys.rotate(&lower, Automorphism::Rotate(1)), level);
+                continue;
+            };
+            for by in steps(&s.params) {
+                let rotated = s.keys.rotate(&lower, by).unwrap();
+                assert_eq!(rotated.primes(), to);
+                assert_eq!(s.keys.rotate_hoisted(&hoisted, by).unwrap(), rotated);
+                let estimate = noise.rotated(&s.params);
+                // Digits of 25 bits make more noise than a single prime of 49 bits has room for.
+                if estimate.bits(&s.params) < s.params.room_bits(to) {
+                    assert!(s.slots(&rotated) == turned(&s.message, by), "{by:?} {:?}", s.params.spec());
+                    super::noise::check("at a level", &s.secret, &rotated, estimate);
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 40, "{checked}");
+}
+
+#[test]
+fn several_rotations_by_one_key_are_each_by_itself() {
+    for params in small() {
+        let s = setup(params);
+        let by = steps(&s.params);
+        let sources: Vec<_> = by.iter().map(|&by| s.keys.rotate(&s.ciphertext, by).unwrap()).collect();
+        let sources: Vec<&Ciphertext> = sources.iter().collect();
+        let hoisted: Vec<_> = sources.iter().map(|source| Hoisted::new(source).unwrap()).collect();
+        let hoisted: Vec<_> = hoisted.iter().collect();
+        for by in [Automorphism::Rotate(0), by[0], Automorphism::SwapRows] {
+            let each: Vec<_> = sources.iter().map(|source| s.keys.rotate(source, by).unwrap()).collect();
+            assert_eq!(s.keys.rotate_many(&sources, by).unwrap(), each);
+            assert_eq!(s.keys.rotate_hoisted_many(&hoisted, by).unwrap(), each);
+        }
+        assert_eq!(s.keys.rotate_many(&[], by[0]).unwrap(), []);
+        let foreign = Ciphertext::zero(&super::real()[0]);
+        assert_eq!(s.keys.rotate_many(&[sources[0], &foreign], by[0]), Err(RlweError::Mixed));
+    }
 }
 
 #[test]

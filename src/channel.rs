@@ -2,8 +2,12 @@
 //!
 //! A frame is a one-byte tag, a four-byte step, an eight-byte length and the payload. The step is the
 //! node whose turn it is, so that parties that have lost each other find out by name. Every receiver
-//! states the tag, the step and the most bytes that it will take. Nothing here knows what a message
-//! means.
+//! states the tag, the step and the most bytes that it will take. [`InMemory`] joins two threads,
+//! [`StreamChannel`] two processes. Nothing here knows what a message means.
+
+mod stream;
+
+pub use stream::{Patience, Socket, StreamChannel};
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -11,7 +15,7 @@ use std::time::Duration;
 /// Bytes of a frame before its payload.
 pub const FRAME_BYTES: u64 = 13;
 
-/// How long a party waits for the other.
+/// How long a thread waits for the other, whose end is noticed at once.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a message is for.
@@ -27,6 +31,8 @@ pub enum Tag {
     NonLinear,
     /// The server's share of the network's output.
     Output,
+    /// Oblivious transfer: the set-up and the extension.
+    Ot,
 }
 
 impl Tag {
@@ -37,6 +43,7 @@ impl Tag {
             Self::Reply => 3,
             Self::NonLinear => 4,
             Self::Output => 5,
+            Self::Ot => 6,
         }
     }
 }
@@ -53,12 +60,14 @@ pub enum ChannelError {
         tag: Tag,
     },
     /// The other party said nothing for too long.
-    #[error("the other party said nothing for {} s at step {step} ({tag:?})", PATIENCE.as_secs())]
+    #[error("the other party said nothing for {waited:?} at step {step} ({tag:?})")]
     Silent {
         /// The step that was under way.
         step: u32,
         /// What was awaited.
         tag: Tag,
+        /// For how long.
+        waited: Duration,
     },
     /// A message that is not the one whose turn it is.
     #[error("expected {tag:?} of step {step}, found tag {found_tag} of step {found_step}")]
@@ -97,6 +106,27 @@ pub struct Traffic {
     pub rounds: u64,
 }
 
+/// Counts what passes at one end.
+#[derive(Default)]
+struct Meter {
+    traffic: Traffic,
+    has_sent: bool,
+}
+
+impl Meter {
+    fn sent(&mut self, payload: usize) {
+        self.traffic.sent += FRAME_BYTES + payload as u64;
+        self.has_sent = true;
+    }
+
+    fn received(&mut self, payload: usize) {
+        self.traffic.received += FRAME_BYTES + payload as u64;
+        if std::mem::take(&mut self.has_sent) {
+            self.traffic.rounds += 1;
+        }
+    }
+}
+
 /// One end of a conversation.
 pub trait Channel: Send {
     /// Sends one message.
@@ -125,8 +155,7 @@ struct Frame {
 pub struct InMemory {
     out: SyncSender<Frame>,
     back: Receiver<Frame>,
-    traffic: Traffic,
-    has_sent: bool,
+    meter: Meter,
 }
 
 impl InMemory {
@@ -135,7 +164,7 @@ impl InMemory {
     pub fn pair() -> (Self, Self) {
         let (a_out, b_in) = sync_channel(64);
         let (b_out, a_in) = sync_channel(64);
-        let end = |out, back| Self { out, back, traffic: Traffic::default(), has_sent: false };
+        let end = |out, back| Self { out, back, meter: Meter::default() };
         (end(a_out, a_in), end(b_out, b_in))
     }
 }
@@ -144,20 +173,16 @@ impl Channel for InMemory {
     fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
         let frame = Frame { tag: tag.byte(), step, payload: payload.to_vec() };
         self.out.send(frame).map_err(|_| ChannelError::Gone { step, tag })?;
-        self.traffic.sent += FRAME_BYTES + payload.len() as u64;
-        self.has_sent = true;
+        self.meter.sent(payload.len());
         Ok(())
     }
 
     fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
         let frame = self.back.recv_timeout(PATIENCE).map_err(|e| match e {
-            RecvTimeoutError::Timeout => ChannelError::Silent { step, tag },
+            RecvTimeoutError::Timeout => ChannelError::Silent { step, tag, waited: PATIENCE },
             RecvTimeoutError::Disconnected => ChannelError::Gone { step, tag },
         })?;
-        self.traffic.received += FRAME_BYTES + frame.payload.len() as u64;
-        if std::mem::take(&mut self.has_sent) {
-            self.traffic.rounds += 1;
-        }
+        self.meter.received(frame.payload.len());
         if frame.tag != tag.byte() || frame.step != step {
             return Err(ChannelError::OutOfTurn { step, tag, found_tag: frame.tag, found_step: frame.step });
         }
@@ -168,6 +193,6 @@ impl Channel for InMemory {
     }
 
     fn traffic(&self) -> Traffic {
-        self.traffic
+        self.meter.traffic
     }
 }

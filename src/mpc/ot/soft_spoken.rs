@@ -1,0 +1,357 @@
+//! OT extension: SoftSpokenOT for parties that follow the protocol (Roy, CRYPTO 2022, figure 8 with the
+//! repetition code), k = 4.
+//!
+//! For each of 32 trees both parties expand the leaves x in GF(16) to bits r_x. The receiver sums
+//! u = sum r_x and v = sum x r_x; the sender, who lacks the leaf D, gets w = sum (x + D) r_x = v + D u, whatever
+//! stands in that leaf's place. The first tree's u are the choice bits c; for the other 31 the receiver
+//! sends u + c and the sender adds D (u + c). Then w = v + D c in all trees: the sender's row of 128 bits is the
+//! receiver's plus c times the secret D of 128 bits, and hashes of the rows w and w + D are its two messages, of
+//! which the hash of v is the chosen one. As the r are bits, products with x are selections: no field
+//! multiplication is left.
+//!
+//! Cost of a transfer: 31 bits sent by the receiver; 32 * 16 bits of leaves, that is 4 AES blocks, for either
+//! party; 2 blocks of hashing for the sender and 1 for the receiver. A tile is what 64 blocks of each leaf
+//! give, as many as the widest AES unit takes at once; a chunk is one message.
+
+use super::base::COUNT;
+use super::hash::{BATCH, Hash, Hashes, to_block, to_row};
+use super::session::{Direction, Session};
+use super::transpose::{Row, transpose};
+use super::tree::{self, DEPTH, LEAVES, SUMS_BYTES, TREES};
+use super::{Bits, MpcError};
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::{Aes128Enc, Block};
+use rand_chacha::ChaCha20Rng;
+use rayon::prelude::*;
+use std::ops::Range;
+use zeroize::Zeroize;
+
+/// Blocks of each leaf in a tile.
+const TILE_BLOCKS: usize = 64;
+/// Transfers in a tile.
+const TILE: usize = TILE_BLOCKS * BATCH;
+/// Transfers in a chunk.
+const CHUNK: usize = 8 * TILE;
+
+/// What a message of the extension holds.
+const CORRECTIONS: &str = "corrections of the OT extension";
+
+/// The expanded leaves of all trees, and how far their streams have been used.
+struct Streams {
+    leaves: Vec<Aes128Enc>,
+    session: Session,
+    direction: Direction,
+    position: u64,
+}
+
+/// The sums of one tile, by position in the streams.
+struct Tile {
+    /// Row `DEPTH * tree + bit`: the sum of the streams whose leaf's number has that bit.
+    weighted: Vec<[Row; COUNT]>,
+    /// By tree: the sum of all streams.
+    plain: Vec<[Row; TREES]>,
+}
+
+impl Streams {
+    fn new(session: Session, direction: Direction, leaves: &[u128]) -> Self {
+        let leaves = leaves.iter().map(|leaf| Aes128Enc::new(&leaf.to_le_bytes().into())).collect();
+        Self { leaves, session, direction, position: 0 }
+    }
+
+    /// The next `n` transfers, at most a chunk, in tiles: the hash, and each tile's place in stream and chunk.
+    fn advance(&mut self, n: usize) -> (Hash, Vec<(u64, Range<usize>)>) {
+        let start = self.position;
+        self.position += n.div_ceil(BATCH) as u64;
+        let tile = |first: usize| (start + (first / BATCH) as u64, first..n.min(first + TILE));
+        (Hash::new(&self.session, self.direction, start), (0..n).step_by(TILE).map(tile).collect())
+    }
+
+    /// Expands `blocks` blocks from `position` of every leaf.
+    fn expand(&self, position: u64, blocks: usize) -> Tile {
+        let mut tile = Tile { weighted: vec![[[0; 2]; COUNT]; blocks], plain: vec![[[0; 2]; TREES]; blocks] };
+        let mut streams = vec![[Block::default(); TILE_BLOCKS]; LEAVES];
+        for (tree, leaves) in self.leaves.chunks_exact(LEAVES).enumerate() {
+            for (leaf, stream) in leaves.iter().zip(&mut streams) {
+                for (block, counter) in stream[..blocks].iter_mut().zip(position..) {
+                    *block = to_block([counter, 0]);
+                }
+                leaf.encrypt_blocks(&mut stream[..blocks]);
+            }
+            for at in 0..blocks {
+                let (weighted, plain) = sums(std::array::from_fn(|leaf| to_row(&streams[leaf][at])));
+                tile.weighted[at][DEPTH * tree..][..DEPTH].copy_from_slice(&weighted);
+                tile.plain[at][tree] = plain;
+            }
+        }
+        tile
+    }
+}
+
+/// For each bit, the sum of those rows whose number has it; and the sum of all.
+#[inline]
+fn sums(mut rows: [Row; LEAVES]) -> ([Row; DEPTH], Row) {
+    let mut weighted = [[0; 2]; DEPTH];
+    for (bit, weighted) in weighted.iter_mut().enumerate() {
+        for pair in 0..LEAVES >> (bit + 1) {
+            *weighted = add(*weighted, rows[2 * pair + 1]);
+            rows[pair] = add(rows[2 * pair], rows[2 * pair + 1]);
+        }
+    }
+    (weighted, rows[0])
+}
+
+#[inline]
+fn add(a: Row, b: Row) -> Row {
+    [a[0] ^ b[0], a[1] ^ b[1]]
+}
+
+/// The party with all leaves: the transfers' receiver.
+pub(super) struct Receiver {
+    streams: Streams,
+}
+
+impl Receiver {
+    /// From both messages of each base transfer; also the message with the trees' sums.
+    pub(super) fn new(
+        session: Session,
+        direction: Direction,
+        base: &[[u128; 2]],
+        random: &mut ChaCha20Rng,
+    ) -> (Self, [u8; SUMS_BYTES]) {
+        let (leaves, message) = tree::grow(&session, direction, base, random);
+        (Self { streams: Streams::new(session, direction, &leaves) }, message)
+    }
+
+    /// The next `n` transfers: choices and what `output` takes from the hashes. Each chunk's corrections go
+    /// to `send`.
+    pub(super) fn extend<T: Send>(
+        &mut self,
+        n: usize,
+        output: impl Fn(&Hashes, &mut Vec<T>) + Sync,
+        mut send: impl FnMut(&[u8]) -> Result<(), MpcError>,
+    ) -> Result<(Bits, Vec<T>), MpcError> {
+        let (mut choice, mut got) = (Bits { words: Vec::new(), len: n }, Vec::new());
+        for first in (0..n).step_by(CHUNK) {
+            let (hash, tiles) = self.streams.advance(CHUNK.min(n - first));
+            let streams = &self.streams;
+            let tile = |(position, range): (u64, Range<usize>)| {
+                receive_tile(streams, &hash, position, range, &output)
+            };
+            let tiles: Vec<Received<T>> = tiles.into_par_iter().map(tile).collect();
+            let mut message = Vec::new();
+            for tile in tiles {
+                message.extend(tile.corrections);
+                choice.words.extend(tile.choice);
+                got.extend(tile.got);
+            }
+            send(&message)?;
+        }
+        choice.trim();
+        Ok((choice, got))
+    }
+}
+
+struct Received<T> {
+    corrections: Vec<u8>,
+    choice: Vec<u64>,
+    got: Vec<T>,
+}
+
+fn receive_tile<T>(
+    streams: &Streams,
+    hash: &Hash,
+    position: u64,
+    range: Range<usize>,
+    output: impl Fn(&Hashes, &mut Vec<T>),
+) -> Received<T> {
+    let n = range.len();
+    let Tile { mut weighted, plain } = streams.expand(position, n.div_ceil(BATCH));
+    let mut corrections = Vec::with_capacity(correction_bytes(n));
+    for tree in 1..TREES {
+        let row = plain.iter().flat_map(|plain| add(plain[tree], plain[0])).flat_map(u64::to_le_bytes);
+        corrections.extend(row.take(n.div_ceil(8)));
+        if let (Some(last), used @ 1..) = (corrections.last_mut(), n % 8) {
+            *last &= (1 << used) - 1;
+        }
+    }
+    let mut got = Vec::new();
+    for (rows, first) in weighted.iter_mut().zip((range.start as u64..).step_by(BATCH)) {
+        transpose(rows);
+        output(&hash.batch(rows, [0; 2], first), &mut got);
+    }
+    Received { corrections, choice: plain.iter().flat_map(|plain| plain[0]).collect(), got }
+}
+
+/// The party that lacks one leaf of each tree: the transfers' sender.
+pub(super) struct Sender {
+    streams: Streams,
+    delta: Row,
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.delta.zeroize();
+    }
+}
+
+impl Sender {
+    /// From the choices of the base transfers and their messages, and the trees' sums.
+    pub(super) fn new(
+        session: Session,
+        direction: Direction,
+        choices: u128,
+        base: &[u128],
+        message: &[u8; SUMS_BYTES],
+    ) -> Self {
+        let leaves = tree::puncture(&session, direction, choices, base, message);
+        let delta = to_row(&(!choices).to_le_bytes().into());
+        Self { streams: Streams::new(session, direction, &leaves), delta }
+    }
+
+    /// The next `n` transfers: what `output` takes from the hashes of both messages. Each chunk's corrections
+    /// come from `receive`, which is told how many bytes there must be.
+    pub(super) fn extend<T: Send>(
+        &mut self,
+        step: u32,
+        n: usize,
+        output: impl Fn(&Hashes, &mut Vec<T>) + Sync,
+        mut receive: impl FnMut(&'static str, usize) -> Result<Vec<u8>, MpcError>,
+    ) -> Result<[Vec<T>; 2], MpcError> {
+        let [mut zero, mut one] = [Vec::new(), Vec::new()];
+        for first in (0..n).step_by(CHUNK) {
+            let n = CHUNK.min(n - first);
+            let (hash, tiles) = self.streams.advance(n);
+            let message = receive(CORRECTIONS, message_bytes(n))?;
+            let tiles: Vec<_> = tiles.into_iter().zip(message.chunks(correction_bytes(TILE))).collect();
+            let tile = |((position, range), corrections)| {
+                let corrections = Corrections::read(step, range, corrections)?;
+                Ok(self.send_tile(&hash, position, &corrections, &output))
+            };
+            let tiles: Vec<Result<[Vec<T>; 2], MpcError>> = tiles.into_par_iter().map(tile).collect();
+            for tile in tiles {
+                let [tile_zero, tile_one] = tile?;
+                zero.extend(tile_zero);
+                one.extend(tile_one);
+            }
+        }
+        Ok([zero, one])
+    }
+
+    fn send_tile<T>(
+        &self,
+        hash: &Hash,
+        position: u64,
+        corrections: &Corrections<'_>,
+        output: impl Fn(&Hashes, &mut Vec<T>),
+    ) -> [Vec<T>; 2] {
+        let range = &corrections.range;
+        let Tile { mut weighted, plain } = self.streams.expand(position, range.len().div_ceil(BATCH));
+        let delta = std::array::from_fn::<_, COUNT, _>(|column| {
+            0u64.wrapping_sub(self.delta[column / 64] >> (column % 64) & 1)
+        });
+        let [mut zero, mut one] = [Vec::new(), Vec::new()];
+        let firsts = (range.start as u64..).step_by(BATCH);
+        for (at, ((rows, plain), first)) in weighted.iter_mut().zip(&plain).zip(firsts).enumerate() {
+            for (tree, rows) in rows.chunks_exact_mut(DEPTH).enumerate() {
+                let corrected = add(plain[tree], corrections.block(tree, at));
+                for (row, delta) in rows.iter_mut().zip(&delta[DEPTH * tree..]) {
+                    *row = add(*row, corrected.map(|word| word & delta));
+                }
+            }
+            transpose(rows);
+            output(&hash.batch(rows, [0; 2], first), &mut zero);
+            output(&hash.batch(rows, self.delta, first), &mut one);
+        }
+        [zero, one]
+    }
+}
+
+/// One tile of a message of corrections: a row of bits for each tree but the first.
+struct Corrections<'a> {
+    range: Range<usize>,
+    rows: Vec<&'a [u8]>,
+}
+
+impl<'a> Corrections<'a> {
+    fn read(step: u32, range: Range<usize>, bytes: &'a [u8]) -> Result<Self, MpcError> {
+        let rows: Vec<&[u8]> = bytes.chunks_exact(range.len().div_ceil(8)).collect();
+        for (row, bytes) in rows.iter().enumerate() {
+            if let (Some(last), used @ 1..) = (bytes.last(), range.len() % 8)
+                && last >> used != 0
+            {
+                return Err(MpcError::Padding { step, what: CORRECTIONS, row });
+            }
+        }
+        Ok(Self { range, rows })
+    }
+
+    /// The bits of `tree` at a position of the streams: none for the first tree.
+    #[inline]
+    fn block(&self, tree: usize, at: usize) -> Row {
+        let Some(row) = tree.checked_sub(1).map(|row| &self.rows[row][16 * at..]) else {
+            return [0; 2];
+        };
+        let mut block = [0; 16];
+        let used = row.len().min(16);
+        block[..used].copy_from_slice(&row[..used]);
+        to_row(&block.into())
+    }
+}
+
+/// Bytes of the corrections of a tile of `n` transfers.
+pub(super) fn correction_bytes(n: usize) -> usize {
+    (TREES - 1) * n.div_ceil(8)
+}
+
+/// Bytes of the corrections of `n` transfers.
+pub(super) fn message_bytes(n: usize) -> usize {
+    n / TILE * correction_bytes(TILE) + correction_bytes(n % TILE)
+}
+
+/// Takes one bit of each hash.
+pub(super) fn take_bits(hashes: &Hashes, out: &mut Vec<u64>) {
+    let (words, _) = hashes.as_chunks::<64>();
+    out.extend(
+        words
+            .iter()
+            .map(|hashes| hashes.iter().enumerate().fold(0, |word, (i, hash)| word | (hash[0] & 1) << i)),
+    );
+}
+
+/// Takes a word of each hash, through a mask.
+pub(super) fn take_words(mask: u64) -> impl Fn(&Hashes, &mut Vec<u64>) + Sync {
+    move |hashes, out| out.extend(hashes.iter().map(|hash| hash[0] & mask))
+}
+
+/// Takes the whole of each hash.
+pub(super) fn take_blocks(hashes: &Hashes, out: &mut Vec<u128>) {
+    out.extend(hashes.iter().map(|&[low, high]| u128::from(low) | u128::from(high) << 64));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// x times a bit is a selection, so sums over GF(16) are exclusive ors of numbers.
+    #[test]
+    fn sums_are_those_over_the_field() {
+        let streams: [Row; LEAVES] =
+            std::array::from_fn(|i| [0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(i as u64 + 1), !(i as u64) << 7]);
+        let (weighted, plain) = sums(streams);
+        for at in 0..128 {
+            let bit = |row: Row| row[at / 64] >> (at % 64) & 1;
+            let v = (0..LEAVES as u64).fold(0, |sum, x| sum ^ x * bit(streams[usize::try_from(x).unwrap()]));
+            let u = streams.iter().fold(0, |sum, &row| sum ^ bit(row));
+            assert_eq!((0..DEPTH).map(|b| bit(weighted[b]) << b).sum::<u64>(), v);
+            assert_eq!(bit(plain), u);
+        }
+    }
+
+    #[test]
+    fn lengths_add_up() {
+        for n in [0, 1, 8, 9, TILE - 1, TILE, TILE + 1, CHUNK, 3 * CHUNK + 5] {
+            let tiles: usize = (0..n).step_by(TILE).map(|first| correction_bytes(TILE.min(n - first))).sum();
+            assert_eq!(message_bytes(n), tiles);
+        }
+    }
+}

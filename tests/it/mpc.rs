@@ -1,0 +1,3 @@
+//! Two-party computation.
+
+mod ot;
