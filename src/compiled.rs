@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
 
 /// Version of the format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const PREFIX: usize = 8 + 4 + 32 + 8;
 
