@@ -6,10 +6,10 @@
 use crate::assign;
 use crate::compiled::{Compiled, CompiledError};
 use crate::cost::CostTable;
-use crate::graph::{IntNetwork, IntWeights, Model};
+use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
-use crate::quant::{FloatWeights, QuantError, quantise};
+use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
 use crate::select::Encodings;
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
@@ -61,12 +61,31 @@ pub enum CompileError {
     /// Quantisation.
     #[error(transparent)]
     Quant(#[from] QuantError),
-    /// No parameters.
-    #[error(transparent)]
-    Params(#[from] ParamsError),
+    /// No plaintext prime for the largest accumulator.
+    #[error("layer `{layer}`: {error}")]
+    Params {
+        /// The layer with it.
+        layer: String,
+        /// Why.
+        error: ParamsError,
+    },
     /// No plan or circuit.
     #[error(transparent)]
     Compiled(#[from] CompiledError),
+}
+
+impl CompileError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::TooLarge { layer, .. } | Self::Params { layer, .. } => Some(layer),
+            Self::Pass(PassError::Refused { error, .. }) => Some(error.layer()),
+            Self::Quant(error) => error.layer(),
+            Self::Compiled(error) => error.layer(),
+            Self::Pass(PassError::Broken { .. }) => None,
+        }
+    }
 }
 
 /// The most weights of a network: 2 GB as floats.
@@ -99,6 +118,10 @@ pub struct Stages {
     pub float: FloatModel,
     /// The text of the graph after each pass, in order.
     pub after_passes: Vec<(&'static str, String)>,
+    /// What the integers of each node stand for; empty without weights.
+    pub meaning: Vec<Meaning>,
+    /// Values that keep few of their bits.
+    pub lost: Vec<LostBits>,
     /// The compiled network.
     pub compiled: Compiled,
 }
@@ -122,11 +145,20 @@ pub fn compile(
     run_float(&mut float, &mut |pass, changes, after| {
         after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
     })?;
-    let quantised = quantise(&float.model, float.weights.as_ref(), calibration)?;
+    let Quantised { network, weights, meaning, lost } =
+        quantise(&float.model, float.weights.as_ref(), calibration)?;
     let ring = options.ring.unwrap_or(model.header.ring);
-    let t = params::plain_prime(ring, quantised.network.largest_accumulator(), options.plain_bits)?;
-    let compiled = plan(quantised.network, quantised.weights, (ring, t), options)?;
-    Ok(Stages { float, after_passes, compiled })
+    let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)
+        .map_err(|error| CompileError::Params { layer: widest(&network), error })?;
+    let compiled = plan(network, weights, (ring, t), options)?;
+    Ok(Stages { float, after_passes, meaning, lost, compiled })
+}
+
+/// The layer with the largest values.
+fn widest(network: &IntNetwork) -> String {
+    let magnitude = |id: &NodeId| network.intervals.get(id.0 as usize).map(Interval::magnitude);
+    let widest = network.graph.ids().max_by_key(|id| (magnitude(id), std::cmp::Reverse(id.0)));
+    widest.map_or_else(String::new, |id| network.graph.node(id).name.clone())
 }
 
 /// Plans, lowers and chooses parameters.

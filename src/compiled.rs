@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
 
 /// Version of the format.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 const PREFIX: usize = 8 + 4 + 32 + 8;
 
@@ -123,6 +123,30 @@ pub enum CompiledError {
     /// No circuit.
     #[error(transparent)]
     Lower(#[from] LowerError),
+}
+
+impl CompiledError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::Weights { layer, .. }
+            | Self::Support { layer }
+            | Self::TooLarge { layer, .. }
+            | Self::Unfit { layer, .. } => Some(layer),
+            Self::Plan(error) => error.layer(),
+            Self::Foreign
+            | Self::Version { .. }
+            | Self::Length { .. }
+            | Self::Hash
+            | Self::Body(_)
+            | Self::Graph(_)
+            | Self::Bounds
+            | Self::Params(_)
+            | Self::Depth
+            | Self::Lower(_) => None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use codespan_reporting::term::{self, DisplayStyle};
 use serde::{Deserialize, Serialize};
 
 /// A range of bytes in the model's source text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Span {
     /// First byte.
     pub start: u32,

@@ -79,6 +79,17 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// The layer that it is about, if it is about one.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::Kernel { layer, .. } | Self::Operands { layer, .. } => Some(layer),
+            Self::Encodings { .. } => None,
+        }
+    }
+}
+
 impl Encodings<'_> {
     /// That of linear layer `index`: slots where none is given.
     fn of(self, index: usize) -> Encoding {

@@ -1,10 +1,14 @@
 //! `stria check`: diagnostics of a model and of the files that it names.
 
 use super::failure::Failure;
-use super::load::Opened;
+use super::load::{Front, Opened};
+use super::refused::{place, refusal, unfit};
 use super::say::say;
-use super::{Format, ModelPath, load, output};
+use super::{CompileOptions, Format, ModelPath, load, output, refused};
+use crate::compile::Options;
 use crate::diag::{Diagnostic, Severity, SourceFile};
+use crate::graph::Model;
+use crate::params::Scheme;
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -16,6 +20,8 @@ pub(super) struct CheckArgs {
     /// How diagnostics are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    compile: CompileOptions,
 }
 
 #[derive(Serialize)]
@@ -76,7 +82,11 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
             return output::write(&output::render(&checked, args.format)?, None);
         }
     };
-    let front = load::front(&args.model, bytes)?;
+    let mut front = load::front(&args.model, bytes)?;
+    if let Some(model) = front.model.as_ref().filter(|_| !front.diagnostics.has_errors()) {
+        let found = later_stages(&front, model, args.compile.driver(Scheme::default(), None))?;
+        front.diagnostics.0.extend(found);
+    }
     let count = |severity| front.diagnostics.0.iter().filter(|d| d.severity == severity).count();
     let checked = Checked {
         model: front.source.name.clone(),
@@ -90,6 +100,22 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     output::write(&output::render(&checked, args.format)?, None)?;
     if checked.errors > 0 { Err(Failure::User(String::new())) } else { Ok(()) }
+}
+
+/// What quantisation, planning and the choice of parameters say of a model.
+fn later_stages(front: &Front, model: &Model, options: Options) -> Result<Vec<Diagnostic>, Failure> {
+    let stages = match front.stages(model, options) {
+        Ok(stages) => stages,
+        Err(error) => return refusal(&error, model).map(|found| vec![found]).ok_or_else(|| error.into()),
+    };
+    let mut found: Vec<_> = stages.lost.iter().map(refused::few_bits).collect();
+    if let Err(error) = stages.compiled.fits() {
+        let span = error.layer().and_then(|layer| place(model, layer)).unwrap_or_default();
+        // Without weights the bounds are assumed, and there is nothing to run.
+        let severity = if stages.compiled.weights.is_some() { Severity::Error } else { Severity::Warning };
+        found.push(Diagnostic { severity, ..unfit(&error, span) });
+    }
+    Ok(found)
 }
 
 fn shown(d: &Diagnostic, source: &SourceFile) -> Shown {

@@ -1,5 +1,6 @@
 //! `stria compile`: prints stages of the pipeline, writes a `.striac` file.
 
+use super::bits::{self, BitsOptions};
 use super::costs::CostsOption;
 use super::failure::Failure;
 use super::load::Opened;
@@ -33,6 +34,8 @@ pub(super) struct CompileArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]
+    bits: BitsOptions,
+    #[command(flatten)]
     costs: CostsOption,
     #[command(flatten)]
     compile: CompileOptions,
@@ -50,6 +53,8 @@ enum Stage {
     Circuit,
     /// The cost report.
     Report,
+    /// The model's text with the bits that --max-drop found.
+    Bits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -99,7 +104,16 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
             args.model.display()
         )));
     };
-    let (model, front) = load::front(&args.model, bytes)?.checked()?;
+    if args.emit.contains(&Stage::Bits) && !args.bits.wanted() {
+        return Err(Failure::User("--emit bits shows what --max-drop POINTS finds; give both".into()));
+    }
+    let (mut model, mut front) = load::front(&args.model, bytes)?.checked()?;
+    let mut compiled = front.compile(&model, options)?;
+    if let Some((text, found)) = args.bits.search(&front, &model, &compiled)? {
+        bits::replaced(&mut front, text);
+        model = found;
+        compiled = front.compile(&model, options)?;
+    }
     let mut stages = Vec::new();
     if args.emit.contains(&Stage::Ast)
         && let Some(ast) = &front.ast
@@ -109,7 +123,6 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
     if args.emit.contains(&Stage::Graph) {
         stages.push(("graph".into(), model.to_string()));
     }
-    let compiled = front.compile(&model, options)?;
     for (pass, text) in compiled.after_passes {
         if args.print_after.as_deref() == Some(pass) {
             stages.push((format!("graph after {pass}"), text));
@@ -122,6 +135,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
             Stage::Graph => ("quantised graph", compiled.network.to_string()),
             Stage::Plan => ("plan", compiled.plan.to_string()),
             Stage::Circuit => ("circuit", compiled.circuit.to_string()),
+            Stage::Bits => ("bits", front.source.text.clone()),
             Stage::Report => ("report", report(&compiled, &table).to_string()),
         };
         stages.push((name.into(), text));

@@ -1,18 +1,28 @@
 //! `stria eval`: accuracy and agreement on labelled data.
 
-use super::execute::{RunOptions, execute, weights};
+mod confusion;
+
+use super::execute::{RunOptions, execute, progress_bar, weights};
 use super::failure::Failure;
+use super::load::Loaded;
 use super::run::argmax;
+use super::say::say;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
-use crate::graph::{evaluate, quantise_input};
+use crate::graph::{IntNetwork, IntWeights, evaluate, quantise_input};
 use crate::input;
 use crate::passes::FloatModel;
-use crate::quant::{QuantError, float_eval};
+use crate::quant::{LayerError, float_eval, layer_errors};
+use crate::tensor::Tensor;
 use clap::Args;
+use confusion::Confusion;
+use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
+
+/// Images on which the errors of layers are measured.
+const MEASURED: usize = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct EvalArgs {
@@ -24,7 +34,7 @@ pub(super) struct EvalArgs {
     /// Use only the first N images.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// What the network runs on.
+    /// What the network runs on; `reference` is the fastest.
     #[arg(long, value_enum, default_value_t = Backend::Clear)]
     backend: Backend,
     /// How the result is written.
@@ -49,23 +59,22 @@ struct Evaluation {
     agreement_float: Option<f64>,
     /// Accuracy of the float network; none for a compiled file or without labels.
     accuracy_float: Option<f64>,
-}
-
-impl fmt::Display for Evaluation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |x: Option<f64>| x.map_or("unknown".into(), |x| format!("{:.2} %", 100.0 * x));
-        writeln!(f, "{} on {} images, backend {}", self.model, self.n, self.backend)?;
-        writeln!(f, "accuracy                      {}", percent(self.accuracy))?;
-        writeln!(f, "accuracy of the float network {}", percent(self.accuracy_float))?;
-        writeln!(f, "all logits equal reference    {}", percent(Some(self.agreement_reference)))?;
-        write!(f, "class equals float network's  {}", percent(self.agreement_float))
-    }
+    /// Points of accuracy that quantisation costs: of the labels, or without any of the float network's
+    /// answers.
+    drop: Option<f64>,
+    /// Labels against answers; none without labels.
+    confusion: Option<Confusion>,
+    /// Relative error of each layer against the float network; empty for a compiled file.
+    layers: Vec<LayerError>,
+    /// Images on which it was measured.
+    layers_n: usize,
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     args.options.check(args.backend)?;
-    let loaded = load::load(&args.model, args.compile, args.backend.scheme(), None)?;
-    let compiled = &loaded.compiled;
+    let Loaded { compiled, float, meaning, .. } =
+        load::load(&args.model, args.compile, args.backend.scheme(), None)?;
+    let compiled = &compiled;
     let weights = weights(compiled)?;
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
@@ -75,43 +84,86 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if n == 0 {
         return Err(Failure::User(format!("{}: no images", args.data.display())));
     }
-
     let quantised: Vec<_> = data
         .images
-        .iter()
+        .par_iter()
         .map(|x| quantise_input(network, x))
         .collect::<Result<_, _>>()
         .map_err(Failure::user)?;
     let outcome = execute(compiled, &quantised, args.backend, args.options)?;
     let outputs = outcome.logits();
-    let references: Vec<_> = quantised
-        .par_iter()
-        .map(|x| evaluate(network, weights, x))
-        .collect::<Result<_, _>>()
-        .map_err(Failure::user)?;
-    let floats: Option<Vec<usize>> = match &loaded.float {
-        Some(FloatModel { model, weights: Some(weights) }) => {
-            let classes =
-                data.images.par_iter().map(|x| Ok(float_argmax(&float_eval(model, weights, x)?.data)));
-            Some(classes.collect::<Result<_, QuantError>>().map_err(Failure::user)?)
-        }
-        Some(FloatModel { weights: None, .. }) | None => None,
+    let agreeing = match args.backend {
+        Backend::Reference => n,
+        Backend::Bfv | Backend::Clear | Backend::FheRs => agreeing(network, weights, &quantised, &outputs)?,
     };
-
+    let floats = float_classes(float.as_ref(), &data.images)?;
     let classes: Vec<usize> = outputs.iter().map(|l| argmax(l)).collect();
-    let share = |hits: usize| ratio(hits, n);
-    let equal = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count();
-    let labels = data.labels.as_deref();
+    let labels = data.labels.as_ref().map(|labels| &labels[..n.min(labels.len())]);
+    let equal = |a: &[usize], b: &[usize]| ratio(a.iter().zip(b).filter(|(a, b)| a == b).count(), n);
+    let accuracy = labels.map(|l| equal(&classes, l));
+    let accuracy_float = labels.zip(floats.as_ref()).map(|(l, f)| equal(f, l));
+    let agreement_float = floats.as_ref().map(|f| equal(&classes, f));
+    let outputs = network.graph.node(network.graph.output()).shape.elements();
+    if let Some(label) = labels.and_then(|l| l.iter().find(|l| **l >= outputs)) {
+        say(&format!("warning: label {label} is none of the network's {outputs} outputs\n"));
+    }
+    let measured = &data.images[..n.min(MEASURED)];
+    let layers = match &float {
+        Some(FloatModel { model, weights: Some(floats) }) => {
+            layer_errors((model, floats), (network, weights), &meaning, measured).map_err(Failure::user)?
+        }
+        Some(FloatModel { weights: None, .. }) | None => Vec::new(),
+    };
     let evaluation = Evaluation {
         model: network.header.name.clone(),
         backend: args.backend.name(),
         n,
-        accuracy: labels.map(|l| share(equal(&classes, l))),
-        agreement_reference: share(outputs.iter().zip(&references).filter(|(a, b)| **a == *b).count()),
-        agreement_float: floats.as_ref().map(|f| share(equal(&classes, f))),
-        accuracy_float: labels.zip(floats.as_ref()).map(|(l, f)| share(equal(f, l))),
+        accuracy,
+        agreement_reference: ratio(agreeing, n),
+        agreement_float,
+        accuracy_float,
+        drop: accuracy_float
+            .zip(accuracy)
+            .map(|(float, own)| 100.0 * (float - own))
+            .or(agreement_float.map(|agreement| 100.0 * (1.0 - agreement))),
+        confusion: labels.map(|l| Confusion::new(l, &classes, outputs)),
+        layers_n: if layers.is_empty() { 0 } else { measured.len() },
+        layers,
     };
     output::write(&output::render(&evaluation, args.format)?, None)
+}
+
+/// How many outputs are the reference's in every number.
+fn agreeing(
+    network: &IntNetwork,
+    weights: &IntWeights,
+    images: &[Tensor<i64>],
+    outputs: &[&Tensor<i64>],
+) -> Result<usize, Failure> {
+    let same = |bar: &ProgressBar, image: &Tensor<i64>, output: &Tensor<i64>| {
+        let reference = evaluate(network, weights, image).map_err(Failure::user)?;
+        bar.inc(1);
+        Ok(usize::from(reference == *output))
+    };
+    let bar = progress_bar(images.len(), "reference");
+    let found = images.par_iter().zip(outputs.par_iter()).map(|(image, output)| same(&bar, image, output));
+    let found = found.sum::<Result<usize, Failure>>();
+    bar.finish_and_clear();
+    found
+}
+
+/// The float network's answers; none if there is no float network with weights.
+fn float_classes(float: Option<&FloatModel>, images: &[Tensor<f32>]) -> Result<Option<Vec<usize>>, Failure> {
+    let Some(FloatModel { model, weights: Some(weights) }) = float else { return Ok(None) };
+    let bar = progress_bar(images.len(), "float network");
+    let class = |image: &Tensor<f32>| {
+        let logits = float_eval(model, weights, image).map_err(Failure::user)?;
+        bar.inc(1);
+        Ok::<_, Failure>(float_argmax(&logits.data))
+    };
+    let classes = images.par_iter().map(class).collect::<Result<_, _>>();
+    bar.finish_and_clear();
+    classes.map(Some)
 }
 
 fn float_argmax(logits: &[f32]) -> usize {
@@ -122,4 +174,27 @@ fn float_argmax(logits: &[f32]) -> usize {
 #[expect(clippy::cast_precision_loss, reason = "counts of images are far below 2^52")]
 fn ratio(hits: usize, n: usize) -> f64 {
     hits as f64 / n as f64
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |x: Option<f64>| x.map_or("unknown".into(), |x| format!("{:.2} %", 100.0 * x));
+        let images = if self.n == 1 { "image" } else { "images" };
+        writeln!(f, "{} on {} {images}, backend {}", self.model, self.n, self.backend)?;
+        writeln!(f, "accuracy                      {}", percent(self.accuracy))?;
+        writeln!(f, "accuracy of the float network {}", percent(self.accuracy_float))?;
+        writeln!(f, "all logits equal reference    {}", percent(Some(self.agreement_reference)))?;
+        writeln!(f, "class equals float network's  {}", percent(self.agreement_float))?;
+        if let Some(confusion) = &self.confusion {
+            write!(f, "\n{confusion}")?;
+        }
+        if !self.layers.is_empty() {
+            writeln!(f, "\nmean error of each layer against the float network, on {}", self.layers_n)?;
+            let widest = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0);
+            for layer in &self.layers {
+                writeln!(f, "{:widest$}  {:8} {:6.2} %", layer.name, layer.kind, 100.0 * layer.error)?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -11,6 +11,7 @@ use crate::protocol::{Progress, REVEAL_LEAKS, Service, Session, run_in_process};
 use crate::tensor::Tensor;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 
 /// Options of every command that runs a network.
 #[derive(Clone, Copy, Debug, Args)]
@@ -96,8 +97,15 @@ pub(super) fn execute(
 ) -> Result<Outcome, Failure> {
     let weights = weights(compiled)?;
     if backend == Backend::Reference {
-        let outputs = images.iter().map(|image| evaluate(&compiled.network, weights, image));
-        return Ok(Outcome::Reference(outputs.collect::<Result<_, _>>().map_err(Failure::user)?));
+        let bar = progress_bar(images.len(), "reference");
+        let output = |image| {
+            let output = evaluate(&compiled.network, weights, image);
+            bar.inc(1);
+            output
+        };
+        let outputs = images.par_iter().map(output).collect::<Result<_, _>>();
+        bar.finish_and_clear();
+        return Ok(Outcome::Reference(outputs.map_err(Failure::user)?));
     }
     let service = Service {
         network: &compiled.network,
@@ -108,7 +116,7 @@ pub(super) fn execute(
         // What is used once is not worth keeping.
         memory: if images.len() > 1 { options.memory.unwrap_or_else(half_of_memory) } else { 0 },
     };
-    let bar = progress_bar(images.len());
+    let bar = progress_bar(images.len(), "");
     let layer = |p: Progress<'_>| bar.set_message(format!("{} {}/{}", p.layer, p.done, p.total));
     let image = |done: usize| bar.set_position(done as u64);
     let session = match backend {
@@ -141,12 +149,13 @@ fn half_of_memory() -> u64 {
 }
 
 /// Hidden where stderr is no terminal.
-fn progress_bar(images: usize) -> ProgressBar {
+pub(super) fn progress_bar(images: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(images as u64);
     if let Ok(style) = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} images  {msg}")
     {
         bar.set_style(style);
     }
+    bar.set_message(what);
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     bar
 }

@@ -50,7 +50,7 @@ impl From<CompileError> for Failure {
         match e {
             CompileError::Quant(_)
             | CompileError::TooLarge { .. }
-            | CompileError::Params(_)
+            | CompileError::Params { .. }
             | CompileError::Pass(PassError::Refused { .. }) => Self::user(e),
             CompileError::Compiled(inner) => inner.into(),
             CompileError::Pass(PassError::Broken { .. }) => Self::Internal(e.to_string()),

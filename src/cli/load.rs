@@ -1,6 +1,7 @@
 //! Opens a model: `.stria` with the files that it names, or `.striac`.
 
 use super::failure::Failure;
+use super::refused::{few_bits, refusal};
 use super::say::say;
 use super::{CompileOptions, Encoding};
 use crate::compile::{self, CompileError, Encode, Options, Stages};
@@ -8,13 +9,13 @@ use crate::compiled::{Compiled, MAGIC};
 use crate::cost::CostTable;
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::graph::{Model, WeightsDecl};
-use crate::input::{self, InputError, SafetensorsWeights};
+use crate::input::{self, Data, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
-use crate::quant::{QuantError, RandomWeights, random_images};
+use crate::quant::{Meaning, QuantError, RandomWeights, random_images};
 use crate::resolve;
 use crate::syntax::{self, Ast};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 use crate::weights::WeightSource;
 use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
@@ -27,6 +28,8 @@ pub(super) struct Loaded {
     pub compiled: Compiled,
     /// The float network, if the model came from its source.
     pub float: Option<FloatModel>,
+    /// What the integers of each node stand for; empty if it did not.
+    pub meaning: Vec<Meaning>,
     /// The files that it was made from.
     pub inputs: Vec<PathBuf>,
 }
@@ -40,7 +43,7 @@ pub(super) struct Front {
     /// The model's file and the files that it names.
     pub inputs: Vec<PathBuf>,
     weights: Option<SafetensorsWeights>,
-    calibration: Option<Vec<Tensor<f32>>>,
+    pub calibration: Option<Data>,
 }
 
 /// What a MODEL is.
@@ -115,12 +118,11 @@ impl Front {
             }
             self.inputs.push(file);
         }
-        let weights = self.weights.as_ref().map(|w| w as &dyn WeightSource);
-        let (model, diagnostics) = resolve::resolve(ast, weights);
+        let (model, diagnostics) = resolve::resolve(ast, self.weights());
         if let (Some(file), Some(model)) = (&declared.calibration, &model) {
             let file = beside(file);
             match input::load(&file, &model.header.input, &input_shape(model)) {
-                Ok(data) => self.calibration = Some(data.images),
+                Ok(data) => self.calibration = Some(data),
                 Err(error) => unreadable.push(cannot_read("calibration", declared.calibration_span, &error)),
             }
             self.inputs.push(file);
@@ -128,6 +130,11 @@ impl Front {
         self.model = model.filter(|_| !unreadable.has_errors());
         self.diagnostics = diagnostics;
         self.diagnostics.0.extend(unreadable.0);
+    }
+
+    /// The weights' file.
+    pub(super) fn weights(&self) -> Option<&dyn WeightSource> {
+        self.weights.as_ref().map(|weights| weights as &dyn WeightSource)
     }
 
     /// Prints the diagnostics to stderr and gives the model, if there is no error.
@@ -139,28 +146,47 @@ impl Front {
         }
     }
 
-    /// All the stages of `model`.
-    pub(super) fn compile(&self, model: &Model, options: Options<'_>) -> Result<Stages, Failure> {
+    /// All the stages of `model`, silently.
+    pub(super) fn stages(&self, model: &Model, options: Options<'_>) -> Result<Stages, CompileError> {
         let (random, images);
+        let given = self.calibration.as_ref().map(|data| data.images.as_slice());
         let (weights, calibration): (Option<&dyn WeightSource>, _) =
             match (&self.weights, &model.header.weights) {
-                (Some(file), _) => (Some(file), self.calibration.as_deref()),
+                (Some(file), _) => (Some(file), given),
                 (None, WeightsDecl::Random(seed)) => {
                     compile::require_runnable(model)?;
                     random = RandomWeights::for_model(model, *seed);
                     // Weights that mean nothing are calibrated on images that mean nothing.
                     images = random_images(&input_shape(model), (-1.0, 1.0), 4, *seed);
-                    (Some(&random), self.calibration.as_deref().or(Some(&images)))
+                    (Some(&random), given.or(Some(&images)))
                 }
                 (None, WeightsDecl::None | WeightsDecl::File(_)) => (None, None),
             };
-        Ok(compile::compile(model, weights, calibration, options)?)
+        compile::compile(model, weights, calibration, options)
+    }
+
+    /// All the stages of `model`; what they refuse or warn of is shown at its layer.
+    pub(super) fn compile(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+        match self.stages(model, options) {
+            Ok(stages) => {
+                let lost = Diagnostics(stages.lost.iter().map(few_bits).collect());
+                say(&lost.render(&self.source));
+                Ok(stages)
+            }
+            Err(error) => match refusal(&error, model) {
+                Some(found) => {
+                    say(&Diagnostics(vec![found]).render(&self.source));
+                    Err(Failure::User(String::new()))
+                }
+                None => Err(error.into()),
+            },
+        }
     }
 }
 
 impl Front {
     /// As [`Front::compile`]; a model with weights whose ranges nobody knows is planned as one without them.
-    pub(super) fn plan(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+    pub(super) fn plan(&self, model: &Model, options: Options<'_>) -> Result<Stages, Failure> {
         if let (Some(weights), None) = (&self.weights, &self.calibration) {
             match compile::compile(model, Some(weights), None, options) {
                 Err(CompileError::Quant(unknown @ QuantError::NoRange { .. })) => {
@@ -237,11 +263,12 @@ fn load_by(
         }
         Opened::Compiled(compiled) => {
             let compiled = compiled.for_scheme(scheme)?;
-            return Ok(Loaded { compiled, float: None, inputs: vec![path.to_owned()] });
+            let inputs = vec![path.to_owned()];
+            return Ok(Loaded { compiled, float: None, meaning: Vec::new(), inputs });
         }
     };
     let (model, front) = front(path, bytes)?.checked()?;
-    let stages = stages(&front, &model, driver)?;
-    let compiled = stages.compiled.for_scheme(scheme)?;
-    Ok(Loaded { compiled, float: Some(stages.float), inputs: front.inputs })
+    let Stages { compiled, float, meaning, .. } = stages(&front, &model, driver)?;
+    let compiled = compiled.for_scheme(scheme)?;
+    Ok(Loaded { compiled, float: Some(float), meaning, inputs: front.inputs })
 }

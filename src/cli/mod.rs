@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 the user's error, 2 usage,
 //! 3 an error of ours.
 
+mod bits;
 mod calibrate;
 mod check;
 mod compile;
@@ -13,6 +14,7 @@ mod failure;
 mod import;
 mod load;
 mod output;
+mod refused;
 mod report;
 mod run;
 mod say;

@@ -12,7 +12,7 @@ mod verify;
 
 pub use int::{IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, NonLinearWork, Requant};
 pub(crate) use reference::walk;
-pub use reference::{MAX_VALUE, ReferenceError, evaluate, evaluate_all, quantise_input};
+pub use reference::{MAX_VALUE, ReferenceError, evaluate, evaluate_all, evaluate_with, quantise_input};
 pub use verify::{GraphError, verify, verify_model};
 
 use crate::diag::Span;
@@ -202,8 +202,22 @@ pub struct Header {
     pub weight_bits: u32,
     /// Bits of activations, 2 to 8.
     pub activation_bits: u32,
+    /// How ranges are chosen that the file does not give.
+    pub ranges: RangeChoice,
     /// Normalisation of the input.
     pub input: InputSpec,
+}
+
+/// How the range of a value follows from the magnitudes that calibration has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum RangeChoice {
+    /// The largest: nothing saturates on the calibration images.
+    MinMax,
+    /// A percentile of them, 99 to 100: what lies above saturates.
+    Percentile(f64),
+    /// The one at which saturation and rounding together have the least mean squared error.
+    #[default]
+    MeanSquare,
 }
 
 /// A resolved model as written: float layers, shapes known.

@@ -4,7 +4,8 @@
 //! where the file gives some, and bounds in the quantised network. Spans are not shown.
 
 use super::{
-    Graph, Header, IntLayer, IntNetwork, Interval, Model, Node, QuantAttributes, Requant, WeightsDecl,
+    Graph, Header, IntLayer, IntNetwork, Interval, Model, Node, QuantAttributes, RangeChoice, Requant,
+    WeightsDecl,
 };
 use crate::layers::{Activation, Conv, Layer, Linear, Pool, PoolKind, Rounding};
 use crate::tensor::{Groups, Support};
@@ -46,9 +47,20 @@ impl Display for Header {
         if let Some(path) = &self.calibration {
             write!(f, " calibration {path:?}")?;
         }
-        write!(f, " bits {} x {}", self.weight_bits, self.activation_bits)?;
+        write!(f, " bits {} x {} ranges {}", self.weight_bits, self.activation_bits, self.ranges)?;
         let input = &self.input;
         write!(f, " pixels scale {} mean {:?} std {:?} pad {}", input.scale, input.mean, input.std, input.pad)
+    }
+}
+
+impl Display for RangeChoice {
+    /// As the language writes it.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MinMax => f.write_str("minmax"),
+            Self::Percentile(p) => write!(f, "percentile({p})"),
+            Self::MeanSquare => f.write_str("mse"),
+        }
     }
 }
 

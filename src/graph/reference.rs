@@ -5,7 +5,7 @@
 //! exceed 2^62 in magnitude, which leaves room for the rounding term of any shift.
 
 use super::{Graph, IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, NodeId, Requant};
-use crate::layers::{Conv, Linear, concat};
+use crate::layers::{Conv, LARGEST, Linear, concat};
 use crate::tensor::{Shape, Tensor};
 
 /// The largest magnitude of any value.
@@ -85,7 +85,11 @@ pub fn quantise_input(network: &IntNetwork, image: &Tensor<f32>) -> Result<Tenso
     Ok(image.map(quantise))
 }
 
-fn evaluate_with(
+/// As [`evaluate`], showing each node's value as it is computed.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_with(
     network: &IntNetwork,
     weights: &IntWeights,
     input: &Tensor<i64>,
@@ -201,9 +205,8 @@ fn align(operands: &[&Tensor<i64>], shifts: &[u32]) -> Result<Vec<Tensor<i64>>, 
 fn convolve(conv: &Conv, x: &Tensor<i64>, weights: &LayerWeights) -> Result<Tensor<i64>, Fault> {
     let wanted = conv.weight_shape(x.shape.channels());
     match width(x, weights, &wanted, conv.out)? {
-        Width::Narrow => {
-            let (x, bias) = (narrow(x), narrow_all(&weights.bias));
-            Ok(conv.apply(&x, &weights.weight.data, Some(&bias)).map(|&v| i64::from(v)))
+        Width::Narrow { largest, bias } => {
+            Ok(conv.apply_narrow(x, largest, &weights.weight.data, &bias).map(|&v| i64::from(v)))
         }
         Width::Wide => Ok(conv.apply(x, &weights.weight.data, Some(&weights.bias))),
     }
@@ -212,9 +215,8 @@ fn convolve(conv: &Conv, x: &Tensor<i64>, weights: &LayerWeights) -> Result<Tens
 fn multiply(linear: Linear, x: &Tensor<i64>, weights: &LayerWeights) -> Result<Tensor<i64>, Fault> {
     let wanted = Shape::of(&[linear.out, x.data.len()]);
     match width(x, weights, &wanted, linear.out)? {
-        Width::Narrow => {
-            let (x, bias) = (narrow(x), narrow_all(&weights.bias));
-            Ok(linear.apply(&x, &weights.weight.data, Some(&bias)).map(|&v| i64::from(v)))
+        Width::Narrow { largest, bias } => {
+            Ok(linear.apply_narrow(x, largest, &weights.weight.data, &bias).map(|&v| i64::from(v)))
         }
         Width::Wide => Ok(linear.apply(x, &weights.weight.data, Some(&weights.bias))),
     }
@@ -222,7 +224,13 @@ fn multiply(linear: Linear, x: &Tensor<i64>, weights: &LayerWeights) -> Result<T
 
 /// Which integers hold every partial sum of a layer.
 enum Width {
-    Narrow,
+    /// 32 bits, of small values.
+    Narrow {
+        /// The largest magnitude of a value.
+        largest: u32,
+        bias: Vec<i32>,
+    },
+    /// 64 bits.
     Wide,
 }
 
@@ -231,26 +239,23 @@ fn width(x: &Tensor<i64>, weights: &LayerWeights, wanted: &Shape, out: usize) ->
     if weights.weight.shape != *wanted || data.len() != wanted.elements() || weights.bias.len() != out {
         return Err(Fault::Weights);
     }
+    // A row has at most 2^31 weights of at most 2^7.
     let rows = data.chunks((data.len() / out.max(1)).max(1));
-    let row = rows.map(|row| row.iter().map(|w| u128::from(w.unsigned_abs())).sum()).max().unwrap_or(0);
-    let bound = row * u128::from(largest(&x.data)) + u128::from(largest(&weights.bias));
-    if bound <= u128::from(i32::MAX.unsigned_abs()) {
-        Ok(Width::Narrow)
-    } else if bound <= u128::from(MAX_VALUE.unsigned_abs()) {
-        Ok(Width::Wide)
-    } else {
-        Err(Fault::Overflow)
+    let row: u64 = rows.map(|row| row.iter().map(|w| u64::from(w.unsigned_abs())).sum()).max().unwrap_or(0);
+    let value = largest(&x.data);
+    let bound = u128::from(row) * u128::from(value) + u128::from(largest(&weights.bias));
+    if bound > u128::from(MAX_VALUE.unsigned_abs()) {
+        return Err(Fault::Overflow);
     }
+    let small =
+        u32::try_from(value).ok().filter(|v| *v <= LARGEST && bound <= u128::from(i32::MAX.unsigned_abs()));
+    let bias = weights.bias.iter().map(|&b| i32::try_from(b).ok()).collect::<Option<Vec<_>>>();
+    Ok(match (small, bias) {
+        (Some(largest), Some(bias)) => Width::Narrow { largest, bias },
+        (Some(_) | None, _) => Width::Wide,
+    })
 }
 
 fn largest(data: &[i64]) -> u64 {
     data.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0)
-}
-
-fn narrow(x: &Tensor<i64>) -> Tensor<i32> {
-    Tensor { shape: x.shape.clone(), data: narrow_all(&x.data) }
-}
-
-fn narrow_all(data: &[i64]) -> Vec<i32> {
-    data.iter().map(|&v| i32::try_from(v).unwrap_or(i32::MAX)).collect()
 }

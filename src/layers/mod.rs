@@ -8,6 +8,7 @@ mod channels;
 mod conv;
 mod join;
 mod linear;
+mod narrow;
 mod number;
 mod pool;
 mod scaling;
@@ -17,6 +18,7 @@ pub use channels::{PadChannels, Shuffle, Subsample};
 pub use conv::{BatchNorm, Conv};
 pub(crate) use join::concat;
 pub use linear::Linear;
+pub(crate) use narrow::LARGEST;
 pub use pool::{Pool, PoolKind, Rounding, Windows};
 
 use crate::tensor::{Shape, Tensor};

@@ -1,4 +1,4 @@
-//! The numbers that plain layers compute with: floats, and integers of two widths.
+//! The numbers that plain layers compute with: floats and integers.
 //!
 //! Every sum runs in one fixed order, so that a float result depends on neither thread count nor tiling.
 //! Integers wrap; who calls with integers has bounded the sums before.
@@ -18,16 +18,6 @@ impl Number for f32 {
 
     fn times(self, other: Self) -> Self {
         self * other
-    }
-}
-
-impl Number for i32 {
-    fn plus(self, other: Self) -> Self {
-        self.wrapping_add(other)
-    }
-
-    fn times(self, other: Self) -> Self {
-        self.wrapping_mul(other)
     }
 }
 

@@ -12,6 +12,7 @@ mod party;
 mod product;
 mod requant;
 mod ring;
+mod run;
 mod sign;
 mod slice;
 mod square;

@@ -67,6 +67,16 @@ pub enum RewriteError {
     },
 }
 
+impl RewriteError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> &str {
+        match self {
+            Self::Weights { node } | Self::TooLarge { node, .. } | Self::Full { node } => node,
+        }
+    }
+}
+
 /// What went wrong in which pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PassError {

@@ -6,7 +6,7 @@
 
 use super::QuantError;
 use super::float::{FloatWeights, float_eval_with};
-use crate::graph::{Model, NodeId};
+use crate::graph::{Model, NodeId, RangeChoice};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,8 @@ pub(super) struct Spread {
     tails: Vec<Vec<f32>>,
     /// How many values there were.
     count: f64,
+    /// The part of them that is not zero: zeros are never rounded.
+    occupied: Vec<f64>,
     /// The mean of the square.
     pub(super) mean_square: Vec<f64>,
     /// The mean.
@@ -30,20 +32,36 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// For each channel the range of least mean square error, if it is cut into steps of `range / top`:
-    /// what saturates loses its excess, everything else is rounded.
-    pub(super) fn ranges(&self, top: f64) -> Vec<f64> {
-        self.tails.iter().map(|tail| least_error(tail, self.count, top)).collect()
+    /// For each channel the range that `choice` takes, if it is cut into steps of `range / top`.
+    pub(super) fn ranges(&self, choice: RangeChoice, top: f64) -> Vec<f64> {
+        let range = |(tail, occupied): (&Vec<f32>, &f64)| match choice {
+            RangeChoice::MinMax => quantile(tail, self.count, 100.0),
+            RangeChoice::Percentile(percent) => quantile(tail, self.count, percent),
+            RangeChoice::MeanSquare => least_error(tail, self.count, *occupied, top),
+        };
+        self.tails.iter().zip(&self.occupied).map(range).collect()
     }
 }
 
-fn least_error(tail: &[f32], count: f64, top: f64) -> f64 {
+/// The magnitude that `percent` of `count` values do not exceed, as far as the tail tells.
+fn quantile(tail: &[f32], count: f64, percent: f64) -> f64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the conversion saturates, and is bounded by the tail"
+    )]
+    let above = (count * (1.0 - percent / 100.0)).floor() as usize;
+    tail.get(above.min(tail.len().saturating_sub(1))).map_or(0.0, |v| f64::from(*v))
+}
+
+/// What saturates loses its excess, everything else is rounded: the range of least mean square error.
+fn least_error(tail: &[f32], count: f64, occupied: f64, top: f64) -> f64 {
     let (mut sum, mut squares, mut above) = (0.0, 0.0, 0.0);
     let mut best = (f64::INFINITY, 0.0);
     for &v in tail {
         let v = f64::from(v);
         let excess = squares - 2.0 * v * sum + v * v * above;
-        let rounding = v * v / (12.0 * top * top);
+        let rounding = occupied * v * v / (12.0 * top * top);
         let error = excess / count.max(1.0) + rounding;
         if error < best.0 {
             best = (error, v);
@@ -107,11 +125,13 @@ struct Tally {
     largest: Vec<Vec<f32>>,
     squares: Vec<f64>,
     sums: Vec<f64>,
+    occupied: Vec<f64>,
 }
 
 impl Tally {
     fn new(keep: usize) -> Self {
-        Self { keep, count: 0.0, largest: Vec::new(), squares: Vec::new(), sums: Vec::new() }
+        let none = Vec::new;
+        Self { keep, count: 0.0, largest: Vec::new(), squares: none(), sums: none(), occupied: none() }
     }
 
     fn add(&mut self, value: &Tensor<f32>) {
@@ -119,9 +139,12 @@ impl Tally {
         self.largest.resize(value.shape.channels(), Vec::new());
         self.squares.resize(value.shape.channels(), 0.0);
         self.sums.resize(value.shape.channels(), 0.0);
+        self.occupied.resize(value.shape.channels(), 0.0);
         for (c, values) in value.data.chunks(plane).enumerate() {
             self.squares[c] += values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
             self.sums[c] += values.iter().map(|v| f64::from(*v)).sum::<f64>();
+            let occupied = values.iter().filter(|v| **v != 0.0).count();
+            self.occupied[c] += f64::from(u32::try_from(occupied).unwrap_or(u32::MAX));
             let largest = &mut self.largest[c];
             let bar = if largest.len() < self.keep { -1.0 } else { largest[self.keep - 1] };
             largest.extend(values.iter().map(|v| v.abs()).filter(|v| *v > bar));
@@ -134,8 +157,12 @@ impl Tally {
         self.largest.resize(other.largest.len(), Vec::new());
         self.squares.resize(other.squares.len(), 0.0);
         self.sums.resize(other.sums.len(), 0.0);
+        self.occupied.resize(other.occupied.len(), 0.0);
         self.count += other.count;
         for (sum, more) in self.sums.iter_mut().zip(other.sums) {
+            *sum += more;
+        }
+        for (sum, more) in self.occupied.iter_mut().zip(other.occupied) {
             *sum += more;
         }
         for (sum, square) in self.squares.iter_mut().zip(other.squares) {
@@ -150,7 +177,8 @@ impl Tally {
     fn spread(self) -> Spread {
         let mean_square = self.squares.iter().map(|s| s / self.count.max(1.0)).collect();
         let mean = self.sums.iter().map(|s| s / self.count.max(1.0)).collect();
-        Spread { tails: self.largest, count: self.count, mean_square, mean }
+        let occupied = self.occupied.iter().map(|n| n / self.count.max(1.0)).collect();
+        Spread { tails: self.largest, count: self.count, occupied, mean_square, mean }
     }
 }
 

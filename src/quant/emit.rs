@@ -31,7 +31,8 @@ pub(super) fn settle(
         let below: Vec<i32> = inputs.iter().map(|i| rho[i.0 as usize]).collect();
         let first = below.first().copied().unwrap_or(0);
         rho.push(match &graph.node(id).layer {
-            IntLayer::Input(_) | IntLayer::Poly { .. } => 0,
+            IntLayer::Input(_) => finer.get(&id).copied().unwrap_or(0),
+            IntLayer::Poly { .. } => 0,
             IntLayer::Conv(_) | IntLayer::Linear(_) => -shifts.get(&id).map_or(0, |k| signed(*k)),
             IntLayer::Add { .. } => {
                 let offsets = fitted.classes.alignment.get(&id).into_iter().flatten();

@@ -6,11 +6,14 @@
 //! (`calibrate`, `ranges`), steps and shifts of least error (`solve`, `search`), the network with
 //! them (`emit`), integer weights (`round`), bounds of every value (`bounds`). Knows no ciphertexts.
 
+mod auto;
 mod bounds;
 mod calibrate;
 mod classes;
+mod compare;
 mod emit;
 mod float;
+mod loss;
 mod random;
 mod ranges;
 mod rescale;
@@ -20,16 +23,21 @@ mod site;
 mod skeleton;
 mod solve;
 
+pub use auto::{AutoBits, BitsOf, Judges, PlaceBits, auto_bits};
+pub use compare::{LayerError, layer_errors};
 pub use float::{FloatWeights, float_eval, float_eval_with};
+pub use loss::LostBits;
 pub use random::{RandomWeights, random_images};
 
-use crate::graph::{GraphError, IntNetwork, IntWeights, Model, NodeId, verify};
+use crate::graph::{GraphError, IntNetwork, IntWeights, Model, NodeId, ReferenceError, verify};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::WeightError;
 use bounds::{Assumption, Knowledge};
+use calibrate::Spread;
 use rescale::Fitted;
 use site::Site;
 use solve::Solution;
+use std::collections::BTreeMap;
 
 /// A quantised network, with its weights if the model had some.
 #[derive(Clone, Debug)]
@@ -38,6 +46,19 @@ pub struct Quantised {
     pub network: IntNetwork,
     /// Its weights: the server's.
     pub weights: Option<IntWeights>,
+    /// What each node's integers stand for; empty without weights.
+    pub meaning: Vec<Meaning>,
+    /// Values that keep few of their bits.
+    pub lost: Vec<LostBits>,
+}
+
+/// What a node's integers stand for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meaning {
+    /// The layer of the model whose value the node approximates.
+    pub layer: String,
+    /// The step of each channel, in real units.
+    pub steps: Vec<f64>,
 }
 
 /// Quantises a model whose batch normalisations are folded.
@@ -55,8 +76,14 @@ pub fn quantise(
     calibration: Option<&[Tensor<f32>]>,
 ) -> Result<Quantised, QuantError> {
     let mut fitted = rescale::fit(model, weights)?;
-    let quantised = if fitted.weights.is_some() {
-        with_weights(&mut fitted, calibration.filter(|images| !images.is_empty()))?
+    let quantised = if let Some(weights) = &fitted.weights {
+        let spreads = match calibration.filter(|images| !images.is_empty()) {
+            Some(images) => {
+                Some(calibrate::measure(&fitted.model, weights, images, &ranges::measured(&fitted))?)
+            }
+            None => None,
+        };
+        with_weights(&mut fitted, spreads.as_ref())?
     } else {
         without_weights(&mut fitted)?
     };
@@ -64,23 +91,21 @@ pub fn quantise(
     Ok(quantised)
 }
 
-fn with_weights(fitted: &mut Fitted, calibration: Option<&[Tensor<f32>]>) -> Result<Quantised, QuantError> {
-    let spreads = match (calibration, &fitted.weights) {
-        (Some(images), Some(weights)) => {
-            let nodes = ranges::measured(fitted);
-            Some(calibrate::measure(&fitted.model, weights, images, &nodes)?)
-        }
-        (_, _) => None,
-    };
-    let ranges = ranges::ranges(fitted, spreads.as_ref())?;
-    let sites = Site::all(fitted, spreads.as_ref())?;
-    let solution = solve::solve(fitted, &sites, &ranges)?;
+fn with_weights(
+    fitted: &mut Fitted,
+    spreads: Option<&BTreeMap<NodeId, Spread>>,
+) -> Result<Quantised, QuantError> {
+    let ranges = ranges::ranges(fitted, spreads)?;
+    let mut sites = Site::all(fitted, spreads)?;
+    let solution = solve::solve(fitted, &mut sites, &ranges)?;
     let rho = emit::settle(fitted, &solution.shifts, &solution.finer);
     emit::fill(fitted, &solution, &rho)?;
     let weights = round::weights(fitted, &solution, &rho, &sites)?;
     let mut network = network(fitted, &solution, &rho);
     bounds::bound(&mut network, Knowledge::Weights(&weights))?;
-    Ok(Quantised { network, weights: Some(weights) })
+    let meaning = meaning(fitted, &solution, &rho);
+    let lost = loss::lost_bits(fitted, &solution, &rho, &ranges);
+    Ok(Quantised { network, weights: Some(weights), meaning, lost })
 }
 
 fn without_weights(fitted: &mut Fitted) -> Result<Quantised, QuantError> {
@@ -100,7 +125,18 @@ fn without_weights(fitted: &mut Fitted) -> Result<Quantised, QuantError> {
     }
     let mut network = network(fitted, &solution, &rho);
     bounds::bound(&mut network, Knowledge::Assumed(&assumptions))?;
-    Ok(Quantised { network, weights: None })
+    Ok(Quantised { network, weights: None, meaning: Vec::new(), lost: Vec::new() })
+}
+
+fn meaning(fitted: &Fitted, solution: &Solution, rho: &[i32]) -> Vec<Meaning> {
+    let graph = &fitted.skeleton.graph;
+    let of = |id: NodeId| Meaning {
+        layer: fitted.model.graph.node(fitted.skeleton.notes[id.0 as usize].source).name.clone(),
+        steps: (0..graph.node(id).shape.channels())
+            .map(|c| emit::step(fitted, solution, rho, id, c))
+            .collect(),
+    };
+    graph.ids().map(of).collect()
 }
 
 /// A step that stands for itself where a value is always 0.
@@ -239,7 +275,34 @@ pub enum QuantError {
         /// The layer.
         node: String,
     },
+    /// The quantised network cannot be evaluated.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     /// The quantised network does not verify: a fault of this program.
     #[error("internal error after quantisation: {0}")]
     Broken(#[from] GraphError),
+}
+
+impl QuantError {
+    /// The layer that it is about.
+    #[must_use]
+    pub fn layer(&self) -> Option<&str> {
+        match self {
+            Self::Weight(WeightError::Missing(name) | WeightError::Unusable { name, .. })
+            | Self::WeightShape { name, .. }
+            | Self::NotFinite { name }
+            | Self::Support { name, .. } => name.rsplit_once('.').map(|(layer, _)| layer),
+            Self::Weights { node }
+            | Self::BatchNorm { node }
+            | Self::Bits { node, .. }
+            | Self::Range { node }
+            | Self::NoRange { node }
+            | Self::TooLarge { node }
+            | Self::Conflicts { node, .. }
+            | Self::Unsolvable { node }
+            | Self::Overflow { node }
+            | Self::Full { node } => Some(node),
+            Self::Reference(_) | Self::ImageShape { .. } | Self::Broken(_) => None,
+        }
+    }
 }

@@ -3,8 +3,9 @@
 use super::QuantError;
 use super::calibrate::Spread;
 use super::rescale::Fitted;
+use super::site::is_linear;
 use super::skeleton::{Clamp, Note};
-use crate::graph::{InputSpec, IntLayer, NodeId};
+use crate::graph::{InputSpec, IntLayer, NodeId, RangeChoice};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Channels whose range is smaller than this part of the largest one are treated as if they had it: a
@@ -14,8 +15,7 @@ const DEAD: f64 = 1.0 / 1024.0;
 /// The model's values that calibration has to look at.
 pub(super) fn measured(fitted: &Fitted) -> BTreeSet<NodeId> {
     let skeleton = &fitted.skeleton;
-    let linear =
-        |id: &NodeId| matches!(skeleton.graph.node(*id).layer, IntLayer::Conv(_) | IntLayer::Linear(_));
+    let linear = |id: &NodeId| is_linear(&skeleton.graph.node(*id).layer);
     let operands = skeleton.graph.ids().filter(linear).flat_map(|id| skeleton.graph.inputs(id));
     let clamped = skeleton.graph.ids().filter(|id| skeleton.notes[id.0 as usize].clamp.is_some());
     operands.chain(clamped).map(|id| skeleton.notes[id.0 as usize].source).collect()
@@ -37,8 +37,8 @@ pub(super) fn ranges(
         });
         let range = match declared {
             Some(range) => vec![range; channels],
-            None => observed(note, &clamp, spreads).ok_or_else(|| QuantError::NoRange {
-                node: fitted.model.graph.node(note.source).name.clone(),
+            None => observed(note, &clamp, spreads, fitted.model.header.ranges).ok_or_else(|| {
+                QuantError::NoRange { node: fitted.model.graph.node(note.source).name.clone() }
             })?,
         };
         if range.iter().any(|r| !r.is_finite()) {
@@ -68,9 +68,14 @@ fn pixel_range(input: &InputSpec) -> f64 {
     ends.fold(0.0, f64::max)
 }
 
-fn observed(note: &Note, clamp: &Clamp, spreads: Option<&BTreeMap<NodeId, Spread>>) -> Option<Vec<f64>> {
+fn observed(
+    note: &Note,
+    clamp: &Clamp,
+    spreads: Option<&BTreeMap<NodeId, Spread>>,
+    choice: RangeChoice,
+) -> Option<Vec<f64>> {
     let top = f64::from(u32::try_from(clamp.top()).ok()?);
-    spreads?.get(&note.source).map(|s| s.ranges(top))
+    spreads?.get(&note.source).map(|s| s.ranges(choice, top))
 }
 
 fn revived(mut range: Vec<f64>) -> Vec<f64> {

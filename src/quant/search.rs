@@ -24,8 +24,12 @@ pub(super) struct Problem<'a> {
     pub(super) fitted: &'a Fitted,
     /// All linear layers in topological order.
     pub(super) sites: &'a [Site],
+    /// The clamp that each of them reads, perhaps re-indexed.
+    pub(super) operands: Vec<NodeId>,
     /// The least unknowns at which every clamp holds its range.
     pub(super) floor: Vec<f64>,
+    /// Powers of two by which clamps are finer than their class, at least.
+    pub(super) finer: BTreeMap<NodeId, i32>,
 }
 
 /// A choice of shifts, one a site, with the scales that follow and the estimated error.
@@ -59,8 +63,8 @@ impl Problem<'_> {
     fn alone(&self, x: &[f64]) -> Vec<u32> {
         let mut x = x.to_vec();
         let mut shifts = Vec::with_capacity(self.sites.len());
-        for site in self.sites {
-            let (terms, needs) = self.needs(site, &x, 0);
+        for (i, site) in self.sites.iter().enumerate() {
+            let (terms, needs) = self.needs(i, &x, &self.finer);
             let shift = if self.clamped(terms) { self.best_shift(site, terms, &needs) } else { 0 };
             raise(&mut x, terms, &needs, shift);
             shifts.push(shift);
@@ -86,16 +90,16 @@ impl Problem<'_> {
         let mut x = self.floor.clone();
         for _ in 0..SWEEPS {
             let mut raised = false;
-            for (site, shift) in self.sites.iter().zip(&shifts) {
-                let (terms, needs) = self.needs(site, &x, 0);
+            for (i, shift) in shifts.iter().enumerate() {
+                let (terms, needs) = self.needs(i, &x, &self.finer);
                 raised |= raise(&mut x, terms, &needs, *shift);
             }
             if !raised {
                 break;
             }
         }
-        let error = self.sites.iter().map(|site| {
-            let (terms, needs) = self.needs(site, &x, 0);
+        let error = (0..self.sites.len()).map(|i| {
+            let (terms, needs) = self.needs(i, &x, &self.finer);
             if !self.clamped(terms) {
                 return 0.0;
             }
@@ -145,9 +149,8 @@ impl Problem<'_> {
         for _ in 0..ROUNDS {
             raised = None;
             let mut shifts = BTreeMap::new();
-            for site in self.sites {
-                let rho = finer.get(&site.operand).copied().unwrap_or(0);
-                let (terms, needs) = self.needs(site, x, rho);
+            for (i, site) in self.sites.iter().enumerate() {
+                let (terms, needs) = self.needs(i, x, finer);
                 let room = room(terms, &needs, x);
                 if room < -TOLERANCE {
                     raised = Some(site.id);
@@ -168,7 +171,9 @@ impl Problem<'_> {
     }
 
     /// What a site asks, raised to the largest of the channels that share a scale, and its terms.
-    fn needs(&self, site: &Site, x: &[f64], rho: i32) -> (&[Term], Vec<Need>) {
+    fn needs(&self, i: usize, x: &[f64], finer: &BTreeMap<NodeId, i32>) -> (&[Term], Vec<Need>) {
+        let site = &self.sites[i];
+        let rho = finer.get(&self.operands[i]).copied().unwrap_or(0);
         let terms = self.fitted.classes.terms[site.id.0 as usize].as_slice();
         let mut needs = site.needs(&steps(self.fitted, site.operand, x, rho));
         if terms.is_sorted_by(|a, b| a.var < b.var) {

@@ -1,18 +1,21 @@
 //! A linear layer as the solver sees it: the largest weight between each input and output channel, and
 //! how large its inputs are on average.
 
-use super::QuantError;
 use super::calibrate::Spread;
 use super::float::fits;
 use super::rescale::Fitted;
 use super::solve::fan_in;
-use crate::graph::NodeId;
+use super::{QuantError, positive};
+use crate::graph::{IntLayer, NodeId};
 use crate::layers::{Conv, FloatLayer, Layer};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// The part of full scale that integer inputs have as root mean square where nothing was measured.
 const ASSUMED_RMS: f64 = 0.25;
+
+/// Weights of up to this magnitude may saturate.
+const CLIPPED: f64 = 15.0;
 
 /// Weights that are not worth a second thread.
 const SERIAL: usize = 1 << 15;
@@ -32,6 +35,8 @@ pub(super) struct Site {
     taps: f64,
     /// `[out, columns]`, over taps.
     maxima: Vec<f32>,
+    /// For each output channel the part of its largest weight at which weights saturate.
+    clips: Vec<f64>,
     /// Per input channel in real units, or one number in integer units.
     squares: Squares,
     /// Means of the inputs per channel in real units, if they were measured.
@@ -100,6 +105,7 @@ impl Site {
             columns,
             taps,
             maxima,
+            clips: vec![1.0; out],
             means: spread.map(|s| s.mean.clone()),
             squares: measured.map_or(Squares::Assumed(assumed * assumed), Squares::Measured),
         })
@@ -125,15 +131,52 @@ impl Site {
         self.columns
     }
 
-    /// What each output channel asks, given the logarithms of the input's steps.
-    pub(super) fn needs(&self, steps: &[f64]) -> Vec<Need> {
+    /// Steps of the input's channels, and the sums of mean squares of their integers over the taps.
+    fn inputs(&self, steps: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let scales: Vec<f64> = steps.iter().map(|s| s.exp2()).collect();
         let power = |i: usize| match &self.squares {
             _ if scales[i] == 0.0 => 0.0,
             Squares::Measured(squares) => self.taps * squares[i] / (scales[i] * scales[i]),
             Squares::Assumed(square) => self.taps * square,
         };
-        let powers: Vec<f64> = (0..scales.len()).map(power).collect();
+        let powers = (0..scales.len()).map(power).collect();
+        (scales, powers)
+    }
+
+    /// Lets the largest weights of few bits saturate where that makes the error of the results smaller,
+    /// given the logarithms of the input's steps.
+    pub(super) fn clip(&mut self, weight: &[f32], steps: &[f64]) {
+        if self.largest_weight > CLIPPED {
+            return;
+        }
+        let (scales, powers) = self.inputs(steps);
+        let per = (weight.len() / self.clips.len().max(1)).max(1);
+        let taps = (per / self.columns.max(1)).max(1);
+        let row = |(o, row): (usize, &[f32])| {
+            let weights = row.iter().enumerate().map(|(k, w)| {
+                let i = self.input(o, k / taps);
+                (f64::from(*w) * scales[i], powers[i])
+            });
+            let weights: Vec<_> = weights.collect();
+            let largest = weights.iter().fold(0.0_f64, |m, (w, _)| m.max(w.abs()));
+            let error = |clip: f64| -> f64 {
+                let step = positive(largest * clip / self.largest_weight);
+                let rounded =
+                    |w: f64| (w / step).round().clamp(-self.largest_weight, self.largest_weight) * step;
+                weights.iter().map(|(w, power)| power * (w - rounded(*w)).powi(2)).sum()
+            };
+            let clips = (0..=10).map(|tenths| 1.0 - 0.05 * f64::from(tenths));
+            clips
+                .map(|clip| (error(clip), clip))
+                .min_by(|a, b| a.0.total_cmp(&b.0))
+                .map_or(1.0, |(_, clip)| clip)
+        };
+        self.clips = weight.par_chunks(per).enumerate().map(row).collect();
+    }
+
+    /// What each output channel asks, given the logarithms of the input's steps.
+    pub(super) fn needs(&self, steps: &[f64]) -> Vec<Need> {
+        let (scales, powers) = self.inputs(steps);
         let row = |(o, row): (usize, &[f32])| {
             let (mut largest, mut power) = (0.0_f64, 0.0);
             for (j, w) in row.iter().enumerate() {
@@ -141,7 +184,7 @@ impl Site {
                 largest = largest.max(f64::from(*w) * scales[i]);
                 power += powers[i];
             }
-            Need { step: (largest / self.largest_weight).log2(), power }
+            Need { step: (largest * self.clips[o] / self.largest_weight).log2(), power }
         };
         let columns = self.columns.max(1);
         if self.maxima.len() < SERIAL {
@@ -149,6 +192,11 @@ impl Site {
         }
         self.maxima.par_chunks(columns).enumerate().map(row).collect()
     }
+}
+
+/// Whether the layer has weights.
+pub(super) fn is_linear(layer: &IntLayer) -> bool {
+    matches!(layer, IntLayer::Conv(_) | IntLayer::Linear(_))
 }
 
 /// Weight and bias of a linear node.

@@ -17,7 +17,7 @@ use super::classes::ceil_log2;
 use super::emit::settle;
 use super::rescale::Fitted;
 use super::search::{Problem, TOLERANCE};
-use super::site::Site;
+use super::site::{Site, weights_of};
 use crate::graph::{IntLayer, NodeId};
 use crate::tensor::Support;
 use std::collections::BTreeMap;
@@ -82,10 +82,17 @@ pub(super) fn fan_in(fitted: &Fitted, id: NodeId) -> Result<Option<(usize, u32)>
 /// Scales and shifts for known weights and ranges.
 pub(super) fn solve(
     fitted: &Fitted,
-    sites: &[Site],
+    sites: &mut [Site],
     ranges: &BTreeMap<NodeId, Vec<f64>>,
 ) -> Result<Solution, QuantError> {
-    let problem = Problem { fitted, sites, floor: floors(fitted, ranges) };
+    let floor = floors(fitted, ranges);
+    for site in &mut *sites {
+        let (weight, _) = weights_of(fitted, site.id)?;
+        site.clip(weight, &steps(fitted, site.operand, &floor, 0));
+    }
+    let sites = &*sites;
+    let operands = sites.iter().map(|site| clamp_behind(fitted, site.operand)).collect();
+    let problem = Problem { fitted, sites, operands, finer: finer(fitted, ranges, &floor), floor };
     let mut x = problem.search();
     let mut finer = finer(fitted, ranges, &x);
     loop {
@@ -120,7 +127,7 @@ fn floors(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>) -> Vec<f64> {
 }
 
 /// The greatest integer of a clamp.
-fn top(fitted: &Fitted, id: NodeId) -> Option<f64> {
+pub(super) fn top(fitted: &Fitted, id: NodeId) -> Option<f64> {
     let clamp = fitted.skeleton.notes[id.0 as usize].clamp?;
     Some(f64::from(u32::try_from(clamp.top()).ok()?))
 }
@@ -131,11 +138,11 @@ pub(super) fn steps(fitted: &Fitted, id: NodeId, x: &[f64], rho: i32) -> Vec<f64
 }
 
 /// Clamps that leave a whole power of two unused in every channel get a finer step, where only linear
-/// layers and sums read them.
+/// layers, sums and averages read them: a sum shifts its other operands to the left.
 fn finer(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>, x: &[f64]) -> BTreeMap<NodeId, i32> {
     let mut finer = BTreeMap::new();
     for (id, range) in ranges {
-        let Some(top) = top(fitted, *id).filter(|_| only_linear_users(fitted, *id)) else { continue };
+        let Some(top) = top(fitted, *id).filter(|_| alignable(fitted, *id)) else { continue };
         let steps = steps(fitted, *id, x, 0);
         let slack = steps.iter().zip(range).map(|(s, r)| s - (r / top).log2()).fold(f64::MAX, f64::min);
         #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..=16")]
@@ -147,11 +154,49 @@ fn finer(fitted: &Fitted, ranges: &BTreeMap<NodeId, Vec<f64>>, x: &[f64]) -> BTr
     finer
 }
 
-fn only_linear_users(fitted: &Fitted, id: NodeId) -> bool {
+/// Whether powers of two between the node's step and its class's can be made up for by whoever reads it.
+fn alignable(fitted: &Fitted, id: NodeId) -> bool {
     let graph = &fitted.skeleton.graph;
-    let users = graph.users(id);
-    let requantised = matches!(graph.node(id).layer, IntLayer::Requant(_));
-    requantised
-        && !users.is_empty()
-        && users.iter().all(|u| matches!(graph.node(*u).layer, IntLayer::Conv(_) | IntLayer::Linear(_)))
+    let clamp = matches!(graph.node(id).layer, IntLayer::Requant(_) | IntLayer::Input(_));
+    let mut readers = if clamp { graph.users(id) } else { Vec::new() };
+    let found = !readers.is_empty();
+    while let Some(reader) = readers.pop() {
+        match graph.node(reader).layer {
+            IntLayer::Conv(_) | IntLayer::Linear(_) | IntLayer::Add { .. } | IntLayer::SumPool(_) => {}
+            IntLayer::Shuffle(_)
+            | IntLayer::Subsample(_)
+            | IntLayer::PadChannels(_)
+            | IntLayer::MaxPool(_)
+            | IntLayer::Flatten => {
+                let more = graph.users(reader);
+                if more.is_empty() {
+                    return false;
+                }
+                readers.extend(more);
+            }
+            IntLayer::Input(_) | IntLayer::Concat { .. } | IntLayer::Requant(_) | IntLayer::Poly { .. } => {
+                return false;
+            }
+        }
+    }
+    found
+}
+
+/// The clamp whose values a small value re-indexes; the node itself where that is not one clamp.
+fn clamp_behind(fitted: &Fitted, id: NodeId) -> NodeId {
+    let graph = &fitted.skeleton.graph;
+    let mut at = id;
+    loop {
+        match (&graph.node(at).layer, graph.inputs(at).as_slice()) {
+            (
+                IntLayer::Shuffle(_)
+                | IntLayer::Subsample(_)
+                | IntLayer::PadChannels(_)
+                | IntLayer::MaxPool(_)
+                | IntLayer::Flatten,
+                [only],
+            ) => at = *only,
+            (_, _) => return at,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Counts are those of [`cost::cryptflow2`](crate::cost::cryptflow2), parameters those of its source; no time is
 //! predicted for it.
 
+use super::quantisation::quantisation;
 use super::{Accounting, Counters, LayerReport, Moduli, Report, Rotations, layer_report};
 use crate::circuit::Counts;
 use crate::compiled::Compiled;
@@ -66,6 +67,7 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         coefficients: None,
         security_bits: 0,
         assumed_bounds: compiled.network.assumed,
+        quantisation: quantisation(compiled),
         galois_key_bytes: 0,
         peak_memory_estimate: 0,
         cost_table: "no".into(),

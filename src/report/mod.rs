@@ -5,6 +5,7 @@
 
 mod cryptflow2;
 mod moduli;
+mod quantisation;
 mod text;
 
 use crate::circuit::{Counts, Segment, count};
@@ -16,6 +17,7 @@ use crate::params::{Encoding, SchemeParams, security_bits};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use moduli::Moduli;
+pub use quantisation::{LayerBits, Price, Quantisation};
 use serde::Serialize;
 
 /// Rotations by kind.
@@ -167,6 +169,8 @@ pub struct Report {
     pub peak_memory_estimate: u64,
     /// The cost table behind the predictions: `shipped`, or a file's name.
     pub cost_table: String,
+    /// The bits of weights and values, and what they cost.
+    pub quantisation: Quantisation,
     /// Sums over the layers; Galois keys are counted once.
     pub totals: Counters,
     /// Layers that cost something, in order.
@@ -275,6 +279,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         galois_key_bytes: key_bytes(sets.slots, totals.galois_keys) + key_bytes(sets.coefficients, 0),
         peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }).total(),
         cost_table: table.name.clone(),
+        quantisation: quantisation::quantisation(compiled),
         totals,
         layers,
     }

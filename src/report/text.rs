@@ -101,6 +101,7 @@ impl Report {
             "non-linear    {} ReLUs, {} other shifts and clamps, {} comparisons of max pools",
             t.relu, t.requant, t.comparisons
         )?;
+        writeln!(f, "quantisation  {}", self.quantisation)?;
         write!(
             f,
             "linear part   {:.2} s predicted on one core ({} costs)",

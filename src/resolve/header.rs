@@ -8,7 +8,7 @@ use super::signature::{INPUT, QUANTIZE, SETTINGS};
 use super::suggest::{hint, quoted};
 use super::value::Value;
 use crate::diag::{Diagnostic, Span};
-use crate::graph::{InputSpec, Node, QuantAttributes, WeightsDecl};
+use crate::graph::{InputSpec, Node, QuantAttributes, RangeChoice, WeightsDecl};
 use crate::layers::Layer;
 use crate::syntax::ast::{
     Expr, ExprKind, Ident, InputDecl, ModelDecl, Named, Part, Piece, Setting, SettingValue,
@@ -38,6 +38,7 @@ pub(super) struct Settings {
     pub(super) calibration: Option<String>,
     pub(super) weight_bits: u32,
     pub(super) activation_bits: u32,
+    pub(super) ranges: RangeChoice,
     /// Where the weights are declared.
     pub(super) weights_span: Option<Span>,
 }
@@ -50,6 +51,7 @@ impl Default for Settings {
             calibration: None,
             weight_bits: DEFAULT_BITS,
             activation_bits: DEFAULT_BITS,
+            ranges: RangeChoice::default(),
             weights_span: None,
         }
     }
@@ -140,6 +142,9 @@ impl<'a> Expander<'a> {
                 attributes(fields, QUANTIZE, "quantize", &mut self.sink);
                 settings.weight_bits = self.bits(fields, "weights").unwrap_or(DEFAULT_BITS);
                 settings.activation_bits = self.bits(fields, "activations").unwrap_or(DEFAULT_BITS);
+                if let Some(expr) = find(fields, "ranges") {
+                    settings.ranges = self.range_choice(expr).unwrap_or_default();
+                }
             }
             ("ring", SettingValue::Record(_)) => self.setting_value(setting, "8192"),
             ("quantize", SettingValue::Expr(_)) => {
@@ -156,6 +161,32 @@ impl<'a> Expander<'a> {
                 );
             }
         }
+    }
+
+    fn range_choice(&mut self, expr: &'a Expr) -> Option<RangeChoice> {
+        if let ExprKind::Name(word) = &expr.kind
+            && let Some(choice) = [RangeChoice::MeanSquare, RangeChoice::MinMax]
+                .into_iter()
+                .find(|choice| choice.to_string() == *word)
+        {
+            return Some(choice);
+        }
+        if let ExprKind::Call(call) = &expr.kind
+            && call.callee.text == "percentile"
+            && let ([percent], []) = (call.operands.as_slice(), call.attributes.as_slice())
+        {
+            let percent = self.real(percent)?;
+            if (99.0..=100.0).contains(&percent) {
+                return Some(RangeChoice::Percentile(percent));
+            }
+        }
+        let message = "ranges are chosen by `mse`, `minmax` or `percentile(P)` with P from 99 to 100";
+        let found = format!("found {}", quoted(&expr.to_string()));
+        self.report(
+            Diagnostic::error("attribute-value", message, expr.span, found)
+                .hint("leave it out for `mse`, or write `ranges: percentile(99.9)`"),
+        );
+        None
     }
 
     fn setting_value(&mut self, setting: &Setting, wanted: &str) {
@@ -190,13 +221,14 @@ impl<'a> Expander<'a> {
         }
         let shape = self.input_shape(input);
         let spec = shape.as_ref().and_then(|shape| self.input_spec(input, shape));
-        let value = shape.map_or(Value::Poison, |shape| self.input_node(&input.name, input.span, shape));
+        let quant = self.quantisation(&input.attributes, &Layer::Input);
+        let value =
+            shape.map_or(Value::Poison, |shape| self.input_node(&input.name, input.span, shape, quant));
         self.bind(&input.name.text, value);
         spec
     }
 
-    fn input_node(&mut self, name: &Ident, span: Span, shape: Shape) -> Value {
-        let quant = QuantAttributes::default();
+    fn input_node(&mut self, name: &Ident, span: Span, shape: Shape, quant: QuantAttributes) -> Value {
         let node = Node { name: String::new(), block: None, layer: Layer::Input, shape, span, quant };
         self.names.layer(Scope::MODEL, Name::Given(name.text.clone()), false);
         self.sites.push(None);

@@ -104,6 +104,7 @@ pub fn resolve(ast: &Ast, weights: Option<&dyn WeightSource>) -> (Option<Model>,
         calibration: settings.calibration,
         weight_bits: settings.weight_bits,
         activation_bits: settings.activation_bits,
+        ranges: settings.ranges,
         input,
     };
     ((!failed).then_some(Model { header, graph }), sink.finish())

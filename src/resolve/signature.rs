@@ -116,10 +116,10 @@ pub(super) const FUNCTIONS: &[(&str, usize, usize)] = &[
 pub(super) const SETTINGS: &[&str] = &["ring", "weights", "calibration", "quantize"];
 
 /// Attributes of the input.
-pub(super) const INPUT: &[&str] = &["scale", "mean", "std", "pad"];
+pub(super) const INPUT: &[&str] = &["scale", "mean", "std", "pad", "range", "bits"];
 
 /// What `quantize` sets.
-pub(super) const QUANTIZE: &[&str] = &["weights", "activations"];
+pub(super) const QUANTIZE: &[&str] = &["weights", "activations", "ranges"];
 
 /// Types of a block's parameters; a parameter without a type is a tensor.
 pub(super) const TYPES: &[&str] = &["int", "kernel", "activation", "bool"];

@@ -2,8 +2,9 @@
 //!
 //! The parser reports rules of the grammar; here they become words of the language.
 
+use super::MAX_NESTING;
 use super::grammar::Rule;
-use super::{MAX_NESTING, scan};
+use super::scan::{self, Unclosed};
 use crate::diag::{Diagnostic, Span};
 use pest::error::{Error, ErrorVariant, InputLocation};
 
@@ -12,6 +13,21 @@ pub(super) fn nesting(span: Span) -> Diagnostic {
     let message = format!("this is nested deeper than the limit of {MAX_NESTING}");
     Diagnostic::error("nesting", message, span, "this one is too deep")
         .hint("split the expression with `let`, or move statements into a block")
+}
+
+/// The error for a text or a comment that is opened and never closed.
+pub(super) fn unclosed(text: &str, unclosed: Unclosed) -> Diagnostic {
+    let (message, label, advice) = match unclosed {
+        Unclosed::Text(_) => (
+            "this text is not closed",
+            "it ends at the end of the line",
+            "close the text with `\"` on the same line",
+        ),
+        Unclosed::Comment(_) => {
+            ("this comment is not closed", "it goes on to the end of the file", "close the comment with `*/`")
+        }
+    };
+    Diagnostic::error("syntax", message, unclosed.span(text), label).hint(advice)
 }
 
 /// The diagnostic for a parse of the part of `text` from `start` on that failed. `end` is what is found

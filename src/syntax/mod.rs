@@ -6,11 +6,14 @@
 
 pub mod ast;
 mod build;
+mod edit;
 mod errors;
 mod print;
+mod recover;
 mod scan;
 
 pub use ast::Ast;
+pub use edit::{Attributes, with_attributes};
 
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
 use pest::Parser;
@@ -38,7 +41,7 @@ use grammar::{Grammar, Rule};
 /// Parses a whole file.
 ///
 /// # Errors
-/// Every syntax error that was found, at most one in each model or block.
+/// Every syntax error that was found, at most one in each statement.
 pub fn parse(source: &SourceFile) -> Result<Ast, Diagnostics> {
     let text = source.text.as_str();
     if text.len() > MAX_TEXT {
@@ -53,27 +56,12 @@ pub fn parse(source: &SourceFile) -> Result<Ast, Diagnostics> {
     }
     match Grammar::parse(Rule::file, text) {
         Ok(pairs) => build::file(pairs),
-        Err(first) => Err(Diagnostics(each_item(text, &brackets.item_ends, first))),
+        Err(first) => {
+            let found = recover::errors(text);
+            let only = || vec![errors::syntax(text, 0, first, END)];
+            Err(Diagnostics(if found.is_empty() { only() } else { found }))
+        }
     }
-}
-
-/// Parses the items one by one, so that an error in one does not hide an error in the next.
-fn each_item(text: &str, ends: &[usize], first: pest::error::Error<Rule>) -> Vec<Diagnostic> {
-    let mut starts = vec![0];
-    starts.extend_from_slice(ends);
-    let mut found: Vec<_> = starts
-        .iter()
-        .zip(ends.iter().copied().chain([text.len()]))
-        .filter_map(|(&start, end)| {
-            let failed = Grammar::parse(Rule::file, &text[start..end]).err()?;
-            Some(errors::syntax(text, start, failed, END))
-        })
-        .take(MAX_SYNTAX_ERRORS)
-        .collect();
-    if found.is_empty() {
-        found.push(errors::syntax(text, 0, first, END));
-    }
-    found
 }
 
 /// What is found where a file ends.

@@ -373,25 +373,168 @@ fn another_ring_changes_cost_and_not_the_logits() {
     assert_eq!(capacity(&b), capacity(&a).map(|c| 2 * c));
 }
 
+const EVAL: [&str; 4] =
+    ["eval", "examples/fashion_mnist/stria.stria", "--data", "examples/fashion_mnist/test200.safetensors"];
+
 #[test]
 fn eval_measures_accuracy_and_agreement() {
-    let args = [
-        "eval",
-        "examples/fashion_mnist/stria.stria",
-        "--data",
-        "examples/fashion_mnist/test200.safetensors",
-        "--limit",
-        "20",
-        "--backend",
-        "clear",
-        "--format",
-        "json",
-    ];
+    let args = [EVAL.as_slice(), &["--limit", "20", "--backend", "clear", "--format", "json"]].concat();
     let eval = json(&stria(&args));
     assert_eq!(eval["n"], 20);
     assert_eq!(eval["agreement_reference"], 1.0);
     assert!(eval["accuracy"].as_f64().is_some_and(|a| a >= 0.8), "{eval}");
     assert!(eval["agreement_float"].as_f64().is_some_and(|a| a >= 0.9), "{eval}");
+    let drop = 100.0 * (eval["accuracy_float"].as_f64().unwrap() - eval["accuracy"].as_f64().unwrap());
+    assert!((eval["drop"].as_f64().unwrap() - drop).abs() < 1e-9, "{eval}");
+    let matrix: Vec<Vec<u64>> = serde_json::from_value(eval["confusion"]["matrix"].clone()).unwrap();
+    assert_eq!(matrix.iter().flatten().sum::<u64>(), 20);
+    let right: u64 = (0..10).map(|class| matrix[class][class]).sum();
+    assert_eq!(eval["accuracy"], f64::from(u32::try_from(right).unwrap()) / 20.0);
+    let wrong: u64 =
+        eval["confusion"]["worst"].as_array().unwrap().iter().map(|w| w["n"].as_u64().unwrap()).sum();
+    assert_eq!(right + wrong, 20);
+    let layers = eval["layers"].as_array().expect("an array");
+    assert!(layers.iter().any(|l| l["name"] == "stem" && l["kind"] == "conv"), "{eval}");
+    assert!(layers.iter().all(|l| l["error"].as_f64().is_some_and(|e| e < 0.1)), "{eval}");
+    assert_eq!(eval["layers_n"], 20);
+
+    let reference = json(&stria(
+        &[EVAL.as_slice(), &["--limit", "20", "--backend", "reference", "--format", "json"]].concat(),
+    ));
+    for key in ["accuracy", "agreement_float", "confusion", "layers"] {
+        assert_eq!(reference[key], eval[key], "{key}");
+    }
+}
+
+#[test]
+fn eval_as_text() {
+    let output = stria(&[EVAL.as_slice(), &["--limit", "60", "--backend", "reference"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.stderr.is_empty(), "no progress bar in a pipe: {}", stderr(&output));
+    insta::assert_snapshot!(String::from_utf8(output.stdout).expect("UTF-8"));
+}
+
+#[test]
+fn eval_on_encrypted_images_agrees_with_the_reference() {
+    let eval =
+        json(&stria(&[EVAL.as_slice(), &["--limit", "2", "--backend", "bfv", "--format", "json"]].concat()));
+    assert_eq!((&eval["n"], &eval["agreement_reference"]), (&Value::from(2), &Value::from(1.0)));
+    assert_eq!(eval["backend"], "bfv");
+}
+
+#[test]
+fn report_prices_the_bits() {
+    let report = json(&stria(&["report", EVAL[1], "--format", "json"]));
+    let found = &report["quantisation"];
+    for key in
+        ["weight_bits", "activation_bits", "ranges", "plain_bits", "deciding_layer", "prices", "layers"]
+    {
+        assert!(!found[key].is_null(), "no `{key}` in {found}");
+    }
+    let t = report["plain_modulus"].as_u64().expect("t");
+    assert_eq!(found["plain_bits"], u64::BITS - t.leading_zeros());
+    let layers = found["layers"].as_array().expect("layers");
+    let planned = report["layers"].as_array().expect("layers").iter().filter(|l| !l["kernel"].is_null());
+    assert!(planned.map(|l| &l["name"]).eq(layers.iter().map(|l| &l["name"])));
+    let bounds: Vec<u64> = layers.iter().map(|l| l["accumulator_bound"].as_u64().expect("a bound")).collect();
+    assert!(bounds.iter().all(|bound| 2 * bound < t));
+    let prices = found["prices"].as_array().expect("prices");
+    assert_eq!(prices[0]["plain_bits"], found["plain_bits"]);
+    let today: u64 = report["modulus_bits"].as_array().unwrap().iter().map(|b| b.as_u64().unwrap()).sum();
+    assert_eq!(prices[0]["modulus_bits"], today);
+    let moduli: Vec<_> = prices.iter().map(|p| p["modulus_bits"].as_u64()).collect();
+    assert!(prices.len() > 3 && moduli.is_sorted_by(|a, b| a >= b), "{moduli:?}");
+    let fc = layers.last().expect("fc");
+    assert_eq!(
+        (&fc["name"], &fc["weight_bits"], &fc["input_bits"]),
+        (&Value::from("fc"), &Value::from(8), &Value::from(8))
+    );
+    assert!(fc["shift"].is_null() && layers[0]["shift"].is_u64(), "{found}");
+}
+
+/// A perceptron beside the Fashion-MNIST example's data.
+fn example_with(folder: &Path, text: &str) -> String {
+    for file in ["stria.safetensors", "calibration.safetensors", "test200.safetensors"] {
+        std::fs::copy(format!("examples/fashion_mnist/{file}"), folder.join(file)).expect("a copy");
+    }
+    write(folder, "m.stria", text.as_bytes()).display().to_string()
+}
+
+#[test]
+fn check_finds_what_report_and_run_refuse() {
+    let folder = scratch();
+    let text = std::fs::read_to_string(EVAL[1]).expect("the example");
+    let without = text.replace("    calibration: \"calibration.safetensors\"\n", "");
+    assert_ne!(text, without);
+    let model = example_with(folder.path(), &without);
+    let checked = stria(&["check", &model, "--format", "json"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let checked: Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+    let found = &checked["diagnostics"][0];
+    assert_eq!(
+        (&found["code"], &found["severity"]),
+        (&Value::from("range"), &Value::from("error")),
+        "{checked}"
+    );
+    let line = found["line"].as_u64().and_then(|line| without.lines().nth(usize::try_from(line - 1).ok()?));
+    assert!(line.is_some_and(|line| line.contains("relu")), "{line:?} {checked}");
+    for command in ["report", "check"] {
+        let output = stria(&[command, &model]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("m.stria:") && stderr(&output).contains("add `range: R`"),
+            "{}",
+            stderr(&output)
+        );
+    }
+
+    let wide = write(
+        folder.path(),
+        "wide.stria",
+        b"model m {\n  weights: random(1)\n  input x: tensor[1, 4, 40000]\n  output conv(x, out: 1, kernel: 3x3, pad: same)\n}",
+    );
+    let checked = stria(&["check", &wide.display().to_string()]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(stderr(&checked).contains("wide.stria:4:10"), "{}", stderr(&checked));
+
+    let small = stria(&["check", EVAL[1], "--ring", "4096", "--format", "json"]);
+    let small: Value = serde_json::from_slice(&small.stdout).expect("JSON");
+    assert_eq!(
+        (&small["errors"], &small["diagnostics"][0]["code"]),
+        (&Value::from(1), &Value::from("does-not-fit"))
+    );
+    let shape =
+        json(&stria(&["check", "examples/shapes/resnet20.stria", "--ring", "4096", "--format", "json"]));
+    assert_eq!((&shape["errors"], &shape["warnings"]), (&Value::from(0), &Value::from(1)), "{shape}");
+}
+
+#[test]
+fn the_fewest_bits_are_written_into_the_text() {
+    let folder = scratch();
+    let text = std::fs::read_to_string(EVAL[1]).expect("the example");
+    let model = example_with(folder.path(), &text);
+    let data = folder.path().join("test200.safetensors").display().to_string();
+    let args = ["compile", &model, "--max-drop", "2", "--data", &data, "--emit", "bits"];
+    let output = stria(&args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("plaintext prime"), "{}", stderr(&output));
+    let written = String::from_utf8(output.stdout.clone()).expect("UTF-8");
+    assert!(written.contains("weight_bits:") && written.lines().count() == text.lines().count(), "{written}");
+    assert_eq!(stria(&args).stdout, output.stdout, "the search is deterministic");
+    let smaller = write(folder.path(), "smaller.stria", written.as_bytes()).display().to_string();
+    let bits = |model: &str| {
+        json(&stria(&["report", model, "--format", "json"]))["quantisation"]["plain_bits"].as_u64()
+    };
+    assert!(bits(&smaller) < bits(&model));
+    let eval =
+        json(&stria(&["eval", &smaller, "--data", &data, "--backend", "reference", "--format", "json"]));
+    assert!(eval["drop"].as_f64().is_some_and(|drop| drop <= 2.0 + 1e-9), "{eval}");
+
+    let none = stria(&["compile", &model, "--emit", "bits"]);
+    assert_eq!(none.status.code(), Some(1));
+    let shape = stria(&["compile", "examples/shapes/resnet20.stria", "--max-drop", "1"]);
+    assert!(shape.status.code() == Some(1) && stderr(&shape).contains("no weights"), "{}", stderr(&shape));
+    assert_eq!(stria(&["compile", &model, "--max-drop", "-1"]).status.code(), Some(2));
 }
 
 #[test]

@@ -164,3 +164,14 @@ fn many_mistakes_are_counted_not_listed() {
     assert_eq!(found.matches("warning[unused-name]").count(), 32);
     assert!(found.contains("diagnostics are not shown"));
 }
+
+/// A statement that is blanked may hold the brackets that close others: the parser's stack stays bounded.
+#[test]
+fn errors_behind_deep_brackets_do_not_recurse() {
+    let open = "(".repeat(200);
+    let lines: String =
+        (0..40).map(|i| format!("let a{i} = {open}\nlet b{i} = {}\n", ")".repeat(200))).collect();
+    let found =
+        rendered(&source("deep.stria", &format!("model m {{ input x: tensor[4]\n{lines} output x }}")), None);
+    assert!(found.contains("error[syntax]"), "{found}");
+}

@@ -1,6 +1,8 @@
 //! Plain meaning of layers, float passes, and the quantiser against them.
 
+mod bits;
 mod layers;
+mod naive;
 pub(crate) mod networks;
 mod passes;
 mod reference;

@@ -12,7 +12,16 @@ use super::Rewrite;
 use crate::circuit::{BATCH, Inst, Segment, Step, Value};
 use std::collections::BTreeMap;
 
+/// Bringing groups together can make one run of two; kernels' circuits are done after the first round.
+const MOST_ROUNDS: usize = 64;
+
 pub(super) fn run(segment: &mut Segment, ring: u32) -> usize {
+    let rounds = (0..MOST_ROUNDS).map(|_| gather(segment, ring));
+    rounds.take_while(|&changes| changes > 0).sum()
+}
+
+/// One round; gives how many instructions moved.
+fn gather(segment: &mut Segment, ring: u32) -> usize {
     let batches = batches(&groups(segment));
     let mut place = BTreeMap::new();
     let mut moved = vec![false; segment.insts.len()];

@@ -85,7 +85,9 @@ impl<'a> Check<'a, '_> {
                     }
                     SettingValue::Expr(value) => self.value(value, &[]),
                     SettingValue::Record(fields) => {
-                        fields.iter().for_each(|field| self.value(&field.value, &[]));
+                        // How ranges are chosen is a word, which no value is.
+                        let values = fields.iter().filter(|field| field.name.text != "ranges");
+                        values.for_each(|field| self.value(&field.value, &[]));
                     }
                 },
                 Part::Statement(_) => {}

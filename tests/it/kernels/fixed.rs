@@ -270,6 +270,7 @@ fn network(size: usize, ring: u32) -> IntNetwork {
         calibration: None,
         weight_bits: 8,
         activation_bits: 8,
+        ranges: stria::graph::RangeChoice::default(),
         input,
     };
     IntNetwork { header, graph, intervals: Vec::new(), input_scale: 1.0, output_scale: 1.0, assumed: true }

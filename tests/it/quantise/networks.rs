@@ -105,6 +105,7 @@ fn header() -> Header {
         calibration: None,
         weight_bits: 8,
         activation_bits: 8,
+        ranges: stria::graph::RangeChoice::default(),
         input: InputSpec { scale: 1.0 / 255.0, mean: vec![0.5], std: vec![0.5], pad: 0 },
     }
 }

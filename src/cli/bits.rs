@@ -1,0 +1,168 @@
+//! `--max-drop`: the fewest bits within a budget of accuracy, written into the model's text.
+
+use super::execute::progress_bar;
+use super::failure::Failure;
+use super::load::Front;
+use super::say::say;
+use crate::compile::Stages;
+use crate::diag::{SourceFile, Span};
+use crate::graph::{Model, NodeId, WeightsDecl};
+use crate::input::{self, Data};
+use crate::layers::Layer;
+use crate::passes::FloatModel;
+use crate::quant::{AutoBits, BitsOf, Judges, auto_bits};
+use crate::resolve;
+use crate::syntax::{self, Attributes, with_attributes};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// The budget, and what it is judged by.
+#[derive(Debug, Args)]
+pub(super) struct BitsOptions {
+    /// Search the fewest bits per layer, down to 4, that cost at most so many points of accuracy; without
+    /// labels, of agreement with the float network.
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    max_drop: Option<f64>,
+    /// Images that the search judges by; the calibration images if absent.
+    #[arg(long, value_name = "FILE", requires = "max_drop")]
+    data: Option<PathBuf>,
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|points| (0.0..=100.0).contains(points));
+    number.ok_or_else(|| "expected points of accuracy, 0 to 100".to_owned())
+}
+
+impl BitsOptions {
+    /// Whether a search is wanted.
+    pub(super) fn wanted(&self) -> bool {
+        self.max_drop.is_some()
+    }
+
+    /// Searches, says what it found, and gives the text with the bits and the model that it describes.
+    pub(super) fn search(
+        &self,
+        front: &Front,
+        model: &Model,
+        stages: &Stages,
+    ) -> Result<Option<(String, Model)>, Failure> {
+        let Some(max_drop) = self.max_drop else { return Ok(None) };
+        let FloatModel { model: folded, weights: Some(weights) } = &stages.float else {
+            return Err(Failure::User("--max-drop: the model has no weights to judge by".into()));
+        };
+        if let WeightsDecl::Random(_) = model.header.weights {
+            return Err(Failure::User("--max-drop: random weights have no accuracy to lose".into()));
+        }
+        let shape = &model.graph.node(NodeId(0)).shape;
+        let own = self.data.as_ref().map(|file| input::load(file, &model.header.input, shape)).transpose()?;
+        let Some(Data { images, labels }) = own.as_ref().or(front.calibration.as_ref()) else {
+            return Err(Failure::User(
+                "--max-drop: give images by --data, or `calibration:` in the model".into(),
+            ));
+        };
+        let bar = progress_bar(0, "searching bits");
+        let judges = Judges { images, labels: labels.as_deref() };
+        let calibration = front.calibration.as_ref().map(|data| data.images.as_slice());
+        let found = auto_bits(folded, weights, calibration, judges, max_drop, &mut |tried, score| {
+            bar.set_message(format!("network {tried}: {score:.2} % right"));
+        });
+        bar.finish_and_clear();
+        let found = found.map_err(Failure::user)?;
+        say(&told(&found, judges));
+        if !found.within {
+            return Err(Failure::User(format!(
+                "--max-drop {max_drop}: the bits that the model has lose more already; allow more, or give it \
+                 more bits"
+            )));
+        }
+        written(front, model, folded, &found).map(Some)
+    }
+}
+
+/// What the search found, for people.
+fn told(found: &AutoBits, judges: Judges<'_>) -> String {
+    let what = if judges.labels.is_some() { "accuracy" } else { "agreement with the float network" };
+    let bits = |accumulator: u64| u64::BITS - (2 * accumulator).leading_zeros();
+    let mut text = format!(
+        "{what} on {} images: float {:.2} %, before {:.2} %, with the bits found {:.2} %; {} networks tried\n\
+         plaintext prime: {} bits before, {} after\n",
+        judges.images.len(),
+        found.float,
+        found.before,
+        found.after,
+        found.tried,
+        bits(found.largest_accumulator.0),
+        bits(found.largest_accumulator.1),
+    );
+    for place in &found.places {
+        let names: Vec<_> = place.nodes.iter().map(|id| found.model.graph.node(*id).name.as_str()).collect();
+        let of = match place.of {
+            BitsOf::Weights => "weights",
+            BitsOf::Activations => "values",
+        };
+        let _ = writeln!(text, "{:7} {} bits  {}", of, place.bits, names.join(", "));
+    }
+    text
+}
+
+/// The text with the bits found, and its model, which has them.
+fn written(
+    front: &Front,
+    model: &Model,
+    folded: &Model,
+    found: &AutoBits,
+) -> Result<(String, Model), Failure> {
+    let internal = |what: &str| Failure::Internal(format!("cannot write the bits into the text: {what}"));
+    let ast = front.ast.as_ref().ok_or_else(|| internal("no tree"))?;
+    let names: BTreeMap<&str, NodeId> =
+        model.graph.ids().map(|id| (model.graph.node(id).name.as_str(), id)).collect();
+    let mut wanted: BTreeMap<Span, Attributes> = BTreeMap::new();
+    let mut expected = Vec::new();
+    for place in &found.places {
+        for node in &place.nodes {
+            let name = found.model.graph.node(*node).name.as_str();
+            let id = *names.get(name).ok_or_else(|| internal(name))?;
+            let id = if place.of == BitsOf::Activations { said_by(model, folded, id) } else { id };
+            let attribute = if place.of == BitsOf::Weights { "weight_bits" } else { "bits" };
+            wanted.entry(model.graph.node(id).span).or_default().insert(attribute, place.bits);
+            expected.push((id, place));
+        }
+    }
+    let text = with_attributes(&front.source.text, ast, &wanted);
+    let source = SourceFile { name: front.source.name.clone(), text };
+    let ast = syntax::parse(&source).map_err(|found| internal(&found.render(&source)))?;
+    let (model, found) = resolve::resolve(&ast, front.weights());
+    let model = model.ok_or_else(|| internal(&found.render(&source)))?;
+    for (id, place) in expected {
+        let quant = model.graph.node(id).quant;
+        let bits = if place.of == BitsOf::Weights { quant.weight_bits } else { quant.bits };
+        if bits != Some(place.bits) {
+            return Err(internal(&model.graph.node(id).name));
+        }
+    }
+    Ok((source.text, model))
+}
+
+/// The layer whose call says the bits of `id`: the last batch normalisation that was folded into it.
+fn said_by(model: &Model, folded: &Model, id: NodeId) -> NodeId {
+    let kept = |id: NodeId| {
+        let name = &model.graph.node(id).name;
+        folded.graph.ids().any(|other| folded.graph.node(other).name == *name)
+    };
+    let mut at = id;
+    while let [user] = model.graph.users(at).as_slice()
+        && matches!(model.graph.node(*user).layer, Layer::BatchNorm(_))
+        && !kept(*user)
+    {
+        at = *user;
+    }
+    at
+}
+
+/// `front` with another text.
+pub(super) fn replaced(front: &mut Front, text: String) {
+    front.source.text = text;
+    front.ast = syntax::parse(&front.source).ok();
+}
