@@ -2,12 +2,13 @@
 
 use super::execute::{RunOptions, execute, weights};
 use super::failure::Failure;
-use super::run::argmax;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
 use crate::graph::{evaluate, quantise_input};
 use crate::input;
 use crate::passes::FloatModel;
+use crate::protocol::{Answer, first_of_greatest};
 use crate::quant::{QuantError, float_eval};
+use crate::tensor::Tensor;
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -43,7 +44,7 @@ struct Evaluation {
     n: usize,
     /// Share of images whose argmax is the label; none without labels.
     accuracy: Option<f64>,
-    /// Share of images with every logit equal to the reference's.
+    /// Share of images with every logit equal to the reference's; with the class equal if only that is told.
     agreement_reference: f64,
     /// Share of images whose argmax is the float network's; none for a compiled file.
     agreement_float: Option<f64>,
@@ -83,7 +84,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         .collect::<Result<_, _>>()
         .map_err(Failure::user)?;
     let outcome = execute(compiled, &quantised, args.backend, args.options)?;
-    let outputs = outcome.logits();
+    let answers = outcome.answers();
     let references: Vec<_> = quantised
         .par_iter()
         .map(|x| evaluate(network, weights, x))
@@ -98,7 +99,11 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         Some(FloatModel { weights: None, .. }) | None => None,
     };
 
-    let classes: Vec<usize> = outputs.iter().map(|l| argmax(l)).collect();
+    let classes: Vec<usize> = answers.iter().map(Answer::label).collect();
+    let agrees = |(answer, reference): &(&Answer, &Tensor<i64>)| match answer {
+        Answer::Logits(logits) => logits == *reference,
+        Answer::Label(label) => *label == first_of_greatest(&reference.data),
+    };
     let share = |hits: usize| ratio(hits, n);
     let equal = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count();
     let labels = data.labels.as_deref();
@@ -107,7 +112,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         backend: args.backend.name(),
         n,
         accuracy: labels.map(|l| share(equal(&classes, l))),
-        agreement_reference: share(outputs.iter().zip(&references).filter(|(a, b)| **a == *b).count()),
+        agreement_reference: share(answers.iter().zip(&references).filter(agrees).count()),
         agreement_float: floats.as_ref().map(|f| share(equal(&classes, f))),
         accuracy_float: labels.zip(floats.as_ref()).map(|(l, f)| share(equal(f, l))),
     };
