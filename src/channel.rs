@@ -106,6 +106,27 @@ pub struct Traffic {
     pub rounds: u64,
 }
 
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, o: Self) {
+        self.sent += o.sent;
+        self.received += o.received;
+        self.rounds += o.rounds;
+    }
+}
+
+impl std::ops::Sub for Traffic {
+    type Output = Self;
+
+    /// What passed since `earlier`.
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            sent: self.sent - earlier.sent,
+            received: self.received - earlier.received,
+            rounds: self.rounds - earlier.rounds,
+        }
+    }
+}
+
 /// Counts what passes at one end.
 #[derive(Default)]
 struct Meter {

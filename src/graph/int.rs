@@ -28,6 +28,17 @@ impl Interval {
     pub fn magnitude(&self) -> u64 {
         self.lo.unsigned_abs().max(self.hi.unsigned_abs())
     }
+
+    /// Widened to the next powers of two, less one, as far as `limit`. Idempotent.
+    #[must_use]
+    pub fn widened(self, limit: u64) -> Self {
+        let widen = |v: u64| {
+            let power = (v.saturating_add(1)).checked_next_power_of_two().unwrap_or(u64::MAX);
+            i64::try_from((power - 1).min(limit.max(v))).unwrap_or(i64::MAX)
+        };
+        let magnitude = |v: i64| u64::try_from(v).unwrap_or(0);
+        Self { lo: -widen(magnitude(self.lo.saturating_neg())), hi: widen(magnitude(self.hi)) }
+    }
 }
 
 /// `clamp((acc + 2^(shift-1)) >> shift, lo, hi)`; without the rounding term for shift 0.
@@ -184,6 +195,24 @@ impl IntNetwork {
             | IntLayer::SumPool(_)
             | IntLayer::Flatten => None,
         }
+    }
+
+    /// The bounds of node `id` as both parties may know them: those that weights prove would tell the client
+    /// sums of weights, so they are widened to powers of two, as far as shares modulo `plain_modulus` hold
+    /// them. The operand of a polynomial keeps its own, from which the bounds of the polynomial follow.
+    #[must_use]
+    pub fn public_bounds(&self, id: NodeId, plain_modulus: u64) -> Interval {
+        let own = self.intervals.get(id.0 as usize).copied().unwrap_or(Interval { lo: 0, hi: 0 });
+        let users = self.graph.users(id);
+        let squared = users.iter().any(|&user| matches!(self.graph.node(user).layer, IntLayer::Poly { .. }));
+        if squared { own } else { own.widened(plain_modulus.saturating_sub(3) / 2) }
+    }
+
+    /// The network as the client may know it, with [`public_bounds`](Self::public_bounds) throughout.
+    #[must_use]
+    pub fn public(&self, plain_modulus: u64) -> Self {
+        let intervals = self.graph.ids().map(|id| self.public_bounds(id, plain_modulus)).collect();
+        Self { intervals, ..self.clone() }
     }
 
     /// The largest magnitude of any value that is held as shares, which the plaintext prime must

@@ -231,11 +231,27 @@ pub struct Cost {
     pub transfers: u64,
     /// Bytes that both parties send while those are made, frames included.
     pub offline_bytes: u64,
+    /// How often the client receives after it has sent while those are made.
+    pub offline_rounds: u64,
     /// Bytes that both parties send while the step runs, frames included.
     pub online_bytes: u64,
     /// Exchanges while the step runs, as the channel counts them: the server's last message of
     /// [`Function::ArgMax`] answers nothing and is none.
     pub rounds: u64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, o: Self) -> Self {
+        Self {
+            transfers: self.transfers + o.transfers,
+            offline_bytes: self.offline_bytes + o.offline_bytes,
+            offline_rounds: self.offline_rounds + o.offline_rounds,
+            online_bytes: self.online_bytes + o.online_bytes,
+            rounds: self.rounds + o.rounds,
+        }
+    }
 }
 
 impl Step {
@@ -248,6 +264,7 @@ impl Step {
         for batch in self.batches()? {
             cost.transfers += (batch.lane.transfers() * batch.lanes) as u64;
             cost.offline_bytes += batch.offline_bytes();
+            cost.offline_rounds += batch.offline_rounds();
             cost.online_bytes += batch.online_bytes();
             cost.rounds += batch.rounds as u64;
         }
