@@ -8,7 +8,7 @@ use crate::compiled::Compiled;
 use crate::cost::{CostTable, LAN, Means, Network, PeakMemory, WAN};
 use crate::graph::quantise_input;
 use crate::input;
-use crate::protocol::{Inference, Session, Traffic};
+use crate::protocol::{Answer, Cost, Inference, Session, Step, Traffic, cost};
 use crate::report::{Counters, Report, report, segment_counters};
 use clap::Args;
 use serde::Serialize;
@@ -102,6 +102,9 @@ struct RunResult {
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
+    /// What it takes to tell the label alone, if that is told.
+    #[serde(skip)]
+    label: Cost,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -176,6 +179,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         },
         peak_memory: peak_memory(),
         image: args.input.display().to_string(),
+        label: match answer {
+            Answer::Logits(_) => Cost::default(),
+            Answer::Label(_) => {
+                let step = Step::label(network, compiled.params.plain_modulus);
+                cost(&step).map_err(|e| Failure::Internal(e.to_string()))?
+            }
+        },
         report,
     };
     output::write(&output::render(&result, args.format)?, None)
@@ -190,6 +200,8 @@ fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Co
     let work = inference.work();
     let passed = |nonlinear: bool| {
         let runs = inference.runs.iter().filter(move |run| run.work.is_some() == nonlinear);
+        let label = Some(&inference.told).filter(|_| nonlinear && inference.answer.logits().is_none());
+        let runs = runs.chain(label);
         runs.fold([Traffic::default(); 2], |[mut online, mut made], run| {
             online += run.traffic;
             made += run.made.traffic;
@@ -248,9 +260,11 @@ fn peak_memory() -> Option<u64> {
 }
 
 impl RunResult {
-    /// What the report predicts for the form that ran: revealed activations take no two-party steps.
+    /// What is predicted for the form that ran: revealed activations take no two-party steps, a label takes
+    /// one more.
     fn planned(&self) -> Counters {
-        let totals = self.report.totals;
+        let mut totals = self.report.totals;
+        totals.add(&Counters::default().with_cost(self.label));
         match (&self.executed, self.nonlinear == Nonlinear::TwoParty.name()) {
             (Some(e), false) => Counters {
                 rounds: e.rounds,

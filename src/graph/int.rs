@@ -29,15 +29,14 @@ impl Interval {
         self.lo.unsigned_abs().max(self.hi.unsigned_abs())
     }
 
-    /// Widened to the next powers of two, less one, as far as `limit`. Idempotent.
+    /// Widened to `-2^i..=2^j - 1` as far as magnitudes of `limit`, which it must keep. Idempotent.
     #[must_use]
     pub fn widened(self, limit: u64) -> Self {
-        let widen = |v: u64| {
-            let power = (v.saturating_add(1)).checked_next_power_of_two().unwrap_or(u64::MAX);
-            i64::try_from((power - 1).min(limit.max(v))).unwrap_or(i64::MAX)
-        };
         let magnitude = |v: i64| u64::try_from(v).unwrap_or(0);
-        Self { lo: -widen(magnitude(self.lo.saturating_neg())), hi: widen(magnitude(self.hi)) }
+        let (low, high) = (magnitude(self.lo.saturating_neg()), magnitude(self.hi));
+        let power = |v: u64| if v == 0 { 0 } else { v.checked_next_power_of_two().unwrap_or(u64::MAX) };
+        let within = |wide: u64| i64::try_from(wide.min(limit)).unwrap_or(i64::MAX);
+        Self { lo: -within(power(low)), hi: within(power(high.saturating_add(1)) - 1) }
     }
 }
 
@@ -197,15 +196,35 @@ impl IntNetwork {
         }
     }
 
-    /// The bounds of node `id` as both parties may know them: those that weights prove would tell the client
-    /// sums of weights, so they are widened to powers of two, as far as shares modulo `plain_modulus` hold
-    /// them. The operand of a polynomial keeps its own, from which the bounds of the polynomial follow.
+    /// The bounds of node `id` as both parties may know them. Those that weights prove would tell the client
+    /// sums of weights, so they are widened to powers of two, as far as clamps and shares modulo
+    /// `plain_modulus` keep them. The operand of a polynomial keeps its own, on which the bounds of the
+    /// polynomial depend.
     #[must_use]
     pub fn public_bounds(&self, id: NodeId, plain_modulus: u64) -> Interval {
         let own = self.intervals.get(id.0 as usize).copied().unwrap_or(Interval { lo: 0, hi: 0 });
         let users = self.graph.users(id);
-        let squared = users.iter().any(|&user| matches!(self.graph.node(user).layer, IntLayer::Poly { .. }));
-        if squared { own } else { own.widened(plain_modulus.saturating_sub(3) / 2) }
+        if users.iter().any(|&user| matches!(self.graph.node(user).layer, IntLayer::Poly { .. })) {
+            return own;
+        }
+        let wide = own.widened(plain_modulus.saturating_sub(3) / 2);
+        match &self.graph.node(id).layer {
+            IntLayer::Input(_) => own,
+            IntLayer::Requant(Requant { lo, hi, .. })
+            | IntLayer::Poly { requant: Requant { lo, hi, .. }, .. } => {
+                Interval { lo: wide.lo.max((*lo).min(own.lo)), hi: wide.hi.min((*hi).max(own.hi)) }
+            }
+            IntLayer::Conv(_)
+            | IntLayer::Linear(_)
+            | IntLayer::Add { .. }
+            | IntLayer::Concat { .. }
+            | IntLayer::Shuffle(_)
+            | IntLayer::Subsample(_)
+            | IntLayer::PadChannels(_)
+            | IntLayer::SumPool(_)
+            | IntLayer::MaxPool(_)
+            | IntLayer::Flatten => wide,
+        }
     }
 
     /// The network as the client may know it, with [`public_bounds`](Self::public_bounds) throughout.

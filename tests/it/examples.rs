@@ -13,7 +13,7 @@ use stria::diag::SourceFile;
 use stria::graph::{NodeId, evaluate, quantise_input};
 use stria::input::{self, Data, SafetensorsWeights};
 use stria::params::Scheme;
-use stria::protocol::{Service, Session, run_in_process};
+use stria::protocol::{Choices, Service, Session, run_in_process};
 use stria::report::{Report, report};
 use stria::tensor::Tensor;
 use stria::weights::WeightSource;
@@ -63,7 +63,7 @@ fn run<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>])
         params: compiled.sets(),
         memory: 1 << 24,
     };
-    run_in_process::<K, E>(service, images, &|_| {}, &|_| {}).expect("the run succeeds")
+    run_in_process::<K, E>(service, Choices::default(), images, &|_| {}, &|_| {}).expect("the run succeeds")
 }
 
 /// All logits equal the reference's, all counts the plan's; gives the share of right classes.
@@ -81,7 +81,7 @@ pub(crate) fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, data: &Dat
     let mut right = 0;
     for ((image, inference), &label) in quantised.iter().zip(&session.inferences).zip(labels) {
         let expected = evaluate(&compiled.network, weights, image).expect("the reference evaluates");
-        assert_eq!(inference.logits, expected);
+        assert_eq!(inference.answer.logits(), Some(&expected));
         for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
             let mut planned = count(segment);
             planned.plain_adds = planned.ciphertexts_in + planned.ciphertexts_out;
