@@ -143,7 +143,6 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let packed = planned.kernel.input().pack(&share.data);
         let (inputs, bytes_in) = receive_inputs(channel, step, ciphertext_limit(params), evaluator, &packed)?;
         let started = Instant::now();
-        let bytes = |messages: &[Vec<u8>]| messages.iter().map(|m| m.len() as u64).sum();
 
         let total = code.insts.len() as u64;
         let done = AtomicU64::new(0);
@@ -159,24 +158,23 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let ring = params.ring as usize;
         let masks: Vec<Vec<u64>> =
             places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref())).collect();
-        let replies: Vec<Vec<u8>> = results
-            .into_par_iter()
-            .zip(masks.par_iter().zip(&places))
-            .map(|(mut ciphertext, (mask, places))| {
+        let mut bytes_out = 0;
+        let mut ready = results.into_iter().zip(masks.iter().zip(&places)).peekable();
+        // A few at a time, so that the client reads the first while the next are masked.
+        while ready.peek().is_some() {
+            let few: Vec<_> = ready.by_ref().take(rayon::current_num_threads()).collect();
+            let masked = few.into_par_iter().map(|(mut ciphertext, (mask, places))| {
                 let negated: Vec<u64> = mask.iter().map(|&r| if r == 0 { 0 } else { t - r }).collect();
                 evaluator.add_plain(&mut ciphertext, &negated)?;
                 Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
-            })
-            .collect::<Result<_, PartyError>>()?;
-        self.layers.push(LayerRun {
-            counts: evaluator.take(code.geometry),
-            time: started.elapsed(),
-            bytes_in,
-            bytes_out: bytes(&replies),
-        });
-        for reply in &replies {
-            channel.send(step, Tag::Reply, reply)?;
+            });
+            for reply in masked.collect::<Result<Vec<_>, PartyError>>()? {
+                channel.send(step, Tag::Reply, &reply)?;
+                bytes_out += reply.len() as u64;
+            }
         }
+        let counts = evaluator.take(code.geometry);
+        self.layers.push(LayerRun { counts, time: started.elapsed(), bytes_in, bytes_out });
 
         let shape = service.network.graph.node(segment.node).shape.clone();
         let (channels, h, w) = shape.chw();
