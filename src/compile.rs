@@ -3,28 +3,16 @@
 //! Files and printing belong to the caller: it opens what [`declared`](crate::resolve::declared) names
 //! and prints the stages that it wants.
 
-use crate::assign;
 use crate::compiled::{Compiled, CompiledError};
 use crate::cost::CostTable;
 use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
+pub use crate::select::{Encode, Kernels};
 use crate::select::Encodings;
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
-
-/// How the encoding of linear layers is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encode {
-    /// The cheaper one for each layer.
-    Auto,
-    /// Slots for all; what is chosen where nobody says otherwise.
-    #[default]
-    Slots,
-    /// Coefficients for all.
-    Coefficients,
-}
 
 /// What the command line may change.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,7 +23,9 @@ pub struct Options<'a> {
     pub plain_bits: Option<u32>,
     /// Encoding of linear layers.
     pub encode: Encode,
-    /// By what the cheaper encoding is found; the shipped costs if absent.
+    /// Kernels in slots.
+    pub kernels: Kernels,
+    /// By what plans are weighed; the shipped costs if absent.
     pub costs: Option<&'a CostTable>,
 }
 
@@ -168,21 +158,10 @@ fn plan(
     sizes: (u32, u64),
     options: Options<'_>,
 ) -> Result<Compiled, CompiledError> {
-    let all =
-        |network, weights, encoding| Compiled::encoded(network, weights, sizes, Encodings::All(encoding));
-    match options.encode {
-        Encode::Slots => all(network, weights, Encoding::Slots),
-        Encode::Coefficients => all(network, weights, Encoding::Coefficients),
-        Encode::Auto => {
-            let fitting = |encoding| {
-                let compiled = all(network.clone(), None, encoding);
-                compiled.and_then(|compiled| compiled.fits().map(|_| compiled))
-            };
-            let (slots, coefficients) = match (fitting(Encoding::Slots), fitting(Encoding::Coefficients)) {
-                (Ok(slots), Ok(coefficients)) => (slots, coefficients),
-                (Err(_), Ok(_)) => return all(network, weights, Encoding::Coefficients),
-                (_, Err(_)) => return all(network, weights, Encoding::Slots),
-            };
+    let encoding = match (options.encode, options.kernels) {
+        (Encode::Slots, Kernels::Unified) => Encoding::Slots,
+        (Encode::Coefficients, _) => Encoding::Coefficients,
+        (Encode::Slots | Encode::Auto, _) => {
             let shipped;
             let table = match options.costs {
                 Some(table) => table,
@@ -191,8 +170,8 @@ fn plan(
                     &shipped
                 }
             };
-            let encodings = assign::cheaper(&slots, &coefficients, table);
-            Compiled::encoded(network, weights, sizes, Encodings::Each(&encodings))
+            return Compiled::planned(network, weights, sizes, (options.encode, options.kernels), table);
         }
-    }
+    };
+    Compiled::encoded(network, weights, sizes, Encodings::All(encoding))
 }

@@ -1,14 +1,14 @@
 //! A compiled network, all that is needed to run it, and its file `.striac`.
 //!
-//! The file holds the quantised network, its weights, ring degree, plaintext prime and the encoding of each
-//! linear layer; plan, circuit and moduli follow from them and are made anew on load, so that a file cannot bring a circuit or moduli of
-//! its own. Layout: the magic
+//! The file holds the quantised network, its weights, ring degree, plaintext prime and the pick of each linear
+//! layer, with what it was weighed against; kernels, circuit and moduli follow from them and are made anew on
+//! load, so that a file cannot bring a circuit or moduli of its own. Layout: the magic
 //! `STRIAC\r\n`, the version (u32, little-endian), the BLAKE3 hash of the body, the body's length (u64), the
 //! body (postcard). Everything is checked on load: hash, graph, shapes of weights, parameters.
 
 use crate::backend::SchemeParams;
 use crate::circuit::{Circuit, Segment};
-use crate::cost;
+use crate::cost::{self, CostTable};
 use crate::graph::{
     self, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
 };
@@ -16,7 +16,9 @@ use crate::layers::Conv;
 use crate::lower::{LowerError, lower};
 use crate::params::{self, Encoding, Fit, ParamsError, Scheme, Sets, Workload};
 use crate::quant::intervals_are_proven;
-use crate::select::{self, Encodings, Plan, PlanError, Rings};
+use crate::select::{
+    self, Asked, Choosing, Compared, Encode, Encodings, Facts, Kernels, Pick, Plan, PlanError, Rings, Weighed,
+};
 use crate::tensor::{MAX_ACTIVATION, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -161,15 +163,15 @@ struct Saved {
     weights: Option<IntWeights>,
     ring: u32,
     plain_modulus: u64,
-    encodings: Vec<Encoding>,
+    picks: Vec<Pick>,
+    weighed: Vec<Option<Weighed>>,
+    compared: Vec<Compared>,
 }
 
-/// How parameters are chosen.
-#[derive(Clone, Copy)]
-struct Choose {
-    params: fn(Scheme, u32, u64, &Workload) -> Result<SchemeParams, ParamsError>,
-    /// The least ring degree of layers in coefficients.
-    least_ring: u32,
+const SECURE: Choosing = Choosing { params: params::choose, least_ring: LEAST_RING };
+
+fn insecure(ring: u32) -> Choosing {
+    Choosing { params: params::choose_insecure, least_ring: ring }
 }
 
 /// The least ring degree with secure parameters.
@@ -201,8 +203,65 @@ impl Compiled {
         sizes: (u32, u64),
         encodings: Encodings<'_>,
     ) -> Result<Self, CompiledError> {
-        let choose = Choose { params: params::choose, least_ring: LEAST_RING };
-        Self::build(network, weights, sizes, encodings, choose)
+        Self::build(network, weights, sizes, encodings, SECURE)
+    }
+
+    /// As [`encoded`](Self::encoded), with the layers' kernels that take the fewest seconds by `table`, among
+    /// those of `encode` and `kernels`. Where no secure moduli hold any plan, the best by rotation count.
+    ///
+    /// # Errors
+    /// If no kernel takes a layer, or there are no secure parameters.
+    pub fn planned(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        sizes: (u32, u64),
+        (encode, kernels): (Encode, Kernels),
+        table: &CostTable,
+    ) -> Result<Self, CompiledError> {
+        Self::search(network, weights, sizes, (encode, kernels, SECURE), table)
+    }
+
+    /// As [`planned`](Self::planned) for any ring, without any security: for tests.
+    ///
+    /// # Errors
+    /// If no kernel takes a layer, or there are no parameters.
+    pub fn insecure_planned(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        sizes: (u32, u64),
+        (encode, kernels): (Encode, Kernels),
+        table: &CostTable,
+    ) -> Result<Self, CompiledError> {
+        Self::search(network, weights, sizes, (encode, kernels, insecure(sizes.0)), table)
+    }
+
+    fn search(
+        network: IntNetwork,
+        weights: Option<IntWeights>,
+        (ring, plain_modulus): (u32, u64),
+        (encode, kernels, choosing): (Encode, Kernels, Choosing),
+        table: &CostTable,
+    ) -> Result<Self, CompiledError> {
+        let asked = Asked { ring, plain_modulus, choosing, encode, kernels, table };
+        let sizes = (ring, plain_modulus);
+        let Some(found) = select::search(&network, &asked)? else {
+            let encoding = match encode {
+                Encode::Coefficients => Encoding::Coefficients,
+                Encode::Slots | Encode::Auto => Encoding::Slots,
+            };
+            return Self::build(network, weights, sizes, Encodings::All(encoding), choosing);
+        };
+        let mut compiled = Self::build(network, weights, sizes, Encodings::Picks(&found.picks), choosing)?;
+        compiled.note(found.weighed.into_iter().map(Some), found.compared);
+        Ok(compiled)
+    }
+
+    /// Notes by what the plan was chosen.
+    fn note(&mut self, weighed: impl Iterator<Item = Option<Weighed>>, compared: Vec<Compared>) {
+        for (layer, weighed) in self.plan.layers.iter_mut().zip(weighed) {
+            layer.weighed = weighed;
+        }
+        self.plan.compared = compared;
     }
 
     /// As [`new`](Self::new) for any ring, without any security: for tests.
@@ -228,8 +287,7 @@ impl Compiled {
         sizes: (u32, u64),
         encodings: Encodings<'_>,
     ) -> Result<Self, CompiledError> {
-        let choose = Choose { params: params::choose_insecure, least_ring: sizes.0 };
-        Self::build(network, weights, sizes, encodings, choose)
+        Self::build(network, weights, sizes, encodings, insecure(sizes.0))
     }
 
     fn build(
@@ -237,7 +295,7 @@ impl Compiled {
         weights: Option<IntWeights>,
         (ring, plain_modulus): (u32, u64),
         encodings: Encodings<'_>,
-        choose: Choose,
+        choose: Choosing,
     ) -> Result<Self, CompiledError> {
         let scheme = Scheme::default();
         let mut coefficient_ring = choose.least_ring.min(ring);
@@ -245,11 +303,16 @@ impl Compiled {
             let rings = Rings { slots: ring, coefficients: coefficient_ring };
             let plan = select::plan(&network, rings, encodings)?;
             let circuit = lower(&plan)?;
+            let facts = |segment: &Segment| {
+                let ring = circuit.ring_of(segment.contents.encoding());
+                Facts::of(segment, ring).ok_or(CompiledError::Depth)
+            };
+            let facts = circuit.segments.iter().map(facts).collect::<Result<Vec<_>, _>>()?;
             let set = |encoding| {
-                let workload = workload(&circuit, encoding)?;
+                let workload = select::workload(facts.iter(), encoding);
                 let set =
                     workload.map(|w| (choose.params)(scheme, circuit.ring_of(encoding), plain_modulus, &w));
-                Ok::<_, CompiledError>(set.transpose()?)
+                set.transpose()
             };
             let coefficients = set(Encoding::Coefficients);
             let holds = match &coefficients {
@@ -356,7 +419,9 @@ impl Compiled {
             weights: self.weights.clone(),
             ring: self.plan.ring,
             plain_modulus: self.params.plain_modulus,
-            encodings: self.encodings(),
+            picks: self.plan.picks(),
+            weighed: self.plan.layers.iter().map(|layer| layer.weighed).collect(),
+            compared: self.plan.compared.clone(),
         };
         let body = postcard::to_stdvec(&saved)?;
         let mut bytes = Vec::with_capacity(PREFIX + body.len());
@@ -398,18 +463,10 @@ impl Compiled {
         }
         params::require_plain(saved.plain_modulus, network.largest_accumulator())?;
         let sizes = (saved.ring, saved.plain_modulus);
-        Self::encoded(network, saved.weights, sizes, Encodings::Each(&saved.encodings))
+        let mut compiled = Self::encoded(network, saved.weights, sizes, Encodings::Picks(&saved.picks))?;
+        compiled.note(saved.weighed.into_iter(), saved.compared);
+        Ok(compiled)
     }
-}
-
-/// What parameters must provide for so that the layers of `circuit` in `encoding` run, of which there are
-/// some. Replies of either encoding count, for their flooding has to hide all of them together.
-fn workload(circuit: &Circuit, encoding: Encoding) -> Result<Option<Workload>, CompiledError> {
-    let depths = in_encoding(circuit, encoding).map(|s| cost::depth(s).ok_or(CompiledError::Depth));
-    let depths: Vec<_> = depths.collect::<Result<_, _>>()?;
-    let sent = |s: &Segment| s.contents.values_sent(s.outputs.len(), circuit.ring_of(s.contents.encoding()));
-    let sent = circuit.segments.iter().map(sent).fold(0, u64::saturating_add);
-    Ok((!depths.is_empty()).then(|| Workload::of(depths, sent).encoded(encoding)))
 }
 
 fn in_encoding(circuit: &Circuit, encoding: Encoding) -> impl Iterator<Item = &Segment> {

@@ -64,8 +64,6 @@ pub mod protocol;
 
 pub mod report;
 
-pub mod assign;
-
 pub mod compile;
 
 pub mod cli;

@@ -1,7 +1,7 @@
 //! Lowers a plan to a circuit: each kernel emits its segment, which is verified and rewritten.
 
 use crate::circuit::{Circuit, CircuitError, Segment, Step, verify};
-use crate::params::Encoding;
+use crate::kernels::Kernel;
 use crate::passes::{CircuitPassError, run_circuit};
 use crate::select::Plan;
 use rayon::prelude::*;
@@ -33,23 +33,23 @@ pub enum LowerError {
 /// # Errors
 /// If a segment fails verification.
 pub fn lower(plan: &Plan) -> Result<Circuit, LowerError> {
-    let segments: Vec<Result<Segment, LowerError>> = plan
-        .layers
-        .par_iter()
-        .map(|layer| {
-            let ring = match layer.kernel.encoding() {
-                Encoding::Slots => plan.ring,
-                Encoding::Coefficients => plan.coefficient_ring,
-            };
-            let mut segment = layer.kernel.emit(&layer.name);
-            let name = || layer.name.clone();
-            verify(&segment, ring).map_err(|source| LowerError::Kernel { layer: name(), source })?;
-            run_circuit(&mut segment, ring).map_err(|source| LowerError::Pass { layer: name(), source })?;
-            Ok(segment)
-        })
-        .collect();
+    let rings = plan.rings();
+    let layers = plan.layers.par_iter();
+    let segments: Vec<_> =
+        layers.map(|layer| segment(&layer.kernel, &layer.name, rings.of(layer.kernel.encoding()))).collect();
     let segments = segments.into_iter().collect::<Result<_, _>>()?;
     Ok(Circuit { ring: plan.ring, coefficient_ring: plan.coefficient_ring, segments })
+}
+
+/// The segment of one layer, verified and rewritten.
+///
+/// # Errors
+/// If it fails verification.
+pub fn segment(kernel: &Kernel, layer: &str, ring: u32) -> Result<Segment, LowerError> {
+    let mut segment = kernel.emit(layer);
+    verify(&segment, ring).map_err(|source| LowerError::Kernel { layer: layer.into(), source })?;
+    run_circuit(&mut segment, ring).map_err(|source| LowerError::Pass { layer: layer.into(), source })?;
+    Ok(segment)
 }
 
 /// The automorphisms that `segments` use, sorted: one Galois key each.

@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::refused::{few_bits, refusal};
 use super::say::say;
-use super::{CompileOptions, Encoding};
-use crate::compile::{self, CompileError, Encode, Options, Stages};
+use super::{CompileOptions, DEFAULT_ENCODING, Encoding, KernelKind};
+use crate::compile::{self, CompileError, Encode, Kernels, Options, Stages};
 use crate::compiled::{Compiled, MAGIC};
 use crate::cost::CostTable;
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
@@ -213,14 +213,20 @@ fn input_shape(model: &Model) -> Shape {
 impl CompileOptions {
     /// The driver's options for `scheme`; the encodings are weighed by `costs`, the shipped ones if absent.
     pub(super) fn driver(self, scheme: Scheme, costs: Option<&CostTable>) -> Options<'_> {
-        let encode = match (self.encoding, scheme) {
-            // The crate `fhe` computes in slots alone.
-            (Some(Encoding::Auto), Scheme::FheRs) | (Some(Encoding::Slots), _) => Encode::Slots,
-            (Some(Encoding::Auto), Scheme::Bfv) => Encode::Auto,
-            (Some(Encoding::Coefficients), _) => Encode::Coefficients,
-            (None, _) => Encode::default(),
+        let (encoding, kernel) = (self.encoding, self.kernel.unwrap_or(KernelKind::Auto));
+        let kernels = match (kernel, scheme) {
+            // A rotation costs the crate `fhe` the same wherever it stands: their number is the cost.
+            (KernelKind::Auto, Scheme::FheRs) | (KernelKind::Unified, _) => Kernels::Unified,
+            (KernelKind::Auto, Scheme::Bfv) => Kernels::Auto,
+            (KernelKind::OutputRotation, _) => Kernels::OutputRotation,
         };
-        Options { ring: self.ring, plain_bits: self.plain_bits, encode, costs }
+        let encode = match (encoding.unwrap_or(DEFAULT_ENCODING), scheme) {
+            // The crate `fhe` computes in slots alone.
+            (Encoding::Auto, Scheme::FheRs) | (Encoding::Slots, _) => Encode::Slots,
+            (Encoding::Auto, Scheme::Bfv) => Encode::Auto,
+            (Encoding::Coefficients, _) => Encode::Coefficients,
+        };
+        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs }
     }
 }
 
@@ -254,10 +260,13 @@ fn load_by(
     let bytes = match open(path)? {
         Opened::Text(bytes) => bytes,
         Opened::Compiled(_)
-            if options.ring.is_some() || options.plain_bits.is_some() || options.encoding.is_some() =>
+            if options.ring.is_some()
+                || options.plain_bits.is_some()
+                || options.encoding.is_some()
+                || options.kernel.is_some() =>
         {
             return Err(Failure::User(format!(
-                "{}: already compiled; --ring, --plain-bits and --encoding apply to a .stria file",
+                "{}: already compiled; --ring, --plain-bits, --encoding and --kernel apply to a .stria file",
                 path.display()
             )));
         }

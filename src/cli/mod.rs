@@ -63,9 +63,26 @@ struct CompileOptions {
     /// Bits of the plaintext prime instead of the smallest that fits.
     #[arg(long, value_name = "N")]
     plain_bits: Option<u32>,
-    /// Encoding of linear layers [default: slots].
+    /// Encoding of linear layers [default: auto].
     #[arg(long, value_enum)]
     encoding: Option<Encoding>,
+    /// Kernels of layers in slots [default: auto].
+    #[arg(long, value_enum)]
+    kernel: Option<KernelKind>,
+}
+
+/// The encoding of linear layers where nobody says otherwise.
+const DEFAULT_ENCODING: Encoding = Encoding::Auto;
+
+/// Which kernels layers in slots may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum KernelKind {
+    /// Any, by estimated seconds.
+    Auto,
+    /// That of the literature: taps turn inputs, channels' diagonals turn sums.
+    OutputRotation,
+    /// Baby and giant steps, the best by rotation count.
+    Unified,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -23,6 +23,7 @@ use crate::backend::{self, SchemeParams};
 use crate::circuit::{Contents, Counts, Segment};
 use crate::params::{self, Encoding, KeySwitching, ParamsError, Scheme};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 
 /// Seconds of each operation on one thread, at one ring, number of ciphertext primes and form of key switch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -272,15 +273,23 @@ impl Sizes {
         counts.ciphertexts_out * self.reply
     }
 
+    /// Bytes of a reply of so many values, all there are in slots.
+    #[must_use]
+    pub fn reply_of(&self, values: u64) -> u64 {
+        let packed = |values: u64| (values * u64::from(self.value_bits)).div_ceil(8);
+        match values.cmp(&u64::from(self.ring)) {
+            Ordering::Less => self.reply.saturating_sub(packed(u64::from(self.ring))) + packed(values),
+            Ordering::Equal | Ordering::Greater => self.reply,
+        }
+    }
+
     /// Bytes that the server returns for `segment`: of coefficients only those wanted.
     #[must_use]
     pub fn replies(&self, segment: &Segment) -> u64 {
-        let packed = |values: u64| (values * u64::from(self.value_bits)).div_ceil(8);
         match &segment.contents {
             Contents::Slots => segment.outputs.len() as u64 * self.reply,
             Contents::Coefficients { sent, .. } => {
-                let fixed = self.reply.saturating_sub(packed(u64::from(self.ring)));
-                sent.iter().map(|places| fixed + packed(places.len())).sum()
+                sent.iter().map(|places| self.reply_of(places.len())).sum()
             }
         }
     }

@@ -265,7 +265,7 @@ impl Kernel {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Conv(k) | Self::Features(k) => k.name(),
+            Self::Conv(k) | Self::Features(k) => k.choice().name(),
             Self::Linear(_) => "hybrid-diagonals",
             Self::Coefficients(_) => "coefficients",
         }

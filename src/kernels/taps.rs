@@ -10,6 +10,7 @@ use super::KernelError;
 use super::chain::signed;
 use crate::layout::{Grid, Phase, Tiles};
 use crate::tensor::ConvGeometry;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -45,7 +46,7 @@ impl TapPlan {
 }
 
 /// How large the blocks of the grid are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Blocks {
     /// The next power of two, so that channels can be shifted by blocks.
     PowerOfTwo,

@@ -66,6 +66,19 @@ pub fn output_noise(engine: &Parameters, encoding: Encoding, depth: Depth) -> No
     switched(dot, depth.output_switches).summed(sums.saturating_mul(sums)).plus_plain()
 }
 
+/// log2 of the noise of a result of a circuit of `depth` in slots under `params`: an order of depths. Infinite
+/// for parameters that cannot be built.
+#[must_use]
+pub fn noise_bits(params: &SchemeParams, depths: &[Depth]) -> Vec<f64> {
+    let engine = engine(params).ok();
+    let bits = |depth: &Depth| {
+        engine.as_ref().map_or(f64::INFINITY, |engine| {
+            output_noise(engine, params.workload.encoding, *depth).bits(engine)
+        })
+    };
+    depths.iter().map(bits).collect()
+}
+
 /// What hides the noise of a circuit of `workload`.
 pub(crate) fn hiding(engine: &Parameters, workload: &Workload) -> Hiding {
     let noises = workload.depths.iter().map(|&depth| output_noise(engine, workload.encoding, depth));

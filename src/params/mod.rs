@@ -14,7 +14,7 @@ mod fit;
 mod noise;
 mod prime;
 
-pub use bfv::output_noise;
+pub use bfv::{noise_bits, output_noise};
 pub(crate) use bfv::{engine, hiding};
 pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};

@@ -1,10 +1,11 @@
 //! The choices that a convolution leaves open, none of which changes its result.
 
 use super::super::taps::Blocks;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How a convolution is laid out and scheduled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Choice {
     /// Where channels stand.
     pub arrangement: Arrangement,
@@ -18,7 +19,7 @@ pub struct Choice {
 /// channels are repeated every `period` blocks; each of these segments computes `diagonals` outputs:
 /// each output meets `diagonals` inputs block by block, `log2(period / diagonals)` rotate-and-sum steps
 /// bring the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Arrangement {
     /// Polyphase parts of the image an axis, each in its own ciphertexts (beyond those of the stride):
     /// shifts become choices of ciphertext.
@@ -34,7 +35,7 @@ pub struct Arrangement {
 }
 
 /// Which offsets turn inputs (baby steps, hoisted), which turn partial sums (giant steps).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Split {
     /// How many diagonals turn inputs: a power of two, at most the arrangement's `diagonals`.
     pub baby_diagonals: usize,
@@ -45,7 +46,7 @@ pub struct Split {
 }
 
 /// What a rotation turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Operand {
     /// Input ciphertexts: one rotation each, for all outputs.
     Inputs,
@@ -67,6 +68,23 @@ impl Split {
                 sides.into_iter().map(move |columns| Self { baby_diagonals, rows, columns })
             })
         })
+    }
+}
+
+impl Choice {
+    /// What the reports call it. One input channel of a group a ciphertext needs no external rotation.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let Self { arrangement: Arrangement { diagonals, period, .. }, split } = *self;
+        if period == 1 {
+            "exrot-free"
+        } else if split == Split::OUTPUT_ROTATION {
+            "output-rotation"
+        } else if split == (Split { baby_diagonals: diagonals, ..Split::OUTPUT_ROTATION }) {
+            "input-rotation"
+        } else {
+            "baby-giant"
+        }
     }
 }
 

@@ -106,20 +106,6 @@ impl Conv {
         let g = &self.alignment.geometry;
         Shape::of(&[g.c_out, self.alignment.columns(), g.kernel.0, g.kernel.1])
     }
-
-    /// What the reports call it. One input channel of a group a ciphertext needs no external rotation.
-    pub(super) fn name(&self) -> &'static str {
-        let Choice { arrangement: Arrangement { diagonals, period, .. }, split } = self.choice;
-        if period == 1 {
-            "exrot-free"
-        } else if split == Split::OUTPUT_ROTATION {
-            "output-rotation"
-        } else if split == (Split { baby_diagonals: diagonals, ..Split::OUTPUT_ROTATION }) {
-            "input-rotation"
-        } else {
-            "baby-giant"
-        }
-    }
 }
 
 /// Lays `g` out; sizes are checked.
