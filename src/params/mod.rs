@@ -14,8 +14,8 @@ mod fit;
 mod noise;
 mod prime;
 
-pub use bfv::{noise_bits, output_noise};
 pub(crate) use bfv::{engine, hiding};
+pub use bfv::{noise_bits, output_noise};
 pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 

@@ -5,7 +5,6 @@ use crate::examples;
 use crate::protocol::service;
 use crate::random::{images, small_ring, stages};
 use proptest::prelude::*;
-use stria::assign;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
@@ -26,7 +25,9 @@ const ALL: Encodings<'static> = Encodings::All(Encoding::Coefficients);
 /// Runs `images`: all logits are the reference's, all counts the plan's.
 fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>]) {
     let weights = compiled.weights.as_ref().unwrap();
-    let session = run_in_process::<K, E>(service(compiled, weights), Choices::default(), images, &|_| {}, &|_| {}).unwrap();
+    let session =
+        run_in_process::<K, E>(service(compiled, weights), Choices::default(), images, &|_| {}, &|_| {})
+            .unwrap();
     let keys = galois_steps(&compiled.circuit.segments).len() as u64;
     for (image, inference) in images.iter().zip(&session.inferences) {
         let expected = evaluate(&compiled.network, weights, image).unwrap();
@@ -132,28 +133,27 @@ fn examples_in_coefficients() {
     }
 }
 
-/// Each layer has the cheaper encoding, and what comes out is right.
+/// What comes out of a plan in both encodings is right, and the plan follows the costs.
 #[test]
 fn the_cheaper_encoding_is_taken_layer_by_layer() {
-    let table = CostTable::shipped(Scheme::Bfv);
-    let compiled = |encode| {
-        let options = Options { encode, costs: Some(&table), ..Options::default() };
+    let auto = |table: &CostTable| {
+        let options = Options { encode: Encode::Auto, costs: Some(table), ..Options::default() };
         examples::compiled(EXAMPLES[1], options)
     };
-    let (slots, coefficients) = (compiled(Encode::Slots), compiled(Encode::Coefficients));
-    let auto = compiled(Encode::Auto);
-    assert_eq!(auto.encodings(), assign::cheaper(&slots, &coefficients, &table));
-    let data = examples::images(&auto, "fashion_mnist/images");
-    assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&auto, &data, 1), 1);
+    let table = CostTable::shipped(Scheme::Bfv);
+    let planned = auto(&table);
+    let data = examples::images(&planned, "fashion_mnist/images");
+    assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&planned, &data, 1), 1);
 
-    // Where products in slots cost nothing, and then where they cost a second, the choice is clear.
-    let with = |encoding: Encoding, seconds: f64| {
+    // Where encoding a plaintext costs a second in one of them, the other one is taken.
+    for (dear, other) in
+        [(Encoding::Coefficients, Encoding::Slots), (Encoding::Slots, Encoding::Coefficients)]
+    {
         let mut table = table.clone();
-        for row in table.rows.iter_mut().filter(|row| row.encoding == encoding) {
-            row.encode = seconds;
+        for row in table.rows.iter_mut().filter(|row| row.encoding == dear) {
+            row.encode = 1.0;
+            row.extended_encode = 1.0;
         }
-        assign::cheaper(&slots, &coefficients, &table)
-    };
-    assert!(with(Encoding::Coefficients, 1.0).iter().all(|&e| e == Encoding::Slots));
-    assert!(with(Encoding::Slots, 1.0).iter().all(|&e| e == Encoding::Coefficients));
+        assert!(auto(&table).encodings().iter().all(|&e| e == other), "{dear:?}");
+    }
 }

@@ -13,8 +13,8 @@ use stria::graph::evaluate;
 use stria::lower::galois_steps;
 use stria::mpc::ot::OtSetup;
 use stria::protocol::{
-    Activations, Answer, Channel, ChannelError, Client, InMemory, NonLinear, NonLinearError, PartyError, Reveal,
-    RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
+    Activations, Answer, Channel, ChannelError, Client, InMemory, NonLinear, NonLinearError, PartyError,
+    Reveal, RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
 };
 use stria::tensor::Tensor;
 
@@ -252,7 +252,10 @@ fn a_peer_that_stops_or_dies_at_any_step_is_named() {
                     let started = Instant::now();
                     let error = case.against(bad, (fault, at), (a, b)).expect_err("the peer was lost");
                     named(&error, fault);
-                    assert!(started.elapsed() < Duration::from_secs(30), "{fault:?} at message {at}: {error}");
+                    assert!(
+                        started.elapsed() < Duration::from_secs(30),
+                        "{fault:?} at message {at}: {error}"
+                    );
                 }
             });
         }
