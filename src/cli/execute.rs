@@ -141,7 +141,9 @@ pub(super) fn execute(
     let layer = |p: Progress<'_>| bar.set_message(format!("{} {}/{}", p.layer, p.done, p.total));
     let image = |done: usize| bar.set_position(done as u64);
     let session = match backend {
-        Backend::Clear => run_in_process::<ClearKeys, ClearEvaluator>(service, choices, images, &layer, &image),
+        Backend::Clear => {
+            run_in_process::<ClearKeys, ClearEvaluator>(service, choices, images, &layer, &image)
+        }
         Backend::Bfv => {
             compiled.fits()?;
             run_in_process::<BfvKeys, BfvEvaluator>(service, choices, images, &layer, &image)

@@ -144,9 +144,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     let executed = ran.map(|(_, inference)| executed(inference, &compiled, &table));
     let timing = ran.map_or_else(Timing::default, |(session, inference)| timing(session, inference));
-    let [online, made] = ran.map_or([Traffic::default(); 2], |(_, inference)| {
-        [inference.online(), inference.made().traffic]
-    });
+    let [online, made] =
+        ran.map_or([Traffic::default(); 2], |(_, inference)| [inference.online(), inference.made().traffic]);
     let over = |network: Network| {
         let passed = network.seconds(total(online) + total(made), online.rounds + made.rounds);
         timing.online + timing.preprocess_apart + passed

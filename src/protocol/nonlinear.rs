@@ -123,10 +123,7 @@ impl std::ops::Sub for Made {
 
     /// What was made since `earlier`.
     fn sub(self, earlier: Self) -> Self {
-        Self {
-            time: self.time.saturating_sub(earlier.time),
-            traffic: self.traffic - earlier.traffic,
-        }
+        Self { time: self.time.saturating_sub(earlier.time), traffic: self.traffic - earlier.traffic }
     }
 }
 
@@ -198,8 +195,7 @@ impl Step {
     #[must_use]
     pub fn label(network: &IntNetwork, modulus: u64) -> Self {
         let id = network.graph.output();
-        let (shape_in, range) =
-            (network.graph.node(id).shape.clone(), network.public_bounds(id, modulus));
+        let (shape_in, range) = (network.graph.node(id).shape.clone(), network.public_bounds(id, modulus));
         Self { node: id.0, function: Function::ArgMax, shape_in, shape_out: Shape::flat(1), range, modulus }
     }
 }

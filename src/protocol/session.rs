@@ -167,8 +167,8 @@ pub fn run_in_process<K: ClientKeys, E: Evaluator>(
     // Each end moves into its thread, so that a party that fails hangs up and the other does not wait.
     let (mut client_end, mut server_end) = InMemory::pair();
     std::thread::scope(|scope| {
-        let server = scope
-            .spawn(move || serve_all::<E>(service, choices, images.len(), &mut server_end, progress));
+        let server =
+            scope.spawn(move || serve_all::<E>(service, choices, images.len(), &mut server_end, progress));
         let Service { network, plan, params, .. } = service;
         let steps = galois_steps(&service.circuit.segments);
         let client = scope.spawn(move || {

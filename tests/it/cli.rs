@@ -141,7 +141,9 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
     }
     assert_eq!(run["rounds"], run["totals"]["rounds"]);
     assert_eq!(run["bytes_preprocess"], run["totals"]["bytes_preprocess"]);
-    for key in ["estimated_lan_seconds", "estimated_wan_seconds", "measured_lan_seconds", "measured_wan_seconds"] {
+    for key in
+        ["estimated_lan_seconds", "estimated_wan_seconds", "measured_lan_seconds", "measured_wan_seconds"]
+    {
         assert!(run[key].as_f64().is_some_and(|s| s > 0.0), "no {key}");
     }
     assert!(run["rounds"].as_u64().is_some_and(|r| r > 0));

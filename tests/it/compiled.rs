@@ -38,7 +38,8 @@ fn a_file_gives_back_the_same_network_plan_and_circuit() {
 fn on_clear(compiled: &Compiled, image: &Tensor<i64>) -> Tensor<i64> {
     let service = service(compiled, compiled.weights.as_ref().unwrap());
     let images = std::slice::from_ref(image);
-    let session = run_in_process::<ClearKeys, ClearEvaluator>(service, Choices::default(), images, &|_| {}, &|_| {})
+    let session =
+        run_in_process::<ClearKeys, ClearEvaluator>(service, Choices::default(), images, &|_| {}, &|_| {})
             .unwrap();
     session.inferences[0].answer.logits().unwrap().clone()
 }

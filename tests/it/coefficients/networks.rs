@@ -26,7 +26,9 @@ const ALL: Encodings<'static> = Encodings::All(Encoding::Coefficients);
 /// Runs `images`: all logits are the reference's, all counts the plan's.
 fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>]) {
     let weights = compiled.weights.as_ref().unwrap();
-    let session = run_in_process::<K, E>(service(compiled, weights), Choices::default(), images, &|_| {}, &|_| {}).unwrap();
+    let session =
+        run_in_process::<K, E>(service(compiled, weights), Choices::default(), images, &|_| {}, &|_| {})
+            .unwrap();
     let keys = galois_steps(&compiled.circuit.segments).len() as u64;
     for (image, inference) in images.iter().zip(&session.inferences) {
         let expected = evaluate(&compiled.network, weights, image).unwrap();

@@ -129,7 +129,8 @@ fn public_bounds_are_coarse() {
         assert!(interval.hi > 100, "{interval:?}");
         let (lo, hi) = (interval.lo.unsigned_abs().next_power_of_two(), interval.hi.unsigned_abs() + 1);
         interval.lo = -i64::try_from(lo).unwrap().min(i64::try_from((t - 3) / 2).unwrap());
-        interval.hi = i64::try_from(hi.next_power_of_two() - 1).unwrap().min(i64::try_from((t - 3) / 2).unwrap());
+        interval.hi =
+            i64::try_from(hi.next_power_of_two() - 1).unwrap().min(i64::try_from((t - 3) / 2).unwrap());
     }
     for id in accumulators {
         if !matches!(Step::of(&compiled.network, id, t), Some(Step { function: Function::Poly { .. }, .. })) {

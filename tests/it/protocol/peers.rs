@@ -13,8 +13,8 @@ use stria::graph::evaluate;
 use stria::lower::galois_steps;
 use stria::mpc::ot::OtSetup;
 use stria::protocol::{
-    Activations, Answer, Channel, ChannelError, Client, InMemory, NonLinear, NonLinearError, PartyError, Reveal,
-    RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
+    Activations, Answer, Channel, ChannelError, Client, InMemory, NonLinear, NonLinearError, PartyError,
+    Reveal, RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
 };
 use stria::tensor::Tensor;
 
@@ -235,8 +235,8 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_refused() {
 #[test]
 fn a_peer_that_stops_or_dies_at_any_step_is_named() {
     let case = &Case::two_party(Reveal::Label);
-    let silence = Duration::from_millis(400);
-    let patience = Patience { silence, work: silence * 20, keep_alive: Duration::from_secs(60) };
+    let silence = Duration::from_secs(1);
+    let patience = Patience { silence, work: silence * 10, keep_alive: Duration::from_secs(60) };
     let jobs: Vec<(Role, Fault, usize)> = [Role::Client, Role::Server]
         .into_iter()
         .zip(case.messages())
@@ -244,7 +244,7 @@ fn a_peer_that_stops_or_dies_at_any_step_is_named() {
         .collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..12 {
+        for _ in 0..16 {
             scope.spawn(|| {
                 while let Some(&(bad, fault, at)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (a, b) = UnixStream::pair().unwrap();
@@ -252,7 +252,10 @@ fn a_peer_that_stops_or_dies_at_any_step_is_named() {
                     let started = Instant::now();
                     let error = case.against(bad, (fault, at), (a, b)).expect_err("the peer was lost");
                     named(&error, fault);
-                    assert!(started.elapsed() < Duration::from_secs(30), "{fault:?} at message {at}: {error}");
+                    assert!(
+                        started.elapsed() < Duration::from_secs(30),
+                        "{fault:?} at message {at}: {error}"
+                    );
                 }
             });
         }

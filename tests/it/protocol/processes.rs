@@ -68,14 +68,17 @@ fn party() {
             report(serve(&compiled, &mut channel).map(|()| "served".into()));
         }
         "client" => {
-            let mut channel = channel(TcpStream::connect(("127.0.0.1", setting(PORT).parse().unwrap())).unwrap());
+            let mut channel =
+                channel(TcpStream::connect(("127.0.0.1", setting(PORT).parse().unwrap())).unwrap());
             let compiled = Compiled::from_bytes(&read("model.striac")).unwrap();
             assert!(compiled.weights.is_none());
             let pixels: Vec<i64> = postcard::from_bytes(&read("image")).unwrap();
             let shape = compiled.network.graph.node(NodeId(0)).shape.clone();
             let image = Tensor::new(shape, pixels).unwrap();
             let session = infer(&compiled, &image, &mut channel);
-            report(session.map(|session| format!("{:?}", session.inferences[0].answer.logits().unwrap().data)));
+            report(
+                session.map(|session| format!("{:?}", session.inferences[0].answer.logits().unwrap().data)),
+            );
         }
         _ => (),
     }
@@ -216,9 +219,14 @@ fn the_death_of_a_process_is_noticed_and_named() {
         let [client, server] = setting.run("clear", Some((who, after)));
         let other = if who == "client" { &server } else { &client };
         let told = other.as_deref().expect("the other party ended in good order");
-        assert!(told.starts_with(&format!("ERROR {step}: ")) && told.contains("gone at step"), "{who} {after}: {told}");
+        assert!(
+            told.starts_with(&format!("ERROR {step}: ")) && told.contains("gone at step"),
+            "{who} {after}: {told}"
+        );
     }
-    for (who, after) in [("client", 5), ("client", 9), ("client", 20), ("server", 3), ("server", 8), ("server", 20)] {
+    for (who, after) in
+        [("client", 5), ("client", 9), ("client", 20), ("server", 3), ("server", 8), ("server", 20)]
+    {
         let [client, server] = setting.run("clear", Some((who, after)));
         let told = if who == "client" { server } else { client };
         assert!(told.as_ref().is_some_and(|told| told.contains("gone at step")), "{who} {after}: {told:?}");
