@@ -11,7 +11,7 @@ use super::{Channel, ChannelError, FRAME_BYTES, Meter, Tag, Traffic};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,8 @@ pub struct StreamChannel<S: Socket> {
     failed: bool,
     /// To the thread that writes; its end ends the thread, once all is written.
     outgoing: Option<SyncSender<Vec<u8>>>,
+    /// Frames that it has still to write.
+    waiting: Arc<AtomicUsize>,
     /// Hangs up when that thread has ended.
     written: Receiver<()>,
     /// Whether that thread ended because the other party took nothing for too long.
@@ -128,11 +130,17 @@ impl<S: Socket> StreamChannel<S> {
         let (ended, written) = sync_channel(0);
         let stuck = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stuck);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
         std::thread::Builder::new().name("channel".into()).spawn(move || {
             let _ended: SyncSender<()> = ended;
             let failed = loop {
                 let result = match frames.recv_timeout(patience.keep_alive) {
-                    Ok(frame) => writer.write_all(&frame),
+                    Ok(frame) => {
+                        let result = writer.write_all(&frame);
+                        left.fetch_sub(1, Ordering::AcqRel);
+                        result
+                    }
                     Err(RecvTimeoutError::Timeout) => writer.write_all(&header(KEEP_ALIVE, 0, 0)),
                     Err(RecvTimeoutError::Disconnected) => return,
                 };
@@ -142,8 +150,8 @@ impl<S: Socket> StreamChannel<S> {
             };
             told.store(is_timeout(&failed), Ordering::Release);
         })?;
-        let meter = Meter::default();
-        Ok(Self { reader: socket, patience, meter, failed: false, outgoing: Some(outgoing), written, stuck })
+        let (meter, outgoing) = (Meter::default(), Some(outgoing));
+        Ok(Self { reader: socket, patience, meter, failed: false, outgoing, waiting, written, stuck })
     }
 
     /// Fills `bytes`, waiting until `deadline` at most.
@@ -179,7 +187,8 @@ struct Deadline {
 impl<S: Socket> Drop for StreamChannel<S> {
     fn drop(&mut self) {
         self.outgoing = None;
-        if !self.failed {
+        // A keep-alive that the other party does not take is not waited for.
+        if !self.failed && self.waiting.load(Ordering::Acquire) > 0 {
             // Either the thread has ended, or the other party takes too long.
             self.written.recv_timeout(self.patience.silence).ok();
         }
@@ -191,6 +200,7 @@ impl<S: Socket> Channel for StreamChannel<S> {
     fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
         let header = header(tag.byte(), step, payload.len() as u64);
         let frame = [&header[..], payload].concat();
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         let taken = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.send(frame).is_ok());
         if !taken {
             self.failed = true;

@@ -189,6 +189,9 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
     }
 }
 
+/// Where a ciphertext is put once it is read.
+type Read<C> = Mutex<Option<Result<C, PartyError>>>;
+
 /// The client's ciphertexts with the `packed` share of the server added, and their bytes. Each is read while
 /// the next ones arrive.
 fn receive_inputs<E: Evaluator>(
@@ -198,8 +201,7 @@ fn receive_inputs<E: Evaluator>(
     evaluator: &E,
     packed: &[Vec<u64>],
 ) -> Result<(Vec<E::Ciphertext>, u64), PartyError> {
-    let read: Vec<Mutex<Option<Result<E::Ciphertext, PartyError>>>> =
-        packed.iter().map(|_| Mutex::new(None)).collect();
+    let read: Vec<Read<E::Ciphertext>> = packed.iter().map(|_| Mutex::new(None)).collect();
     let mut bytes_in = 0;
     rayon::in_place_scope(|scope| {
         for (slots, place) in packed.iter().zip(&read) {

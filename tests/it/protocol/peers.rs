@@ -235,8 +235,8 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_refused() {
 #[test]
 fn a_peer_that_stops_or_dies_at_any_step_is_named() {
     let case = &Case::two_party(Reveal::Label);
-    let silence = Duration::from_millis(400);
-    let patience = Patience { silence, work: silence * 20, keep_alive: Duration::from_secs(60) };
+    let silence = Duration::from_secs(1);
+    let patience = Patience { silence, work: silence * 10, keep_alive: Duration::from_secs(60) };
     let jobs: Vec<(Role, Fault, usize)> = [Role::Client, Role::Server]
         .into_iter()
         .zip(case.messages())
@@ -244,7 +244,7 @@ fn a_peer_that_stops_or_dies_at_any_step_is_named() {
         .collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..12 {
+        for _ in 0..16 {
             scope.spawn(|| {
                 while let Some(&(bad, fault, at)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (a, b) = UnixStream::pair().unwrap();
