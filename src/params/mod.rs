@@ -15,7 +15,7 @@ mod noise;
 mod prime;
 
 pub use bfv::{noise_bits, output_noise};
-pub(crate) use bfv::{engine, hiding};
+pub(crate) use bfv::{engine, hiding, keeping_engines};
 pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 
