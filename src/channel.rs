@@ -16,7 +16,7 @@ use std::time::Duration;
 pub const FRAME_BYTES: u64 = 13;
 
 /// How long a thread waits for the other, whose end is noticed at once.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

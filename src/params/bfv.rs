@@ -8,6 +8,7 @@
 
 use super::{Depth, Encoding, KeySwitching, SchemeParams, Workload, validate};
 use crate::rlwe::{FactorNorm, Hiding, KeySwitch, Noise, ParameterSpec, Parameters, RlweError};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Primes stay below 2^50, where transforms are quickest.
@@ -20,9 +21,42 @@ const DIGIT_BITS: u32 = 25;
 /// The largest magnitude of a weight.
 const LARGEST_WEIGHT: u64 = 128;
 
+/// The most words of tables that engines hold while they are kept.
+const KEPT_WORDS: usize = 1 << 25;
+/// Words of an engine for each coefficient and prime, about.
+const TABLES: usize = 8;
+
+/// Engines with the words that they hold.
+type Kept = Vec<(ParameterSpec, usize, Arc<Parameters>)>;
+
+thread_local! {
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+/// Runs `search`, which asks for parameters many times over: the engines behind the answers are built once and
+/// dropped afterwards.
+pub(crate) fn keeping_engines<T>(search: impl FnOnce() -> T) -> T {
+    KEPT.set(Some(Vec::new()));
+    let found = search();
+    KEPT.set(None);
+    found
+}
+
 /// The engine's constants for `params`, of any security.
 pub(crate) fn engine(params: &SchemeParams) -> Result<Arc<Parameters>, RlweError> {
-    Parameters::insecure_for_tests(spec(params))
+    let spec = spec(params);
+    KEPT.with_borrow_mut(|kept| {
+        let Some(kept) = kept else { return Parameters::insecure_for_tests(spec) };
+        if let Some((.., engine)) = kept.iter().find(|(known, ..)| *known == spec) {
+            return Ok(Arc::clone(engine));
+        }
+        let engine = Parameters::insecure_for_tests(spec.clone())?;
+        kept.push((spec, TABLES * params.ring as usize * params.modulus_bits.len(), Arc::clone(&engine)));
+        while kept.len() > 1 && kept.iter().map(|(_, words, _)| words).sum::<usize>() > KEPT_WORDS {
+            kept.remove(0);
+        }
+        Ok(engine)
+    })
 }
 
 fn spec(params: &SchemeParams) -> ParameterSpec {

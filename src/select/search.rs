@@ -70,7 +70,11 @@ impl Asked<'_> {
 /// The first layer without a kernel.
 pub fn search(network: &IntNetwork, asked: &Asked<'_>) -> Result<Option<Found>, PlanError> {
     let search = Search::new(network, asked)?;
-    let Some(best) = search.best() else { return Ok(None) };
+    Ok(params::keeping_engines(|| found(&search)))
+}
+
+fn found(search: &Search<'_>) -> Option<Found> {
+    let best = search.best()?;
     let regime = search.complete(&best.regime);
     let weighed = search.weigh(&regime, &best.choice);
     let mut compared = vec![Compared { plan: WholePlan::Planned, cost: best.cost }];
@@ -81,7 +85,7 @@ pub fn search(network: &IntNetwork, asked: &Asked<'_>) -> Result<Option<Found>, 
     compared.sort_by(|a, b| a.cost.weight().total_cmp(&b.cost.weight()));
     let picks =
         (0..).zip(&best.choice).map(|(layer, &index)| search.alternative(layer, index).pick).collect();
-    Ok(Some(Found { picks, weighed, compared }))
+    Some(Found { picks, weighed, compared })
 }
 
 /// The index of the alternative of each layer.
