@@ -68,6 +68,7 @@ impl Report {
             );
             writeln!(f, "{}", line.trim_end())?;
         }
+        self.plan_text(f)?;
         self.totals_text(f)
     }
 
@@ -102,6 +103,14 @@ impl Report {
             t.relu, t.requant, t.comparisons
         )?;
         writeln!(f, "quantisation  {}", self.quantisation)?;
+        writeln!(f, "passes        {}", self.passes)?;
+        writeln!(f, "predicted     {}", self.predicted)?;
+        for (plan, what) in self.plans.iter().zip(["plans        ", "             ", "             "]) {
+            writeln!(f, "{what} {plan}")?;
+        }
+        for hint in &self.hints {
+            writeln!(f, "hint          {hint}")?;
+        }
         write!(
             f,
             "linear part   {:.2} s predicted on one core ({} costs)",
