@@ -158,20 +158,16 @@ fn plan(
     sizes: (u32, u64),
     options: Options<'_>,
 ) -> Result<Compiled, CompiledError> {
-    let encoding = match (options.encode, options.kernels) {
-        (Encode::Slots, Kernels::Unified) => Encoding::Slots,
-        (Encode::Coefficients, _) => Encoding::Coefficients,
-        (Encode::Slots | Encode::Auto, _) => {
-            let shipped;
-            let table = match options.costs {
-                Some(table) => table,
-                None => {
-                    shipped = CostTable::shipped(Scheme::Bfv);
-                    &shipped
-                }
-            };
-            return Compiled::planned(network, weights, sizes, (options.encode, options.kernels), table);
+    if (options.encode, options.kernels) == (Encode::Slots, Kernels::Unified) {
+        return Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Slots));
+    }
+    let shipped;
+    let table = match options.costs {
+        Some(table) => table,
+        None => {
+            shipped = CostTable::shipped(Scheme::Bfv);
+            &shipped
         }
     };
-    Compiled::encoded(network, weights, sizes, Encodings::All(encoding))
+    Compiled::planned(network, weights, sizes, (options.encode, options.kernels), table)
 }

@@ -4,7 +4,7 @@
 //! predicted for it.
 
 use super::quantisation::quantisation;
-use super::{Accounting, Counters, LayerReport, Moduli, Report, Rotations, layer_report};
+use super::{Accounting, Counters, LayerReport, Moduli, Passes, Predicted, Report, Rotations, layer_report};
 use crate::circuit::Counts;
 use crate::compiled::Compiled;
 use crate::cost::cryptflow2::{self, NoKernel};
@@ -74,6 +74,10 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         estimated_lan_seconds: 0.0,
         estimated_wan_seconds: 0.0,
         cost_table: "no".into(),
+        predicted: Predicted::default(),
+        plans: Vec::new(),
+        passes: Passes::default(),
+        hints: Vec::new(),
         totals,
         layers,
     })

@@ -4,7 +4,9 @@
 //! table. The keys of the JSON form are pinned. No wall-clock time is read here.
 
 mod cryptflow2;
+mod hints;
 mod moduli;
+mod plan;
 mod quantisation;
 mod text;
 
@@ -17,7 +19,9 @@ use crate::params::{Encoding, SchemeParams, security_bits};
 use crate::protocol::{self, Cost, Step};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
+pub use hints::{Hint, hints};
 pub use moduli::Moduli;
+pub use plan::{Passes, PlanPrice, Predicted, Second};
 pub use quantisation::{LayerBits, Price, Quantisation};
 use serde::Serialize;
 
@@ -105,6 +109,12 @@ pub struct LayerReport {
     pub kernel: Option<&'static str>,
     /// What its ciphertexts hold.
     pub encoding: Option<Encoding>,
+    /// What turns inputs and what turns sums, where there was a choice.
+    pub split: Option<String>,
+    /// Predicted seconds of both parties and of the bytes, for a linear layer.
+    pub predicted: Option<Predicted>,
+    /// The second choice.
+    pub runner_up: Option<Second>,
     /// What it costs.
     #[serde(flatten)]
     pub counters: Counters,
@@ -192,6 +202,14 @@ pub struct Report {
     pub cost_table: String,
     /// The bits of weights and values, and what they cost.
     pub quantisation: Quantisation,
+    /// Predicted seconds of all linear layers.
+    pub predicted: Predicted,
+    /// The plan and those of one kernel for all layers, the three cheapest of them, the cheapest first.
+    pub plans: Vec<PlanPrice>,
+    /// What the circuit passes saved.
+    pub passes: Passes,
+    /// Small changes of the network that would save much, the best first.
+    pub hints: Vec<Hint>,
     /// Sums over the layers; Galois keys are counted once.
     pub totals: Counters,
     /// Layers that cost something, in order.
@@ -294,6 +312,8 @@ fn to_microseconds(seconds: f64) -> f64 {
 pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     let graph = &compiled.network.graph;
     let mut totals = Counters::default();
+    let mut predicted = Predicted::default();
+    let mut passes = Passes::default();
     let mut layers = Vec::new();
     let mut planned = compiled.plan.layers.iter().zip(&compiled.circuit.segments).peekable();
     for id in graph.ids() {
@@ -312,7 +332,13 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
             },
         };
         totals.add(&counters);
-        layers.push(layer_report(compiled, id, place, counters));
+        let mut layer = layer_report(compiled, id, place, counters);
+        if let Some((_, segment)) = segment {
+            layer.predicted = plan::predicted(compiled, segment, table);
+            layer.predicted.iter().for_each(|layer| predicted.add(layer));
+            passes.add(&count(segment));
+        }
+        layers.push(layer);
     }
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
     let nonlinear_seconds = to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS);
@@ -341,6 +367,10 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         estimated_wan_seconds: wan,
         cost_table: table.name.clone(),
         quantisation: quantisation::quantisation(compiled),
+        predicted,
+        plans: plan::plans(compiled),
+        passes,
+        hints: hints::hints(compiled, table),
         totals,
         layers,
     }
@@ -405,6 +435,9 @@ fn layer_report(
         layout_out: place.map(|p| p.kernel.output().to_string()),
         kernel: place.map(|p| p.kernel.name()),
         encoding: place.map(|p| p.kernel.encoding()),
+        split: place.and_then(|p| p.kernel.choice()).map(|choice| choice.to_string()),
+        predicted: None,
+        runner_up: place.and_then(plan::second),
         counters,
     }
 }

@@ -68,6 +68,7 @@ impl Report {
             );
             writeln!(f, "{}", line.trim_end())?;
         }
+        self.plan_text(f)?;
         self.totals_text(f)
     }
 
@@ -102,6 +103,7 @@ impl Report {
             t.relu, t.requant, t.comparisons
         )?;
         writeln!(f, "quantisation  {}", self.quantisation)?;
+        writeln!(f, "passes        {}", self.passes)?;
         writeln!(
             f,
             "two-party     {} rounds with the linear layers, {} online, {} for transfers made ahead",
@@ -114,6 +116,13 @@ impl Report {
             "linear part   {:.2} s predicted on one core ({} costs); two-party part {:.2} s",
             t.estimated_seconds, self.cost_table, self.estimated_nonlinear_seconds
         )?;
+        writeln!(f, "predicted     {}", self.predicted)?;
+        for (plan, what) in self.plans.iter().zip(["plans        ", "             ", "             "]) {
+            writeln!(f, "{what} {plan}")?;
+        }
+        for hint in &self.hints {
+            writeln!(f, "hint          {hint}")?;
+        }
         write!(
             f,
             "one image     {:.2} s predicted over a LAN (3 Gbit/s, 0.8 ms), {:.1} s over a WAN (200 Mbit/s, 40 ms)",

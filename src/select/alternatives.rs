@@ -11,8 +11,8 @@ use crate::params::Encoding;
 
 /// Products emitted for one operation beyond the first few candidates.
 const MOST_PRODUCTS: u64 = 300_000;
-/// The fewest and the most candidates emitted.
-const EMITTED: (usize, usize) = (3, 24);
+/// The fewest and the most candidates that are emitted for a plan.
+pub(super) const EMITTED: (usize, usize) = (3, 24);
 /// Candidates dearer than the best by this factor are not emitted beyond the first few.
 const SPREAD: f64 = 2.0;
 
@@ -44,6 +44,8 @@ pub(super) struct Listing<'a> {
     pub coefficient_rings: &'a [u32],
     /// Guessed prices of layers in slots; candidates stay in order of rotations without.
     pub guess: Option<&'a Prices>,
+    /// The fewest and the most candidates that are emitted.
+    pub emitted: (usize, usize),
 }
 
 impl Alternative {
@@ -157,9 +159,9 @@ fn shortlist(operation: &Operation, listing: Listing<'_>) -> Result<Vec<Pick>, K
     priced.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let best = priced.first().map_or(0.0, |(price, _)| *price);
     let mut products = 0;
-    for (taken, (price, candidate)) in priced.iter().take(EMITTED.1).enumerate() {
+    for (taken, (price, candidate)) in priced.iter().take(listing.emitted.1).enumerate() {
         products += candidate.tally.plain_mults;
-        if taken >= EMITTED.0 && (products > MOST_PRODUCTS || *price > SPREAD * best) {
+        if taken >= listing.emitted.0 && (products > MOST_PRODUCTS || *price > SPREAD * best) {
             break;
         }
         picks.push(Pick::Steps(candidate.choice));

@@ -8,11 +8,13 @@
 mod alternatives;
 mod facts;
 mod pick;
+mod quote;
 mod search;
 mod shared;
 
 pub use facts::{BYTES_PER_SECOND, Facts, LayerCost, Prices, workload};
 pub use pick::{Operation, Pick};
+pub use quote::{Quote, Quotes};
 pub use search::{Asked, Found, search};
 pub use shared::{Choosing, KEY_BYTES, KEY_INFERENCES, PlanCost};
 

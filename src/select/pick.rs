@@ -125,6 +125,15 @@ impl Pick {
         }
     }
 
+    /// How it is laid out and scheduled, where there is a choice.
+    #[must_use]
+    pub fn choice(self) -> Option<Choice> {
+        match self {
+            Self::Steps(choice) => Some(choice),
+            Self::Diagonals | Self::Coefficients => None,
+        }
+    }
+
     /// What the reports call the kernel.
     #[must_use]
     pub fn name(self) -> &'static str {

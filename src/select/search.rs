@@ -6,7 +6,7 @@
 //! are those of the plans of one kernel for all layers, and of picks of bounded noise, for a deep layer raises
 //! everybody's moduli. The cheapest of all ends is the plan, so no plan of one kernel is cheaper.
 
-use super::alternatives::{Alternative, Alternatives, Listing};
+use super::alternatives::{Alternative, Alternatives, EMITTED, Listing};
 use super::facts::{Facts, Prices};
 use super::shared::{Choosing, KEY_BYTES, PlanCost, Regime, Shared};
 use super::{Compared, Encode, Kernels, Operation, Pick, PlanError, RunnerUp, Weighed, WholePlan};
@@ -131,6 +131,7 @@ impl<'a> Search<'a> {
             ring: asked.ring,
             coefficient_rings: &rings,
             guess: guess.as_ref(),
+            emitted: EMITTED,
         };
         let listed = operations.par_iter().map(|(operation, layer)| {
             Alternatives::list(operation, listing).map_err(|error| error.about(layer))
