@@ -108,12 +108,14 @@ impl Step {
             Function::Poly { from, .. } => {
                 (square::usage(*from).then(requant()?), vec![self.values], SQUARE_BATCH)
             }
-            Function::Max { modulus, windows } => {
-                (max::usage(*modulus, None), max::pairs_of_stages(windows.iter().map(Vec::len)), BATCH)
-            }
+            Function::Max { modulus, windows } => (
+                max::usage(*modulus, None),
+                max::pairs_of_stages(windows.iter().map(|window| (window.len(), 1))),
+                BATCH,
+            ),
             Function::ArgMax { modulus } => {
                 let indices = index_modulus(self.values)?;
-                (max::usage(*modulus, Some(indices)), max::pairs_of_stages([self.values]), BATCH)
+                (max::usage(*modulus, Some(indices)), max::pairs_of_stages([(self.values, 1)]), BATCH)
             }
         };
         let batches = sizes.into_iter().flat_map(|n| chunks(n, most));
@@ -220,6 +222,18 @@ pub(super) fn index_modulus(n: usize) -> Result<Modulus, MpcError> {
 }
 
 /// `n` in parts of at most `most`.
+/// What [`Function::Max`] costs over windows of which only the sizes are told, `(size, how many)` each: no
+/// list of them is made.
+#[must_use]
+pub fn max_cost(modulus: Modulus, windows: &[(usize, usize)]) -> Cost {
+    let usage = max::usage(modulus, None);
+    let of = |lanes: usize| if lanes == 0 { Cost::default() } else { Cost::of(&Batch::new(lanes, &usage)) };
+    let stages = max::pairs_of_stages(windows.iter().copied());
+    stages
+        .iter()
+        .fold(Cost::default(), |sum, pairs| sum + of(BATCH).times((pairs / BATCH) as u64) + of(pairs % BATCH))
+}
+
 fn chunks(n: usize, most: usize) -> impl Iterator<Item = usize> {
     (0..n.div_ceil(most)).map(move |i| most.min(n - i * most))
 }
@@ -245,11 +259,33 @@ impl std::ops::Add for Cost {
 
     fn add(self, o: Self) -> Self {
         Self {
-            transfers: self.transfers + o.transfers,
-            offline_bytes: self.offline_bytes + o.offline_bytes,
-            offline_rounds: self.offline_rounds + o.offline_rounds,
-            online_bytes: self.online_bytes + o.online_bytes,
-            rounds: self.rounds + o.rounds,
+            transfers: self.transfers.saturating_add(o.transfers),
+            offline_bytes: self.offline_bytes.saturating_add(o.offline_bytes),
+            offline_rounds: self.offline_rounds.saturating_add(o.offline_rounds),
+            online_bytes: self.online_bytes.saturating_add(o.online_bytes),
+            rounds: self.rounds.saturating_add(o.rounds),
+        }
+    }
+}
+
+impl Cost {
+    fn of(batch: &Batch) -> Self {
+        Self {
+            transfers: (batch.lane.transfers() * batch.lanes) as u64,
+            offline_bytes: batch.offline_bytes(),
+            offline_rounds: batch.offline_rounds(),
+            online_bytes: batch.online_bytes(),
+            rounds: batch.rounds as u64,
+        }
+    }
+
+    fn times(self, n: u64) -> Self {
+        Self {
+            transfers: self.transfers.saturating_mul(n),
+            offline_bytes: self.offline_bytes.saturating_mul(n),
+            offline_rounds: self.offline_rounds.saturating_mul(n),
+            online_bytes: self.online_bytes.saturating_mul(n),
+            rounds: self.rounds.saturating_mul(n),
         }
     }
 }
@@ -260,14 +296,8 @@ impl Step {
     /// # Errors
     /// If a modulus cannot hold the values.
     pub fn cost(&self) -> Result<Cost, MpcError> {
-        let mut cost = Cost::default();
-        for batch in self.batches()? {
-            cost.transfers += (batch.lane.transfers() * batch.lanes) as u64;
-            cost.offline_bytes += batch.offline_bytes();
-            cost.offline_rounds += batch.offline_rounds();
-            cost.online_bytes += batch.online_bytes();
-            cost.rounds += batch.rounds as u64;
-        }
+        let batches = self.batches()?;
+        let mut cost = batches.iter().map(Cost::of).fold(Cost::default(), |sum, cost| sum + cost);
         if matches!(self.function, Function::ArgMax { .. }) && self.values > 0 {
             cost.online_bytes += FRAME_BYTES + 8;
         }

@@ -129,8 +129,31 @@ impl NonLinear for TwoParty {
 /// # Errors
 /// If its modulus cannot hold its values.
 pub fn cost(step: &Step) -> Result<Cost, MpcError> {
+    if let Function::MaxPool(pool) = step.function {
+        return cost_of_pool(step, &pool);
+    }
     let parts = stages(step)?.into_iter().flatten();
     parts.map(|part| part.cost()).try_fold(Cost::default(), |sum, cost| Ok(sum + cost?))
+}
+
+/// As [`cost`], from how many windows have which size: a list of all windows may be far larger than the tensor.
+fn cost_of_pool(step: &Step, pool: &Pool) -> Result<Cost, MpcError> {
+    let t = Modulus::new(step.modulus)?;
+    let (c, h, w) = step.shape_in.chw();
+    let windows: Vec<_> =
+        pool.windows((h, w)).sizes().into_iter().map(|(size, n)| (size, n.saturating_mul(c))).collect();
+    let Some(wide) = comparable(t, step.range)? else { return Ok(mpc::max_cost(t, &windows)) };
+    let of = |values: usize, function: mpc::Function| mpc::Step { id: step.node, values, function }.cost();
+    let carried = |from, to| carried(step.range, from, to);
+    let results = step.shape_out.elements();
+    Ok(of(step.shape_in.elements(), carried(t, wide))?
+        + mpc::max_cost(wide, &windows)
+        + of(results, carried(wide, t))?)
+}
+
+/// The same value modulo `to`.
+fn carried(range: Interval, from: Modulus, to: Modulus) -> mpc::Function {
+    mpc::Function::Requant { from, to, requant: Requant { shift: 0, lo: range.lo, hi: range.hi }, range }
 }
 
 /// The stages of `step`, none of which is empty; each takes the values that the one before left.
@@ -146,12 +169,7 @@ fn stages(step: &Step) -> Result<Vec<Vec<mpc::Step>>, MpcError> {
         };
         (0..values).step_by(BATCH).map(part).collect()
     };
-    let carried = |from, to| mpc::Function::Requant {
-        from,
-        to,
-        requant: Requant { shift: 0, lo: range.lo, hi: range.hi },
-        range,
-    };
+    let carried = |from, to| carried(range, from, to);
     let wide = comparable(t, range)?;
     Ok(match step.function {
         Function::Requant(requant) => {
@@ -204,4 +222,40 @@ fn windows(pool: &Pool, shape: &Shape) -> Vec<Vec<usize>> {
         }
     }
     operands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{PoolKind, Rounding};
+    use crate::tensor::Pad;
+
+    /// The cost from sizes is the cost of the listed windows.
+    #[test]
+    fn pools_cost_what_their_windows_do() {
+        for (kernel, stride, pad, hi) in
+            [((3, 3), (2, 2), 1, 100), ((2, 3), (1, 2), 0, 400_000), ((4, 2), (3, 3), 1, 100)]
+        {
+            let pool = Pool {
+                kind: PoolKind::Max,
+                kernel,
+                stride,
+                pad: Pad { h: pad, w: pad },
+                rounding: Rounding::Down,
+            };
+            let (rows, columns) = pool.windows((70, 90)).count();
+            let step = Step {
+                node: 3,
+                function: Function::MaxPool(pool),
+                shape_in: Shape::of(&[60, 70, 90]),
+                shape_out: Shape::of(&[60, rows, columns]),
+                modulus: 1_032_193,
+                range: Interval { lo: -hi, hi },
+            };
+            let listed = stages(&step).unwrap().into_iter().flatten();
+            let listed = listed.fold(Cost::default(), |sum, part| sum + part.cost().unwrap());
+            assert!(listed.transfers > 0);
+            assert_eq!(cost(&step).unwrap(), listed, "{kernel:?}");
+        }
+    }
 }
