@@ -5,12 +5,11 @@ use crate::examples;
 use crate::protocol::service;
 use crate::random::{images, small_ring, stages};
 use proptest::prelude::*;
-use stria::assign;
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
 use stria::circuit::count;
-use stria::compile::{Encode, Options};
+use stria::compile::{Encode, Kernels, Options};
 use stria::compiled::{Compiled, CompiledError};
 use stria::cost::CostTable;
 use stria::graph::evaluate;
@@ -131,28 +130,13 @@ fn examples_in_coefficients() {
     }
 }
 
-/// Each layer has the cheaper encoding, and what comes out is right.
+/// The plan of fewest seconds mixes encodings where that is cheaper, and what comes out is right.
 #[test]
-fn the_cheaper_encoding_is_taken_layer_by_layer() {
-    let table = CostTable::shipped(Scheme::Bfv);
-    let compiled = |encode| {
-        let options = Options { encode, costs: Some(&table), ..Options::default() };
-        examples::compiled(EXAMPLES[1], options)
-    };
-    let (slots, coefficients) = (compiled(Encode::Slots), compiled(Encode::Coefficients));
-    let auto = compiled(Encode::Auto);
-    assert_eq!(auto.encodings(), assign::cheaper(&slots, &coefficients, &table));
-    let data = examples::images(&auto, "fashion_mnist/images");
-    assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&auto, &data, 1), 1);
-
-    // Where products in slots cost nothing, and then where they cost a second, the choice is clear.
-    let with = |encoding: Encoding, seconds: f64| {
-        let mut table = table.clone();
-        for row in table.rows.iter_mut().filter(|row| row.encoding == encoding) {
-            row.encode = seconds;
-        }
-        assign::cheaper(&slots, &coefficients, &table)
-    };
-    assert!(with(Encoding::Coefficients, 1.0).iter().all(|&e| e == Encoding::Slots));
-    assert!(with(Encoding::Slots, 1.0).iter().all(|&e| e == Encoding::Coefficients));
+fn the_plan_of_fewest_seconds_runs_encrypted() {
+    for model in EXAMPLES {
+        let options = Options { encode: Encode::Auto, kernels: Kernels::Auto, ..Options::default() };
+        let auto = examples::compiled(model, options);
+        let data = examples::images(&auto, "fashion_mnist/images");
+        assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&auto, &data, 1), 1, "{model}");
+    }
 }
