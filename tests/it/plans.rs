@@ -27,7 +27,7 @@ fn table() -> CostTable {
 
 /// A network without weights.
 fn network(layers: &str, options: Options<'_>) -> Compiled {
-    let text = format!("model test {{\n    ring: 8192\n    weights: none\n{layers}\n    output y\n}}\n");
+    let text = format!("model test {{\n    ring: 8192\n{layers}\n    output y\n}}\n");
     let source = SourceFile { name: "test.stria".into(), text };
     let ast = syntax::parse(&source).unwrap_or_else(|d| panic!("{}", d.render(&source)));
     let (model, diagnostics) = resolve::resolve(&ast, None);
@@ -137,7 +137,8 @@ fn runners_up_are_other_kernels_that_are_no_cheaper() {
                 assert!(asked != IN_SLOTS || runner_up.pick.encoding() == Encoding::Slots);
                 operation.kernel(runner_up.pick, compiled.plan.rings()).unwrap();
             }
-            assert_eq!(second, compiled.plan.layers.len(), "{model}");
+            // Where the others need larger moduli than the plan has, there is none.
+            assert!(second + 1 >= compiled.plan.layers.len(), "{model}");
         }
     }
 }
