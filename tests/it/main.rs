@@ -17,6 +17,7 @@ mod inputs;
 mod kernels;
 mod language;
 mod mpc;
+mod plans;
 mod protocol;
 mod quantise;
 mod random;
