@@ -13,7 +13,7 @@ use stria::cost::CostTable;
 use stria::diag::SourceFile;
 use stria::graph::evaluate;
 use stria::params::{Encoding, Scheme, plain_prime};
-use stria::protocol::run_in_process;
+use stria::protocol::{Choices, run_in_process};
 use stria::report::{Hint, report};
 use stria::select::{
     BYTES_PER_SECOND, Encodings, Facts, KEY_BYTES, KEY_INFERENCES, Operation, Pick, Prices, WholePlan,
@@ -209,8 +209,8 @@ proptest! {
             let image = &images(&planned, seed)[..1];
             let expected = evaluate(&planned.network, weights, &image[0]).unwrap();
             let service = service(&planned, weights);
-            let session = run_in_process::<ClearKeys, ClearEvaluator>(service, image, &|_| {}, &|_| {}).unwrap();
-            prop_assert_eq!(&session.inferences[0].logits, &expected);
+            let session = run_in_process::<ClearKeys, ClearEvaluator>(service, Choices::default(), image, &|_| {}, &|_| {}).unwrap();
+            prop_assert_eq!(session.inferences[0].answer.logits(), Some(&expected));
         }
     }
 }
@@ -268,7 +268,8 @@ fn hints_save_what_they_say() {
 
 #[test]
 fn a_network_without_slack_gets_no_hint() {
-    let layers = "    input image: tensor[32, 16, 16]\n    let y = conv(image, out: 32, kernel: 1x1, striped: 32)";
+    let layers =
+        "    input image: tensor[32, 16, 16]\n    let y = conv(image, out: 32, kernel: 1x1, striped: 32)";
     let compiled = network(layers, options(IN_SLOTS));
     assert_eq!(report(&compiled, &table()).hints, Vec::new());
 }

@@ -7,6 +7,7 @@ use stria::compile::{Encode, Options};
 use stria::cost::CostTable;
 use stria::params::Scheme;
 use stria::report::{cryptflow2, report};
+use stria::select::Kernels;
 
 const README: &str = include_str!("../../README.md");
 
@@ -22,7 +23,7 @@ fn rotations_of_known_networks() {
         ("mobilenet_v2", "MobileNetV2, ImageNet"),
     ];
     for (file, name) in networks {
-        let options = Options { encode: Encode::Slots, ..Options::default() };
+        let options = Options { encode: Encode::Slots, kernels: Kernels::Unified, ..Options::default() };
         let compiled = compiled(&format!("shapes/{file}.stria"), options);
         let before =
             cryptflow2(&compiled).map_or("no kernel".into(), |r| r.totals.rotations.total.to_string());

@@ -9,15 +9,15 @@ use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
 use stria::circuit::count;
-use stria::compile::{Encode, Kernels, Options};
+use stria::compile::{Encode, Options};
 use stria::compiled::{Compiled, CompiledError};
 use stria::cost::CostTable;
 use stria::graph::evaluate;
 use stria::lower::galois_steps;
 use stria::params::{Encoding, ParamsError, Scheme, plain_prime};
-use stria::protocol::run_in_process;
+use stria::protocol::{Answer, Choices, run_in_process};
 use stria::report::report;
-use stria::select::{Encodings, PlanError};
+use stria::select::{Encodings, Kernels, PlanError};
 use stria::tensor::Tensor;
 
 const ALL: Encodings<'static> = Encodings::All(Encoding::Coefficients);
@@ -25,10 +25,13 @@ const ALL: Encodings<'static> = Encodings::All(Encoding::Coefficients);
 /// Runs `images`: all logits are the reference's, all counts the plan's.
 fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>]) {
     let weights = compiled.weights.as_ref().unwrap();
-    let session = run_in_process::<K, E>(service(compiled, weights), images, &|_| {}, &|_| {}).unwrap();
+    let session =
+        run_in_process::<K, E>(service(compiled, weights), Choices::default(), images, &|_| {}, &|_| {})
+            .unwrap();
     let keys = galois_steps(&compiled.circuit.segments).len() as u64;
     for (image, inference) in images.iter().zip(&session.inferences) {
-        assert_eq!(inference.logits, evaluate(&compiled.network, weights, image).unwrap());
+        let expected = evaluate(&compiled.network, weights, image).unwrap();
+        assert_eq!(inference.answer, Answer::Logits(expected));
         assert_eq!(inference.galois_keys, keys);
         assert_eq!(inference.layers.len(), compiled.circuit.segments.len());
         for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
