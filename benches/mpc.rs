@@ -62,7 +62,7 @@ fn bench(criterion: &mut Criterion, name: &str, function: Function) {
     let each = |bytes: u64| bytes as f64 / VALUES as f64;
     let (offline, online) = (each(cost.offline_bytes), each(cost.online_bytes));
     let transfers = cost.transfers / VALUES as u64;
-    let share: Vec<u64> = (0..VALUES as u64).map(|i| i * 13).collect();
+    let share: Vec<u64> = (0..VALUES as u64).map(|i| i * 7).collect();
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(VALUES as u64)).sample_size(10);
     group.bench_function(format!("offline/transfers={transfers}/bytes={offline:.1}"), |bencher| {

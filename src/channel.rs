@@ -16,7 +16,7 @@ use std::time::Duration;
 pub const FRAME_BYTES: u64 = 13;
 
 /// How long a thread waits for the other, whose end is noticed at once.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,6 +104,27 @@ pub struct Traffic {
     pub received: u64,
     /// How often this end received after it had sent: round trips it waited for.
     pub rounds: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, o: Self) {
+        self.sent += o.sent;
+        self.received += o.received;
+        self.rounds += o.rounds;
+    }
+}
+
+impl std::ops::Sub for Traffic {
+    type Output = Self;
+
+    /// What passed since `earlier`.
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            sent: self.sent - earlier.sent,
+            received: self.received - earlier.received,
+            rounds: self.rounds - earlier.rounds,
+        }
+    }
 }
 
 /// Counts what passes at one end.

@@ -9,8 +9,8 @@ use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
-pub use crate::select::{Encode, Kernels};
 use crate::select::Encodings;
+pub use crate::select::{Encode, Kernels};
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 

@@ -333,6 +333,13 @@ impl Compiled {
         }
     }
 
+    /// What the client may have: without weights, and with bounds that tell little of them.
+    #[must_use]
+    pub fn public(&self) -> Self {
+        let network = self.network.public(self.params.plain_modulus);
+        Self { network, weights: None, ..self.clone() }
+    }
+
     /// The parameters in use, by encoding.
     #[must_use]
     pub fn sets(&self) -> Sets<'_> {

@@ -6,7 +6,7 @@
 use super::{BackendError, Basis, BatchStep, Evaluator, Operand, SchemeParams, Sent, Term};
 use crate::circuit::{BlockGeometry, Counts, Step};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An evaluator that counts its calls.
 #[derive(Debug)]
@@ -28,6 +28,21 @@ impl Tally {
     fn step(&mut self, step: Step) {
         *self.steps.entry(step).or_default() += 1;
         self.seen.insert(step);
+    }
+
+    /// A sum of so many products, some with extended operands.
+    fn dot(&mut self, mults: u64, extended: u64) {
+        self.counts.plain_mults += mults;
+        self.counts.extended_mults += extended;
+        self.counts.extended_dots += u64::from(extended > 0);
+        self.counts.adds += mults.saturating_sub(1);
+    }
+}
+
+fn uncounted<E: Evaluator>(operand: Operand<'_, Counting<E>>) -> Operand<'_, E> {
+    match operand {
+        Operand::Ciphertext(ciphertext) => Operand::Ciphertext(ciphertext),
+        Operand::Extended(turned) => Operand::Extended(turned),
     }
 }
 
@@ -143,21 +158,30 @@ impl<E: Evaluator> Evaluator for Counting<E> {
         let sum = self.inner.dot(&mut terms.map(|term| {
             let (operand, plaintext) = term?;
             mults += 1;
-            let operand = match operand {
-                Operand::Ciphertext(ciphertext) => Operand::Ciphertext(ciphertext),
-                Operand::Extended(turned) => {
-                    extended += 1;
-                    Operand::Extended(turned)
-                }
-            };
-            Ok((operand, plaintext))
+            extended += u64::from(matches!(operand, Operand::Extended(_)));
+            Ok((uncounted(operand), plaintext))
         }))?;
-        let mut tally = self.tally();
-        tally.counts.plain_mults += mults;
-        tally.counts.extended_mults += extended;
-        tally.counts.extended_dots += u64::from(extended > 0);
-        tally.counts.adds += mults.saturating_sub(1);
+        self.tally().dot(mults, extended);
         Ok(sum)
+    }
+
+    fn dots<'a>(
+        &self,
+        operands: &[Operand<'a, Self>],
+        factors: &[Vec<Arc<E::Plaintext>>],
+    ) -> Result<Vec<E::Ciphertext>, BackendError>
+    where
+        Self: 'a,
+    {
+        let inner: Vec<_> = operands.iter().copied().map(uncounted).collect();
+        let sums = self.inner.dots(&inner, factors)?;
+        let mut tally = self.tally();
+        for factors in factors {
+            let read = operands.iter().take(factors.len());
+            let extended = read.filter(|operand| matches!(operand, Operand::Extended(_))).count();
+            tally.dot(factors.len() as u64, extended as u64);
+        }
+        Ok(sums)
     }
 
     fn add_assign(&self, a: &mut E::Ciphertext, b: &E::Ciphertext) {

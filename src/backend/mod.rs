@@ -203,6 +203,23 @@ pub trait Evaluator: Send + Sync + Sized {
     where
         Self: 'a;
 
+    /// A sum of products for each list of `factors`, all with the same operands in the same order: the
+    /// plaintexts are held, the operands may be read once for all sums. Else as [`dot`](Self::dot) of each.
+    ///
+    /// # Errors
+    /// The library's.
+    fn dots<'a>(
+        &self,
+        operands: &[Operand<'a, Self>],
+        factors: &[Vec<Arc<Self::Plaintext>>],
+    ) -> Result<Vec<Self::Ciphertext>, BackendError>
+    where
+        Self: 'a,
+    {
+        let term = |(&operand, factor): (&Operand<'a, Self>, &Arc<_>)| Ok((operand, Arc::clone(factor)));
+        factors.iter().map(|factors| self.dot(&mut operands.iter().zip(factors).map(term))).collect()
+    }
+
     /// `a += b`.
     fn add_assign(&self, a: &mut Self::Ciphertext, b: &Self::Ciphertext);
 

@@ -1,16 +1,18 @@
 //! A channel over a stream socket, TCP or Unix.
 //!
-//! A party may compute for longer than it should take to notice that the other is lost. So each end sends an
-//! empty keep-alive frame at a fixed interval, from a thread of its own, and [`Patience`] has two limits: on
-//! silence, and on keep-alives without a message. Keep-alives depend on time, so [`Traffic`] does not count
-//! them: bytes predicted stay equal to bytes counted. What is announced is read in pieces, so that memory
-//! follows what has come.
+//! A thread of its own writes: a party that sends much does not wait for the other to read, so that two that
+//! send at once do not wait for each other. A party may compute for longer than it should take to notice that
+//! the other is lost. So that thread also sends an empty keep-alive frame whenever it has been idle for an
+//! interval, and [`Patience`] has two limits: on silence, and on keep-alives without a message. Keep-alives
+//! depend on time, so [`Traffic`] does not count them: bytes predicted stay equal to bytes counted. What is
+//! announced is read in pieces, so that memory follows what has come.
 
 use super::{Channel, ChannelError, FRAME_BYTES, Meter, Tag, Traffic};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Tag of a keep-alive; no [`Tag`] has it.
@@ -19,6 +21,8 @@ const KEEP_ALIVE: u8 = 0;
 const SLOWEST: u64 = 4096;
 /// How much is allocated ahead of what has come.
 const PIECE: usize = 1 << 20;
+/// Frames that wait to be written; then a sender waits.
+const WAITING: usize = 16;
 /// Tag, step, length.
 const HEADER: usize = 1 + 4 + 8;
 const _: () = assert!(HEADER as u64 == FRAME_BYTES);
@@ -96,15 +100,22 @@ impl Socket for std::os::unix::net::UnixStream {
     }
 }
 
-/// One end of a conversation over a socket. Dropping it hangs up. After an error the stream is out of step:
-/// drop it.
+/// One end of a conversation over a socket. What is sent is on its way, not yet delivered: that the other party
+/// does not take it shows later. Dropping an end delivers what was sent, unless it saw an error, and hangs up.
+/// After an error the stream is out of step: drop it.
 pub struct StreamChannel<S: Socket> {
     reader: S,
-    writer: Arc<Mutex<S>>,
     patience: Patience,
     meter: Meter,
-    /// Its end ends the thread that keeps the connection alive.
-    _alive: Sender<()>,
+    failed: bool,
+    /// To the thread that writes; its end ends the thread, once all is written.
+    outgoing: Option<SyncSender<Vec<u8>>>,
+    /// Frames that it has still to write.
+    waiting: Arc<AtomicUsize>,
+    /// Hangs up when that thread has ended.
+    written: Receiver<()>,
+    /// Whether that thread ended because the other party took nothing for too long.
+    stuck: Arc<AtomicBool>,
 }
 
 impl<S: Socket> StreamChannel<S> {
@@ -114,23 +125,33 @@ impl<S: Socket> StreamChannel<S> {
     /// If the socket does not take the limits or cannot be duplicated, or no thread can be started.
     pub fn new(socket: S, patience: Patience) -> io::Result<Self> {
         socket.prepare(patience.silence, patience.work)?;
-        let writer = Arc::new(Mutex::new(socket.duplicate()?));
-        let (alive, ended) = channel::<()>();
-        let beating = Arc::clone(&writer);
-        std::thread::Builder::new().name("keep-alive".into()).spawn(move || {
-            while ended.recv_timeout(patience.keep_alive) == Err(RecvTimeoutError::Timeout) {
-                let beat = match beating.try_lock() {
-                    Ok(mut socket) => socket.write_all(&header(KEEP_ALIVE, 0, 0)),
-                    // Whoever holds the lock is writing.
-                    Err(TryLockError::WouldBlock) => Ok(()),
-                    Err(TryLockError::Poisoned(_)) => break,
+        let mut writer = socket.duplicate()?;
+        let (outgoing, frames) = sync_channel::<Vec<u8>>(WAITING);
+        let (ended, written) = sync_channel(0);
+        let stuck = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stuck);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
+        std::thread::Builder::new().name("channel".into()).spawn(move || {
+            let _ended: SyncSender<()> = ended;
+            let failed = loop {
+                let result = match frames.recv_timeout(patience.keep_alive) {
+                    Ok(frame) => {
+                        let result = writer.write_all(&frame);
+                        left.fetch_sub(1, Ordering::AcqRel);
+                        result
+                    }
+                    Err(RecvTimeoutError::Timeout) => writer.write_all(&header(KEEP_ALIVE, 0, 0)),
+                    Err(RecvTimeoutError::Disconnected) => return,
                 };
-                if beat.is_err() {
-                    break;
+                if let Err(e) = result {
+                    break e;
                 }
-            }
+            };
+            told.store(is_timeout(&failed), Ordering::Release);
         })?;
-        Ok(Self { reader: socket, writer, patience, meter: Meter::default(), _alive: alive })
+        let (meter, outgoing) = (Meter::default(), Some(outgoing));
+        Ok(Self { reader: socket, patience, meter, failed: false, outgoing, waiting, written, stuck })
     }
 
     /// Fills `bytes`, waiting until `deadline` at most.
@@ -165,28 +186,47 @@ struct Deadline {
 
 impl<S: Socket> Drop for StreamChannel<S> {
     fn drop(&mut self) {
+        self.outgoing = None;
+        // A keep-alive that the other party does not take is not waited for.
+        if !self.failed && self.waiting.load(Ordering::Acquire) > 0 {
+            // Either the thread has ended, or the other party takes too long.
+            self.written.recv_timeout(self.patience.silence).ok();
+        }
         self.reader.hang_up();
     }
 }
 
 impl<S: Socket> Channel for StreamChannel<S> {
     fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
-        let failed = |e: &io::Error| match is_timeout(e) {
-            true => ChannelError::Silent { step, tag, waited: self.patience.work },
-            false => ChannelError::Gone { step, tag },
-        };
         let header = header(tag.byte(), step, payload.len() as u64);
-        let mut socket = self.writer.lock().map_err(|_| ChannelError::Gone { step, tag })?;
-        // One write, so one packet, for a message that is short.
-        let (first, rest) = payload.split_at(payload.len().min(PIECE));
-        socket.write_all(&[&header[..], first].concat()).map_err(|e| failed(&e))?;
-        socket.write_all(rest).map_err(|e| failed(&e))?;
-        drop(socket);
+        let frame = [&header[..], payload].concat();
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let taken = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.send(frame).is_ok());
+        if !taken {
+            self.failed = true;
+            let waited = self.patience.work;
+            return Err(match self.stuck.load(Ordering::Acquire) {
+                true => ChannelError::Silent { step, tag, waited },
+                false => ChannelError::Gone { step, tag },
+            });
+        }
         self.meter.sent(payload.len());
         Ok(())
     }
 
     fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
+        let message = self.message(step, tag, limit);
+        self.failed |= message.is_err();
+        message
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.meter.traffic
+    }
+}
+
+impl<S: Socket> StreamChannel<S> {
+    fn message(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
         let begun = Instant::now();
         let waiting = Deadline { step, tag, begun, waited: self.patience.work };
         let (found_tag, found_step, length) = loop {
@@ -214,10 +254,6 @@ impl<S: Socket> Channel for StreamChannel<S> {
         }
         self.meter.received(found);
         Ok(payload)
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.meter.traffic
     }
 }
 

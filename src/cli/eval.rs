@@ -5,12 +5,12 @@ mod confusion;
 use super::execute::{RunOptions, execute, progress_bar, weights};
 use super::failure::Failure;
 use super::load::Loaded;
-use super::run::argmax;
 use super::say::say;
 use super::{Backend, CompileOptions, Format, ModelPath, load, output};
 use crate::graph::{IntNetwork, IntWeights, evaluate, quantise_input};
 use crate::input;
 use crate::passes::FloatModel;
+use crate::protocol::{Answer, first_of_greatest};
 use crate::quant::{LayerError, float_eval, layer_errors};
 use crate::tensor::Tensor;
 use clap::Args;
@@ -53,7 +53,7 @@ struct Evaluation {
     n: usize,
     /// Share of images whose argmax is the label; none without labels.
     accuracy: Option<f64>,
-    /// Share of images with every logit equal to the reference's.
+    /// Share of images with every logit equal to the reference's; with the class equal if only that is told.
     agreement_reference: f64,
     /// Share of images whose argmax is the float network's; none for a compiled file.
     agreement_float: Option<f64>,
@@ -91,13 +91,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         .collect::<Result<_, _>>()
         .map_err(Failure::user)?;
     let outcome = execute(compiled, &quantised, args.backend, args.options)?;
-    let outputs = outcome.logits();
+    let answers = outcome.answers();
     let agreeing = match args.backend {
         Backend::Reference => n,
-        Backend::Bfv | Backend::Clear | Backend::FheRs => agreeing(network, weights, &quantised, &outputs)?,
+        Backend::Bfv | Backend::Clear | Backend::FheRs => agreeing(network, weights, &quantised, &answers)?,
     };
     let floats = float_classes(float.as_ref(), &data.images)?;
-    let classes: Vec<usize> = outputs.iter().map(|l| argmax(l)).collect();
+    let classes: Vec<usize> = answers.iter().map(Answer::label).collect();
     let labels = data.labels.as_ref().map(|labels| &labels[..n.min(labels.len())]);
     let equal = |a: &[usize], b: &[usize]| ratio(a.iter().zip(b).filter(|(a, b)| a == b).count(), n);
     let accuracy = labels.map(|l| equal(&classes, l));
@@ -138,15 +138,18 @@ fn agreeing(
     network: &IntNetwork,
     weights: &IntWeights,
     images: &[Tensor<i64>],
-    outputs: &[&Tensor<i64>],
+    answers: &[Answer],
 ) -> Result<usize, Failure> {
-    let same = |bar: &ProgressBar, image: &Tensor<i64>, output: &Tensor<i64>| {
+    let same = |bar: &ProgressBar, image: &Tensor<i64>, answer: &Answer| {
         let reference = evaluate(network, weights, image).map_err(Failure::user)?;
         bar.inc(1);
-        Ok(usize::from(reference == *output))
+        Ok(usize::from(match answer {
+            Answer::Logits(logits) => *logits == reference,
+            Answer::Label(label) => *label == first_of_greatest(&reference.data),
+        }))
     };
     let bar = progress_bar(images.len(), "reference");
-    let found = images.par_iter().zip(outputs.par_iter()).map(|(image, output)| same(&bar, image, output));
+    let found = images.par_iter().zip(answers.par_iter()).map(|(image, answer)| same(&bar, image, answer));
     let found = found.sum::<Result<usize, Failure>>();
     bar.finish_and_clear();
     found

@@ -2,12 +2,14 @@
 
 use super::failure::Failure;
 use super::say::say;
-use super::{Backend, Mode, Nonlinear};
+use super::{Backend, Mode, Nonlinear, Told};
 use crate::backend::bfv::{BfvEvaluator, BfvKeys};
 use crate::backend::clear::{ClearEvaluator, ClearKeys};
 use crate::compiled::Compiled;
 use crate::graph::{IntWeights, evaluate};
-use crate::protocol::{Progress, REVEAL_LEAKS, Service, Session, run_in_process};
+use crate::protocol::{
+    Activations, Ahead, Answer, Choices, Progress, REVEAL_LEAKS, Reveal, Service, Session, run_in_process,
+};
 use crate::tensor::Tensor;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,8 +22,15 @@ pub(super) struct RunOptions {
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     pub mode: Mode,
     /// How non-linear steps are computed.
-    #[arg(long, value_enum, default_value_t = Nonlinear::Reveal)]
+    #[arg(long, value_enum, default_value_t = Nonlinear::TwoParty)]
     pub nonlinear: Nonlinear,
+    /// What the client learns of the output.
+    #[arg(long, value_enum, default_value_t = Told::Logits)]
+    pub reveal: Told,
+    /// Make the random transfers of all layers before an image is taken up: less time from image to answer,
+    /// more memory.
+    #[arg(long)]
+    pub preprocess: bool,
     /// Bytes of encoded weights kept from one image to the next; half of the machine's memory if absent.
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<u64>,
@@ -35,10 +44,11 @@ impl RunOptions {
             Mode::Tfhe => return Err(Failure::not_built("--mode tfhe", "--mode hybrid")),
             Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid")),
         }
-        if self.nonlinear == Nonlinear::TwoParty {
-            return Err(Failure::not_built(
-                "--nonlinear two-party",
-                "--nonlinear reveal, and mind what it leaks",
+        if (self.nonlinear, self.reveal) == (Nonlinear::Reveal, Told::Label) {
+            return Err(Failure::User(
+                "--nonlinear reveal shows the client every activation, the output among them; use --reveal \
+                 label with --nonlinear two-party"
+                    .into(),
             ));
         }
         match backend {
@@ -48,7 +58,9 @@ impl RunOptions {
                     .into(),
             )),
             Backend::Bfv | Backend::FheRs => {
-                say(&format!("warning: {REVEAL_LEAKS}\n"));
+                if self.nonlinear == Nonlinear::Reveal {
+                    say(&format!("warning: {REVEAL_LEAKS}\n"));
+                }
                 Ok(())
             }
             Backend::Clear => {
@@ -56,6 +68,22 @@ impl RunOptions {
                 Ok(())
             }
             Backend::Reference => Ok(()),
+        }
+    }
+}
+
+impl RunOptions {
+    fn choices(self) -> Choices {
+        Choices {
+            activations: match self.nonlinear {
+                Nonlinear::TwoParty => Activations::TwoParty,
+                Nonlinear::Reveal => Activations::Revealed,
+            },
+            reveal: match self.reveal {
+                Told::Logits => Reveal::Logits,
+                Told::Label => Reveal::Label,
+            },
+            ahead: if self.preprocess { Ahead::Image } else { Ahead::Layer },
         }
     }
 }
@@ -69,11 +97,11 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The output of each image.
-    pub(super) fn logits(&self) -> Vec<&Tensor<i64>> {
+    /// What the client learned of each image.
+    pub(super) fn answers(&self) -> Vec<Answer> {
         match self {
-            Self::Protocol(session) => session.inferences.iter().map(|i| &i.logits).collect(),
-            Self::Reference(logits) => logits.iter().collect(),
+            Self::Protocol(session) => session.inferences.iter().map(|i| i.answer.clone()).collect(),
+            Self::Reference(logits) => logits.iter().cloned().map(Answer::Logits).collect(),
         }
     }
 }
@@ -116,20 +144,23 @@ pub(super) fn execute(
         // What is used once is not worth keeping.
         memory: if images.len() > 1 { options.memory.unwrap_or_else(half_of_memory) } else { 0 },
     };
+    let choices = options.choices();
     let bar = progress_bar(images.len(), "");
     let layer = |p: Progress<'_>| bar.set_message(format!("{} {}/{}", p.layer, p.done, p.total));
     let image = |done: usize| bar.set_position(done as u64);
     let session = match backend {
-        Backend::Clear => run_in_process::<ClearKeys, ClearEvaluator>(service, images, &layer, &image),
+        Backend::Clear => {
+            run_in_process::<ClearKeys, ClearEvaluator>(service, choices, images, &layer, &image)
+        }
         Backend::Bfv => {
             compiled.fits()?;
-            run_in_process::<BfvKeys, BfvEvaluator>(service, images, &layer, &image)
+            run_in_process::<BfvKeys, BfvEvaluator>(service, choices, images, &layer, &image)
         }
         #[cfg(feature = "fhe-rs")]
         Backend::FheRs => {
             compiled.fits()?;
             use crate::backend::fhe_rs::{FheEvaluator, FheKeys};
-            run_in_process::<FheKeys, FheEvaluator>(service, images, &layer, &image)
+            run_in_process::<FheKeys, FheEvaluator>(service, choices, images, &layer, &image)
         }
         #[cfg(not(feature = "fhe-rs"))]
         Backend::FheRs => return Err(Failure::Internal("built without the feature `fhe-rs`".into())),

@@ -186,7 +186,7 @@ impl Front {
 
 impl Front {
     /// As [`Front::compile`]; a model with weights whose ranges nobody knows is planned as one without them.
-    pub(super) fn plan(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
+    pub(super) fn plan(&self, model: &Model, options: Options<'_>) -> Result<Stages, Failure> {
         if let (Some(weights), None) = (&self.weights, &self.calibration) {
             match compile::compile(model, Some(weights), None, options) {
                 Err(CompileError::Quant(unknown @ QuantError::NoRange { .. })) => {

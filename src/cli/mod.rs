@@ -142,10 +142,29 @@ impl Backend {
 /// How non-linear steps are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Nonlinear {
-    /// On shares, by both parties; not built yet.
+    /// On shares, by both parties: neither sees an activation.
     TwoParty,
     /// Debugging: the client sees the activations.
     Reveal,
+}
+
+impl Nonlinear {
+    /// Its word on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::TwoParty => "two-party",
+            Self::Reveal => "reveal",
+        }
+    }
+}
+
+/// What the client learns of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Told {
+    /// All of it.
+    Logits,
+    /// The class alone: the position of the greatest value.
+    Label,
 }
 
 /// How a network runs on encrypted input.

@@ -3,14 +3,13 @@
 use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
-use super::{Backend, CompileOptions, Format, ModelPath, load, output};
+use super::{Backend, CompileOptions, Format, ModelPath, Nonlinear, load, output};
 use crate::compiled::Compiled;
-use crate::cost::{CostTable, Means, PeakMemory};
+use crate::cost::{CostTable, LAN, Means, Network, PeakMemory, WAN};
 use crate::graph::quantise_input;
 use crate::input;
-use crate::protocol::Inference;
+use crate::protocol::{Answer, Cost, Inference, Session, Step, Traffic, cost};
 use crate::report::{Counters, Report, report, segment_counters};
-use crate::tensor::Tensor;
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
@@ -43,7 +42,8 @@ pub(super) struct RunArgs {
 /// The network's answer.
 #[derive(Serialize)]
 struct Output {
-    logits: Vec<i64>,
+    /// None if the client learns the label alone.
+    logits: Option<Vec<i64>>,
     scale: f64,
     argmax: usize,
     /// Name of the class, if `labels.txt` beside the model tells it.
@@ -59,7 +59,17 @@ struct Timing {
     encrypt: f64,
     linear: f64,
     decrypt: f64,
+    /// Non-linear steps, both parties, without `preprocess`.
     nonlinear: f64,
+    /// Setting up oblivious transfer, once a connection.
+    setup: f64,
+    /// Making random transfers: before the image with `--preprocess`, else layer by layer.
+    preprocess: f64,
+    /// That part of `preprocess` that was over before the image was taken up.
+    #[serde(skip)]
+    preprocess_apart: f64,
+    /// From image to answer.
+    online: f64,
     total: f64,
 }
 
@@ -71,8 +81,18 @@ struct RunResult {
     executed: Option<Counters>,
     output: Output,
     nonlinear: &'static str,
+    /// Without those of making random transfers.
     rounds: u64,
+    rounds_preprocess: u64,
+    /// Bytes of making random transfers, both directions.
+    bytes_preprocess: u64,
+    /// Bytes from image to answer, both directions, frames included.
+    bytes_online: u64,
     timing: Timing,
+    /// What ran, keys apart, with a network of 3 Gbit/s and 0.8 ms between the parties.
+    measured_lan_seconds: f64,
+    /// As `measured_lan_seconds` for 200 Mbit/s and 40 ms.
+    measured_wan_seconds: f64,
     /// Predicted seconds of the linear part on one core, under BFV also where the backend is another.
     predicted_seconds: f64,
     /// Threads that it ran on.
@@ -82,6 +102,9 @@ struct RunResult {
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
+    /// What it takes to tell the label alone, if that is told.
+    #[serde(skip)]
+    label: Cost,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -106,11 +129,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     })?;
     let quantised = quantise_input(network, image).map_err(Failure::user)?;
     let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend, args.options)?;
-    let logits = outcome
-        .logits()
-        .first()
-        .map(|l| (*l).clone())
-        .ok_or_else(|| Failure::Internal("no output".into()))?;
+    let answer = outcome.answers().pop().ok_or_else(|| Failure::Internal("no output".into()))?;
 
     let report = report(&compiled, &table);
     let expected = data
@@ -118,29 +137,36 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         .as_ref()
         .and_then(|l| l.get(args.index).copied())
         .or_else(|| input::class_of_name(&args.input));
-    let argmax = argmax(&logits);
-    let (executed, timing, rounds) = match &outcome {
-        Outcome::Protocol(session) => match session.inferences.first() {
-            Some(inference) => {
-                let executed = executed(inference, &compiled, &table);
-                (Some(executed), timing(inference, session.keygen.as_secs_f64()), inference.traffic.rounds)
-            }
-            None => (None, Timing::default(), 0),
-        },
-        Outcome::Reference(_) => (None, Timing::default(), 0),
+    let argmax = answer.label();
+    let ran = match &outcome {
+        Outcome::Protocol(session) => session.inferences.first().map(|inference| (session, inference)),
+        Outcome::Reference(_) => None,
+    };
+    let executed = ran.map(|(_, inference)| executed(inference, &compiled, &table));
+    let timing = ran.map_or_else(Timing::default, |(session, inference)| timing(session, inference));
+    let [online, made] =
+        ran.map_or([Traffic::default(); 2], |(_, inference)| [inference.online(), inference.made().traffic]);
+    let over = |network: Network| {
+        let passed = network.seconds(total(online) + total(made), online.rounds + made.rounds);
+        timing.online + timing.preprocess_apart + passed
     };
     let result = RunResult {
         backend: args.backend.name(),
+        measured_lan_seconds: over(LAN),
+        measured_wan_seconds: over(WAN),
         executed,
         output: Output {
             argmax,
             class: class_name(&args.model, argmax),
             expected,
             scale: network.output_scale,
-            logits: logits.data,
+            logits: answer.logits().map(|logits| logits.data.clone()),
         },
-        nonlinear: "reveal",
-        rounds,
+        nonlinear: args.options.nonlinear.name(),
+        rounds: online.rounds,
+        rounds_preprocess: made.rounds,
+        bytes_preprocess: total(made),
+        bytes_online: total(online),
         timing,
         predicted_seconds: report.totals.estimated_seconds,
         threads: rayon::current_num_threads(),
@@ -153,6 +179,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         },
         peak_memory: peak_memory(),
         image: args.input.display().to_string(),
+        label: match answer {
+            Answer::Logits(_) => Cost::default(),
+            Answer::Label(_) => {
+                let step = Step::label(network, compiled.params.plain_modulus);
+                cost(&step).map_err(|e| Failure::Internal(e.to_string()))?
+            }
+        },
         report,
     };
     output::write(&output::render(&result, args.format)?, None)
@@ -164,32 +197,53 @@ fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Co
     for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
         sum.add(&segment_counters(compiled, segment, &layer.counts, table));
     }
+    let work = inference.work();
+    let passed = |nonlinear: bool| {
+        let runs = inference.runs.iter().filter(move |run| run.work.is_some() == nonlinear);
+        let label = Some(&inference.told).filter(|_| nonlinear && inference.answer.logits().is_none());
+        let runs = runs.chain(label);
+        runs.fold([Traffic::default(); 2], |[mut online, mut made], run| {
+            online += run.traffic;
+            made += run.made.traffic;
+            [online, made]
+        })
+    };
+    let ([linear, _], [nonlinear, made]) = (passed(false), passed(true));
     Counters {
         bytes_up: inference.layers.iter().map(|l| l.bytes_in).sum(),
         bytes_down: inference.layers.iter().map(|l| l.bytes_out).sum(),
         galois_keys: inference.galois_keys,
-        relu: inference.client.work.relu,
-        requant: inference.client.work.requant,
-        comparisons: inference.client.work.comparisons,
+        relu: work.relu,
+        requant: work.requant,
+        comparisons: work.comparisons,
+        rounds: linear.rounds + nonlinear.rounds,
+        bytes_nonlinear: total(nonlinear),
+        rounds_preprocess: made.rounds + inference.ahead.traffic.rounds,
+        bytes_preprocess: total(made) + total(inference.ahead.traffic),
         ..sum
     }
 }
 
-fn timing(inference: &Inference, keygen: f64) -> Timing {
+fn total(traffic: Traffic) -> u64 {
+    traffic.sent + traffic.received
+}
+
+fn timing(session: &Session, inference: &Inference) -> Timing {
+    let (ahead, made) = (inference.ahead.time.as_secs_f64(), inference.made().time.as_secs_f64());
+    let (keygen, setup) = (session.keygen.as_secs_f64(), session.setup.time.as_secs_f64());
+    let online = inference.total.as_secs_f64();
     Timing {
         keygen,
+        setup,
         encrypt: inference.client.encrypt.as_secs_f64(),
         linear: inference.layers.iter().map(|l| l.time.as_secs_f64()).sum(),
         decrypt: inference.client.decrypt.as_secs_f64(),
-        nonlinear: inference.client.nonlinear.as_secs_f64(),
-        total: keygen + inference.total.as_secs_f64(),
+        nonlinear: inference.nonlinear().as_secs_f64(),
+        preprocess: made,
+        preprocess_apart: ahead,
+        online,
+        total: keygen + setup + ahead + online,
     }
-}
-
-/// The first index of the greatest value.
-pub(super) fn argmax(logits: &Tensor<i64>) -> usize {
-    let best = logits.data.iter().max();
-    logits.data.iter().position(|v| Some(v) == best).unwrap_or(0)
 }
 
 /// Line `class` of `labels.txt` beside the model.
@@ -205,6 +259,27 @@ fn peak_memory() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
+impl RunResult {
+    /// What is predicted for the form that ran: revealed activations take no two-party steps, a label takes
+    /// one more.
+    fn planned(&self) -> Counters {
+        let mut totals = self.report.totals;
+        totals.add(&Counters::default().with_cost(self.label));
+        match (&self.executed, self.nonlinear == Nonlinear::TwoParty.name()) {
+            (Some(e), false) => Counters {
+                rounds: e.rounds,
+                bytes_nonlinear: e.bytes_nonlinear,
+                rounds_preprocess: e.rounds_preprocess,
+                bytes_preprocess: e.bytes_preprocess,
+                transfers: e.transfers,
+                ..totals
+            },
+            (Some(e), true) => Counters { transfers: e.transfers, ..totals },
+            (None, _) => totals,
+        }
+    }
+}
+
 impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named =
@@ -215,7 +290,10 @@ impl fmt::Display for RunResult {
             Some(label) => writeln!(f, ", label {label}: wrong")?,
             None => writeln!(f)?,
         }
-        writeln!(f, "logits        {:?} x {:.3e}", self.output.logits, self.output.scale)?;
+        match &self.output.logits {
+            Some(logits) => writeln!(f, "logits        {logits:?} x {:.3e}", self.output.scale)?,
+            None => writeln!(f, "logits        not told to the client")?,
+        }
         writeln!(
             f,
             "model         {}, ring {}, t of {} bits, {}-bit security, backend {}",
@@ -231,7 +309,7 @@ impl fmt::Display for RunResult {
                 bytes_up: e.bytes_up,
                 bytes_down: e.bytes_down,
                 estimated_seconds: e.estimated_seconds,
-                ..self.report.totals
+                ..self.planned()
             };
             let same = *e == planned;
             writeln!(
@@ -246,19 +324,38 @@ impl fmt::Display for RunResult {
             )?;
             writeln!(
                 f,
-                "sent          {} ciphertexts up, {} down, {:.1} MB, {} rounds; {} Galois keys once, {:.1} MB",
+                "sent          {} ciphertexts up, {} down, {:.1} MB; {} Galois keys once, {:.1} MB",
                 e.ciphertexts_in,
                 e.ciphertexts_out,
                 megabytes(e.bytes_up + e.bytes_down),
-                self.rounds,
                 e.galois_keys,
                 megabytes(self.report.galois_key_bytes)
+            )?;
+            writeln!(
+                f,
+                "activations   {}, {:.1} MB online and {:.1} MB of random transfers; {} rounds in all",
+                self.nonlinear,
+                megabytes(e.bytes_nonlinear),
+                megabytes(e.bytes_preprocess),
+                self.rounds
             )?;
             let t = &self.timing;
             writeln!(
                 f,
-                "seconds       {:.2}, of which keys {:.2}, encrypt {:.2}, linear {:.2}, decrypt {:.2}, activations {:.2}",
-                t.total, t.keygen, t.encrypt, t.linear, t.decrypt, t.nonlinear
+                "seconds       {:.2}, of which keys {:.2}, encrypt {:.2}, linear {:.2}, decrypt {:.2}, activations {:.2}, \
+                 random transfers {:.2}",
+                t.total,
+                t.keygen + t.setup,
+                t.encrypt,
+                t.linear,
+                t.decrypt,
+                t.nonlinear,
+                t.preprocess
+            )?;
+            writeln!(
+                f,
+                "seconds over a network: {:.2} with 3 Gbit/s and 0.8 ms, {:.1} with 200 Mbit/s and 40 ms",
+                self.measured_lan_seconds, self.measured_wan_seconds
             )?;
             writeln!(
                 f,

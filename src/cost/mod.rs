@@ -8,6 +8,7 @@ mod depth;
 mod file;
 mod measure;
 mod memory;
+mod network;
 mod sets;
 mod shipped;
 
@@ -15,6 +16,7 @@ pub use depth::depth;
 pub use file::{CostFile, CostFileError};
 pub use measure::Effort;
 pub use memory::{Means, PeakMemory, peak_memory};
+pub use network::{LAN, Network, WAN};
 pub use sets::parameter_sets;
 
 use crate::backend::{self, SchemeParams};

@@ -45,6 +45,18 @@ impl<P> Kept<P> {
         self.len() == 0
     }
 
+    /// Whether any can be kept at all.
+    pub(super) fn keeps(&self) -> bool {
+        !self.cells.is_empty()
+    }
+
+    /// Whether these plaintexts of so many bytes are kept, or there is room for those that are not.
+    pub(super) fn keeps_all(&self, plains: impl Iterator<Item = (PlainId, u64)>) -> bool {
+        let missing = |id: PlainId| self.cells.get(id.0 as usize).is_none_or(|cell| cell.get().is_none());
+        let wanted = plains.filter(|&(id, _)| missing(id)).map(|(_, bytes)| bytes);
+        wanted.fold(0, u64::saturating_add) <= self.room.load(Ordering::Relaxed)
+    }
+
     /// Plaintext `id` of so many bytes, kept or encoded now.
     pub(super) fn get<E>(
         &self,
@@ -105,6 +117,10 @@ mod tests {
         }
         assert_eq!(kept.iter().map(Kept::len).sum::<usize>(), 4);
         assert_eq!(encoded, 6 + 2, "four are kept, two are encoded each time");
+        let plains = |ids: [u32; 2]| ids.map(|id| (PlainId(id), 5)).into_iter();
+        assert!(kept[0].keeps_all(plains([0, 1])), "both are kept");
+        assert!(kept[1].keeps_all(plains([0, 2])), "one is kept, there is room for the other");
+        assert!(!kept[1].keeps_all(plains([1, 2])), "there is room for one");
     }
 
     #[test]

@@ -1,28 +1,25 @@
 //! Runs one segment on a backend, in parallel.
 //!
-//! The unit of work is a job: a batch of automorphisms, else one instruction. A job is ready when its
-//! operands exist; of all ready jobs the one that comes first in the segment runs first, so memory
-//! follows the order in which the kernel emitted. A ciphertext is dropped after its last use, a plaintext
-//! as soon as it is multiplied: never more of them live than the running dot products hold. Does not know
-//! which backend, and trusts no segment: operands are checked before anything runs.
+//! The unit of work is a job: a batch of automorphisms, a few dot products over the same values, else one
+//! instruction. A job is ready when its operands exist; of all ready jobs the one that comes first in the
+//! segment runs first, so memory follows the order in which the kernel emitted. A ciphertext is dropped
+//! after its last use, a plaintext that is not kept as soon as it is multiplied: never more of them live
+//! than the running dot products hold. Does not know which backend, and trusts no segment: operands are
+//! checked before anything runs.
 
+mod dots;
 mod kept;
 mod schedule;
 mod state;
 
 pub use kept::Kept;
 
-use crate::backend::{BackendError, Evaluator, Operand};
-use crate::circuit::{Inst, PlainId, PlainSource, Segment, Value};
-use rayon::prelude::*;
-use schedule::Schedule;
+use crate::backend::{BackendError, Evaluator};
+use crate::circuit::{Inst, PlainSource, Segment, Value};
+use schedule::{Grouping, Schedule};
 use state::{Held, State};
 use std::cmp::Reverse;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Longer dot products are cut into pieces of this many terms, so that one may use all threads.
-const PIECE: usize = 64;
 
 /// A segment that cannot run, or a backend that failed.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +130,11 @@ fn execute<E: Evaluator>(
     inputs: Vec<E::Ciphertext>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Executed<E::Ciphertext>, ExecError> {
-    let schedule = Schedule::new(segment)?;
+    let grouping = match kept.keeps() {
+        true => Grouping::Shared { threads: rayon::current_num_threads() },
+        false => Grouping::Single,
+    };
+    let schedule = Schedule::new(segment, grouping)?;
     if inputs.len() != segment.inputs as usize {
         return Err(ExecError::Inputs { expected: segment.inputs, found: inputs.len() });
     }
@@ -155,8 +156,8 @@ fn execute<E: Evaluator>(
 }
 
 /// A job with its operands, of which `last_uses` leave the store with it.
-struct Work<E: Evaluator> {
-    insts: Range<u32>,
+struct Work<'a, E: Evaluator> {
+    insts: &'a [u32],
     operands: Vec<Held<E>>,
     last_uses: usize,
 }
@@ -176,14 +177,14 @@ impl<E: Evaluator> Run<'_, E> {
     /// call never waits for another one.
     fn next_job<'s>(&'s self, scope: &rayon::Scope<'s>) {
         let Some(work) = self.take() else { return };
-        let insts = work.insts.clone();
+        let insts = work.insts;
         let last_uses = work.last_uses;
         match self.execute(work) {
             Ok(results) => {
-                for _ in 0..self.publish(&insts, results, last_uses) {
+                for _ in 0..self.publish(insts, results, last_uses) {
                     scope.spawn(|scope| self.next_job(scope));
                 }
-                (self.progress)(u64::from(insts.end - insts.start));
+                (self.progress)(insts.len() as u64);
             }
             Err(error) => self.state().error = Some(error),
         }
@@ -193,15 +194,15 @@ impl<E: Evaluator> Run<'_, E> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Work<E>> {
+    fn take(&self) -> Option<Work<'_, E>> {
         let mut state = self.state();
         if state.error.is_some() {
             return None;
         }
         let Reverse(job) = state.ready.pop()?;
-        let insts = self.schedule.jobs[job as usize].clone();
+        let insts = &self.schedule.jobs[job as usize][..];
         let mut last_uses = 0;
-        let operands = self.segment.batch_operands(&insts).into_iter().map(|value| {
+        let operands = schedule::operands(self.segment, insts).into_iter().map(|value| {
             let operand = state.operand(value);
             last_uses += usize::from(state.uses[value.0 as usize] == 0);
             operand
@@ -211,10 +212,10 @@ impl<E: Evaluator> Run<'_, E> {
     }
 
     /// Stores a job's results and returns how many jobs became ready.
-    fn publish(&self, insts: &Range<u32>, results: Vec<Held<E>>, last_uses: usize) -> usize {
+    fn publish(&self, insts: &[u32], results: Vec<Held<E>>, last_uses: usize) -> usize {
         let mut state = self.state();
         let mut ready = 0;
-        for (inst, result) in insts.clone().zip(results) {
+        for (inst, result) in insts.iter().zip(results) {
             let value = (self.segment.inputs + inst) as usize;
             state.define(value, result);
             for &job in self.schedule.consumers(value) {
@@ -229,20 +230,19 @@ impl<E: Evaluator> Run<'_, E> {
         ready
     }
 
-    fn execute(&self, work: Work<E>) -> Result<Vec<Held<E>>, BackendError> {
-        let insts = &self.segment.insts[work.insts.start as usize..work.insts.end as usize];
+    fn execute(&self, work: Work<'_, E>) -> Result<Vec<Held<E>>, BackendError> {
         let whole = |ciphertext: E::Ciphertext| vec![Held::Ciphertext(Arc::new(ciphertext))];
-        match insts[0] {
-            Inst::Automorphism { .. } | Inst::Extended { .. } => self.batch(insts, &work),
+        match self.segment.insts[work.insts[0] as usize] {
+            Inst::Automorphism { .. } | Inst::Extended { .. } => self.batch(&work),
             Inst::RotateSum { first, len } => {
                 let turns = self.segment.summands(first, len).iter();
                 let summands: Vec<_> =
                     turns.zip(&work.operands).map(|(turn, held)| (held.ciphertext(), turn.step)).collect();
                 Ok(whole(self.evaluator.rotate_sum(&summands)?))
             }
-            Inst::Dot { first, len } => {
-                let terms = self.segment.dot_terms(first, len);
-                Ok(whole(self.dot(terms, &work.operands)?))
+            Inst::Dot { .. } => {
+                let sums = self.dots(work.insts, &work.operands)?;
+                Ok(sums.into_iter().flat_map(whole).collect())
             }
             Inst::Add(..) => {
                 let mut operands = work.operands.into_iter().map(Held::into_ciphertext);
@@ -259,13 +259,13 @@ impl<E: Evaluator> Run<'_, E> {
     }
 
     /// A batch of automorphisms, whose operands are its sources in order of first use.
-    fn batch(&self, insts: &[Inst], work: &Work<E>) -> Result<Vec<Held<E>>, BackendError> {
-        let places = self.segment.batch_operands(&work.insts);
+    fn batch(&self, work: &Work<'_, E>) -> Result<Vec<Held<E>>, BackendError> {
+        let places = schedule::operands(self.segment, work.insts);
         let sources: Vec<_> = work.operands.iter().map(Held::ciphertext).collect();
         let mut extended = false;
-        let mut steps = Vec::with_capacity(insts.len());
-        for inst in insts {
-            let (src, step) = match *inst {
+        let mut steps = Vec::with_capacity(work.insts.len());
+        for &inst in work.insts {
+            let (src, step) = match self.segment.insts[inst as usize] {
                 Inst::Automorphism { src, step } => (src, step),
                 Inst::Extended { src, step } => {
                     extended = true;
@@ -283,39 +283,5 @@ impl<E: Evaluator> Run<'_, E> {
             let turned = self.evaluator.automorphisms(&sources, &steps)?;
             Ok(turned.into_iter().map(|value| Held::Ciphertext(Arc::new(value))).collect())
         }
-    }
-
-    /// A dot product, its pieces in parallel: the number of additions does not depend on them. One that
-    /// divides its sum is not cut, or each piece would divide.
-    fn dot(&self, terms: &[(Value, PlainId)], operands: &[Held<E>]) -> Result<E::Ciphertext, BackendError> {
-        let divides = operands.iter().any(|held| matches!(held, Held::Extended(_)));
-        if divides || terms.len() <= PIECE {
-            return self.piece(terms, operands);
-        }
-        let sums: Vec<_> = terms
-            .par_chunks(PIECE)
-            .zip(operands.par_chunks(PIECE))
-            .map(|(terms, operands)| self.piece(terms, operands))
-            .collect::<Result<_, _>>()?;
-        let mut sums = sums.into_iter();
-        let mut total = sums.next().expect("a dot product has terms");
-        sums.for_each(|sum| self.evaluator.add_assign(&mut total, &sum));
-        Ok(total)
-    }
-
-    fn piece(&self, terms: &[(Value, PlainId)], operands: &[Held<E>]) -> Result<E::Ciphertext, BackendError> {
-        let mut slots = vec![0; self.evaluator.ring()];
-        self.evaluator.dot(&mut terms.iter().zip(operands).map(|(&(_, id), held)| {
-            let basis = self.schedule.basis(id);
-            let plaintext = self.kept.get(id, self.evaluator.plaintext_bytes(basis), || {
-                self.plains.fill(id, &mut slots);
-                self.evaluator.encode(&slots, basis)
-            })?;
-            let operand = match held {
-                Held::Ciphertext(ciphertext) => Operand::Ciphertext(&**ciphertext),
-                Held::Extended(turned) => Operand::Extended(&**turned),
-            };
-            Ok((operand, plaintext))
-        }))
     }
 }

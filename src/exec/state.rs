@@ -1,7 +1,7 @@
 //! What changes while a segment runs: values and ready jobs.
 
 use super::schedule::Schedule;
-use crate::backend::{BackendError, Evaluator};
+use crate::backend::{BackendError, Evaluator, Operand};
 use crate::circuit::Value;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,6 +26,14 @@ impl<E: Evaluator> Clone for Held<E> {
 const CHECKED: &str = "only dot products read extended values";
 
 impl<E: Evaluator> Held<E> {
+    /// As a dot product reads it.
+    pub(super) fn operand(&self) -> Operand<'_, E> {
+        match self {
+            Self::Ciphertext(value) => Operand::Ciphertext(&**value),
+            Self::Extended(value) => Operand::Extended(&**value),
+        }
+    }
+
     pub(super) fn ciphertext(&self) -> &E::Ciphertext {
         let whole = match self {
             Self::Ciphertext(value) => Some(value),

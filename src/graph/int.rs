@@ -28,6 +28,16 @@ impl Interval {
     pub fn magnitude(&self) -> u64 {
         self.lo.unsigned_abs().max(self.hi.unsigned_abs())
     }
+
+    /// Widened to `-2^i..=2^j - 1` as far as magnitudes of `limit`, which it must keep. Idempotent.
+    #[must_use]
+    pub fn widened(self, limit: u64) -> Self {
+        let magnitude = |v: i64| u64::try_from(v).unwrap_or(0);
+        let (low, high) = (magnitude(self.lo.saturating_neg()), magnitude(self.hi));
+        let power = |v: u64| if v == 0 { 0 } else { v.checked_next_power_of_two().unwrap_or(u64::MAX) };
+        let within = |wide: u64| i64::try_from(wide.min(limit)).unwrap_or(i64::MAX);
+        Self { lo: -within(power(low)), hi: within(power(high.saturating_add(1)) - 1) }
+    }
 }
 
 /// `clamp((acc + 2^(shift-1)) >> shift, lo, hi)`; without the rounding term for shift 0.
@@ -184,6 +194,44 @@ impl IntNetwork {
             | IntLayer::SumPool(_)
             | IntLayer::Flatten => None,
         }
+    }
+
+    /// The bounds of node `id` as both parties may know them. Those that weights prove would tell the client
+    /// sums of weights, so they are widened to powers of two, as far as clamps and shares modulo
+    /// `plain_modulus` keep them. The operand of a polynomial keeps its own, on which the bounds of the
+    /// polynomial depend.
+    #[must_use]
+    pub fn public_bounds(&self, id: NodeId, plain_modulus: u64) -> Interval {
+        let own = self.intervals.get(id.0 as usize).copied().unwrap_or(Interval { lo: 0, hi: 0 });
+        let users = self.graph.users(id);
+        if users.iter().any(|&user| matches!(self.graph.node(user).layer, IntLayer::Poly { .. })) {
+            return own;
+        }
+        let wide = own.widened(plain_modulus.saturating_sub(3) / 2);
+        match &self.graph.node(id).layer {
+            IntLayer::Input(_) => own,
+            IntLayer::Requant(Requant { lo, hi, .. })
+            | IntLayer::Poly { requant: Requant { lo, hi, .. }, .. } => {
+                Interval { lo: wide.lo.max((*lo).min(own.lo)), hi: wide.hi.min((*hi).max(own.hi)) }
+            }
+            IntLayer::Conv(_)
+            | IntLayer::Linear(_)
+            | IntLayer::Add { .. }
+            | IntLayer::Concat { .. }
+            | IntLayer::Shuffle(_)
+            | IntLayer::Subsample(_)
+            | IntLayer::PadChannels(_)
+            | IntLayer::SumPool(_)
+            | IntLayer::MaxPool(_)
+            | IntLayer::Flatten => wide,
+        }
+    }
+
+    /// The network as the client may know it, with [`public_bounds`](Self::public_bounds) throughout.
+    #[must_use]
+    pub fn public(&self, plain_modulus: u64) -> Self {
+        let intervals = self.graph.ids().map(|id| self.public_bounds(id, plain_modulus)).collect();
+        Self { intervals, ..self.clone() }
     }
 
     /// The largest magnitude of any value that is held as shares, which the plaintext prime must

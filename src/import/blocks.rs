@@ -55,12 +55,15 @@ struct Named {
     inner: Vec<Option<String>>,
 }
 
+/// Regions that are alike, with the names of their calls: by skeleton and names within.
+type Groups = BTreeMap<(String, Vec<Option<String>>), Vec<(Region, Option<String>)>>;
+
 /// Finds blocks; `names` are changed where a block gives others.
 pub(super) fn plan(network: &Network, names: &mut [Option<Name>]) -> Plan {
     let regions = with_chains(network, names, extended(network, names, regions(network)));
-    let mut groups: BTreeMap<(String, Vec<Option<String>>), Vec<(Region, Option<String>)>> = BTreeMap::new();
-    let mut loose: BTreeMap<(String, Vec<Option<String>>), Vec<(Region, Option<String>)>> = BTreeMap::new();
-    let add = |into: &mut BTreeMap<_, Vec<_>>, region, named: Named| {
+    let mut groups = Groups::new();
+    let mut loose = Groups::new();
+    let add = |into: &mut Groups, region, named: Named| {
         into.entry((skeleton(network, region), named.inner)).or_default().push((region, Some(named.call)));
     };
     for &region in &regions {

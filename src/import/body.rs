@@ -55,7 +55,7 @@ pub(super) fn lines(items: &[Item], entry: (usize, &str), output: usize, closing
         let expression = expression(items, chain, &names);
         let Some(result) = chain.last().map(|&i| items[i].result) else { continue };
         if result == output && at + 1 == chains.len() {
-            let mut lines = repeated(out);
+            let mut lines = repeated(&out);
             lines.push(format!("{closing} {expression}"));
             return wrapped(lines);
         }
@@ -73,7 +73,7 @@ pub(super) fn lines(items: &[Item], entry: (usize, &str), output: usize, closing
     }
     // Nothing to compute, or the output is read within the network too.
     let name = names.of.get(&output).map_or("", String::as_str);
-    let mut lines = repeated(out);
+    let mut lines = repeated(&out);
     lines.push(format!("{closing} {name}"));
     wrapped(lines)
 }
@@ -135,7 +135,7 @@ fn numbers(name: &str) -> Vec<(String, u64, String)> {
 }
 
 /// Steps that only count become one `repeat`.
-fn repeated(statements: Vec<Statement>) -> Vec<String> {
+fn repeated(statements: &[Statement]) -> Vec<String> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(first) = statements.get(at) {

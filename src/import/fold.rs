@@ -122,7 +122,7 @@ fn cast(
             charge(&x.dims, data, &what, memory)?;
             data.clone()
         }
-        _ => return Ok(None),
+        Numbers::Floats(_) | Numbers::Integers(_) | Numbers::Repeated(_) => return Ok(None),
     };
     Ok(Some(Constant { name: x.name.clone(), dims: x.dims.clone(), data }))
 }

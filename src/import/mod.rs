@@ -182,7 +182,11 @@ fn opset(model: &ModelProto) -> Result<Vec<Note>, ImportError> {
 /// Resolves what was written: it must not have errors, unless the network is beyond the language's limits.
 fn read_back(text: &str, weights: &ImportedWeights, name: &str) -> Result<Model, ImportError> {
     let source = SourceFile { name: name.to_owned(), text: text.to_owned() };
-    let broken = |diagnostics: &Diagnostics| match diagnostics.0.iter().find(|d| d.code == "limit") {
+    let broken = |diagnostics: &Diagnostics| match diagnostics
+        .0
+        .iter()
+        .find(|d| matches!(d.code, "limit" | "text-size"))
+    {
         Some(limit) => ImportError::Limit(limit.message.clone()),
         None => ImportError::Broken(diagnostics.render(&source)),
     };

@@ -67,7 +67,7 @@ pub(super) fn real(v: f64) -> String {
     } else {
         (v.to_string(), format!("{v:e}"))
     };
-    if power.len() < plain.len() { power } else { plain }
+    if power.len() + 2 < plain.len() { power } else { plain }
 }
 
 /// A name of the language made from `text`.

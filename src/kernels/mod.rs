@@ -102,7 +102,7 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// The kernel of a convolution that is best by rotation count: the first of [`Self::candidates`].
+    /// The first of [`Self::candidates`].
     ///
     /// # Errors
     /// If the ring or a size is refused, or a pixel row exceeds a row of slots.
@@ -128,8 +128,8 @@ impl Kernel {
         Self::conv_as(geometry, ring, conv::output_rotation(geometry, ring)?)
     }
 
-    /// The choices of a convolution and what each costs, without any instruction: the best by rotation
-    /// count first.
+    /// The choices of a convolution and what each costs, without any instruction: the best by rotations,
+    /// weighed with ciphertexts and Galois keys, first.
     ///
     /// # Errors
     /// As [`Self::conv`].

@@ -4,6 +4,7 @@ use super::ShapeError;
 use super::number::Number;
 use crate::tensor::{Pad, Shape, Tensor};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What a pool takes of its window.
@@ -197,6 +198,28 @@ impl Windows {
         let (rows, columns) = self.count();
         let down = along(rows, self.map.0, self.kernel.0, self.stride.0, self.pad.h);
         down.saturating_mul(along(columns, self.map.1, self.kernel.1, self.stride.1, self.pad.w))
+    }
+
+    /// How many windows have so many pixels inside the map: `(pixels, windows)`, each number of pixels once.
+    #[must_use]
+    pub fn sizes(self) -> Vec<(usize, usize)> {
+        let along = |count: usize, size, kernel, stride, pad| {
+            let mut lengths = BTreeMap::new();
+            for i in 0..count {
+                *lengths.entry(span(i, size, kernel, stride, pad).len()).or_insert(0_usize) += 1;
+            }
+            lengths
+        };
+        let (rows, columns) = self.count();
+        let down = along(rows, self.map.0, self.kernel.0, self.stride.0, self.pad.h);
+        let across = along(columns, self.map.1, self.kernel.1, self.stride.1, self.pad.w);
+        let mut sizes = BTreeMap::new();
+        for (&height, &above) in &down {
+            for (&width, &beside) in &across {
+                *sizes.entry(height * width).or_insert(0_usize) += above.saturating_mul(beside);
+            }
+        }
+        sizes.into_iter().collect()
     }
 
     /// Rows and columns of each window inside the map, windows in row-major order.

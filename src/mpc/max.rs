@@ -10,17 +10,18 @@ use super::product::Mux;
 use super::sign::{Sign, finish};
 use super::usage::Usage;
 
-/// Pairs that windows of these sizes play, stage by stage.
-pub(super) fn pairs_of_stages(sizes: impl IntoIterator<Item = usize>) -> Vec<usize> {
-    let mut sizes: Vec<usize> = sizes.into_iter().collect();
+/// Pairs that windows play, stage by stage; `(size, how many windows)` each.
+pub(super) fn pairs_of_stages(windows: impl IntoIterator<Item = (usize, usize)>) -> Vec<usize> {
+    let mut windows: Vec<(usize, usize)> = windows.into_iter().collect();
     let mut stages = Vec::new();
     loop {
-        let pairs = sizes.iter().map(|n| n / 2).sum();
+        let pairs = windows.iter().map(|(size, count)| (size / 2).saturating_mul(*count));
+        let pairs = pairs.fold(0, usize::saturating_add);
         if pairs == 0 {
             return stages;
         }
         stages.push(pairs);
-        sizes.iter_mut().for_each(|n| *n = n.div_ceil(2));
+        windows.iter_mut().for_each(|(size, _)| *size = size.div_ceil(2));
     }
 }
 

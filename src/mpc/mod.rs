@@ -12,6 +12,7 @@ mod party;
 mod product;
 mod requant;
 mod ring;
+mod run;
 mod sign;
 mod slice;
 mod square;
@@ -22,7 +23,7 @@ mod usage;
 
 pub use error::MpcError;
 pub use modulus::Modulus;
-pub use step::{BATCH, Cost, Function, Material, Step};
+pub use step::{BATCH, Cost, Function, Material, Step, max_cost};
 pub use usage::{Batch, PerLane};
 
 /// Which party.

@@ -3,19 +3,17 @@
 //! A step works in batches of at most [`BATCH`] lanes, so that memory stays bounded; the exchanges of one batch
 //! follow those of the other.
 
-use super::carry::{Carry, CarryIn};
-use super::max::{self, Side};
+use super::carry::Carry;
 use super::modulus::Modulus;
 use super::ot::OtSetup;
-use super::party::Party;
 use super::product::Mux;
 use super::requant::Plan;
-use super::sign::{Sign, finish};
-use super::slice::{WORD, slice};
+use super::run::{Run, less, relu};
+use super::sign::Sign;
 use super::stock::Stock;
 use super::usage::Batch;
-use super::{MpcError, Role, square};
-use crate::channel::{Channel, FRAME_BYTES, Tag};
+use super::{MpcError, Role, max, square};
+use crate::channel::{Channel, FRAME_BYTES};
 use crate::graph::{Interval, Requant};
 
 /// Lanes that are worked on together: 2^18 take at most about 60 MB of transfers for a ReLU.
@@ -110,12 +108,14 @@ impl Step {
             Function::Poly { from, .. } => {
                 (square::usage(*from).then(requant()?), vec![self.values], SQUARE_BATCH)
             }
-            Function::Max { modulus, windows } => {
-                (max::usage(*modulus, None), max::pairs_of_stages(windows.iter().map(Vec::len)), BATCH)
-            }
+            Function::Max { modulus, windows } => (
+                max::usage(*modulus, None),
+                max::pairs_of_stages(windows.iter().map(|window| (window.len(), 1))),
+                BATCH,
+            ),
             Function::ArgMax { modulus } => {
                 let indices = index_modulus(self.values)?;
-                (max::usage(*modulus, Some(indices)), max::pairs_of_stages([self.values]), BATCH)
+                (max::usage(*modulus, Some(indices)), max::pairs_of_stages([(self.values, 1)]), BATCH)
             }
         };
         let batches = sizes.into_iter().flat_map(|n| chunks(n, most));
@@ -216,183 +216,26 @@ fn polynomial_range([a, b, c]: [i64; 3], range: Interval) -> Option<Interval> {
 }
 
 /// The modulus of the positions of `n` values.
-fn index_modulus(n: usize) -> Result<Modulus, MpcError> {
+pub(super) fn index_modulus(n: usize) -> Result<Modulus, MpcError> {
     let bits = usize::BITS - n.saturating_sub(1).leading_zeros();
     Modulus::two_to(bits.max(2))
 }
 
 /// `n` in parts of at most `most`.
+/// What [`Function::Max`] costs over windows of which only the sizes are told, `(size, how many)` each: no
+/// list of them is made.
+#[must_use]
+pub fn max_cost(modulus: Modulus, windows: &[(usize, usize)]) -> Cost {
+    let usage = max::usage(modulus, None);
+    let of = |lanes: usize| if lanes == 0 { Cost::default() } else { Cost::of(&Batch::new(lanes, &usage)) };
+    let stages = max::pairs_of_stages(windows.iter().copied());
+    stages
+        .iter()
+        .fold(Cost::default(), |sum, pairs| sum + of(BATCH).times((pairs / BATCH) as u64) + of(pairs % BATCH))
+}
+
 fn chunks(n: usize, most: usize) -> impl Iterator<Item = usize> {
     (0..n.div_ceil(most)).map(move |i| most.min(n - i * most))
-}
-
-fn less(party: &mut Party<'_>, bits: u32, share: &[u64]) -> Result<Vec<u64>, MpcError> {
-    // u < v is the carry of !u + v.
-    let ones = if party.role == Role::Client { u64::MAX } else { 0 };
-    let planes = slice(share, bits as usize).iter().map(|word| word ^ ones).collect();
-    let mut carry = Carry::private(party.width(), planes, CarryIn::Zero);
-    while !carry.is_done() {
-        carry.open(party)?;
-        party.exchange()?;
-        carry.close(party)?;
-    }
-    let bit = carry.into_bit(party.role);
-    Ok((0..share.len()).map(|j| bit[j / WORD] >> (j % WORD) & 1).collect())
-}
-
-fn relu(party: &mut Party<'_>, t: Modulus, share: &[u64]) -> Result<Vec<u64>, MpcError> {
-    let mut sign = Sign::new(t, share);
-    finish(party, &mut [&mut sign])?;
-    let mut kept = sign.into_bit(party.role);
-    if party.role == Role::Client {
-        kept.iter_mut().for_each(|word| *word = !*word);
-    }
-    let mux = Mux::open(party, t, &kept, share)?;
-    party.exchange()?;
-    mux.close(party)
-}
-
-/// A step under way.
-struct Run<'c> {
-    role: Role,
-    step: u32,
-    channel: &'c mut dyn Channel,
-    batches: std::vec::IntoIter<(Batch, Stock)>,
-}
-
-impl Run<'_> {
-    /// Works on the next batch, whose transfers must fit and be used up.
-    fn batch<T>(
-        &mut self,
-        values: usize,
-        work: impl FnOnce(&mut Party<'_>) -> Result<T, MpcError>,
-    ) -> Result<T, MpcError> {
-        let (batch, stock) = self.batches.next().ok_or(MpcError::Material(self.step))?;
-        if batch.lanes != values.next_multiple_of(WORD) {
-            return Err(MpcError::Material(self.step));
-        }
-        let mut party = Party::new(self.role, &mut *self.channel, self.step, stock);
-        let result = work(&mut party)?;
-        if party.stock.is_used_up() { Ok(result) } else { Err(MpcError::Material(self.step)) }
-    }
-
-    /// How many values the next batch takes of `left`.
-    fn next_of(&self, left: usize) -> usize {
-        self.batches.as_slice().first().map_or(left, |(batch, _)| batch.lanes.min(left)).max(1).min(left)
-    }
-
-    fn elementwise(
-        &mut self,
-        share: &[u64],
-        work: impl Fn(&mut Party<'_>, &[u64]) -> Result<Vec<u64>, MpcError>,
-    ) -> Result<Vec<u64>, MpcError> {
-        let mut result = Vec::with_capacity(share.len());
-        let mut rest = share;
-        while !rest.is_empty() {
-            let (part, after) = rest.split_at(self.next_of(rest.len()));
-            let lanes = padded(part);
-            let values = self.batch(part.len(), |party| work(party, &lanes))?;
-            result.extend_from_slice(values.get(..part.len()).unwrap_or_default());
-            rest = after;
-        }
-        Ok(result)
-    }
-
-    fn max(&mut self, t: Modulus, windows: &[Vec<usize>], share: &[u64]) -> Result<Vec<u64>, MpcError> {
-        let malformed = |(window, found): (usize, usize)| MpcError::Window { step: self.step, window, found };
-        let at = |&i: &usize| share.get(i).copied().ok_or(i);
-        let gather = |(number, window): (usize, &Vec<usize>)| match window.iter().map(at).collect() {
-            Ok(values) if !window.is_empty() => Ok(values),
-            Ok::<Vec<u64>, usize>(_) => Err((number, 0)),
-            Err(found) => Err((number, found)),
-        };
-        let windows = windows.iter().enumerate().map(gather).collect::<Result<Vec<_>, _>>();
-        let mut windows = windows.map_err(malformed)?;
-        while windows.iter().any(|window| window.len() > 1) {
-            let pairs = || windows.iter().flat_map(|window| window.as_chunks::<2>().0);
-            let earlier = Side { values: pairs().map(|pair| pair[0]).collect(), indices: Vec::new() };
-            let later = Side { values: pairs().map(|pair| pair[1]).collect(), indices: Vec::new() };
-            let mut winners = self.stage(t, None, &earlier, &later)?.values.into_iter();
-            for window in &mut windows {
-                let (pairs, odd) = (window.len() / 2, window.len() % 2);
-                let last = window.last().copied().filter(|_| odd == 1);
-                *window = winners.by_ref().take(pairs).chain(last).collect();
-            }
-        }
-        Ok(windows.iter().filter_map(|window| window.first().copied()).collect())
-    }
-
-    fn arg_max(&mut self, t: Modulus, share: &[u64]) -> Result<Vec<u64>, MpcError> {
-        let modulus = index_modulus(share.len())?;
-        let first = if self.role == Role::Client { 0..share.len() as u64 } else { 0..0 };
-        let mut indices: Vec<u64> = first.collect();
-        indices.resize(share.len(), 0);
-        let mut field = Side { values: share.to_vec(), indices };
-        while field.values.len() > 1 {
-            let pick =
-                |lanes: &[u64], which: usize| lanes.as_chunks::<2>().0.iter().map(|p| p[which]).collect();
-            let side =
-                |which| Side { values: pick(&field.values, which), indices: pick(&field.indices, which) };
-            let mut next = self.stage(t, Some(modulus), &side(0), &side(1))?;
-            if field.values.len() % 2 == 1 {
-                next.values.extend(field.values.last());
-                next.indices.extend(field.indices.last());
-            }
-            field = next;
-        }
-        let Some(&mine) = field.indices.first() else { return Ok(Vec::new()) };
-        match self.role {
-            Role::Server => {
-                self.channel.send(self.step, Tag::NonLinear, &mine.to_le_bytes())?;
-                Ok(Vec::new())
-            }
-            Role::Client => {
-                let payload = self.channel.receive(self.step, Tag::NonLinear, 8)?;
-                let (step, found) = (self.step, payload.len());
-                let bytes: [u8; 8] = payload.try_into().map_err(|_| MpcError::Length {
-                    step,
-                    what: "position",
-                    found,
-                    expected: 8,
-                })?;
-                let theirs = u64::from_le_bytes(bytes);
-                if theirs >= modulus.value() {
-                    return Err(MpcError::Residue { step, found: theirs, modulus: modulus.value() });
-                }
-                Ok(vec![modulus.add(mine, theirs)])
-            }
-        }
-    }
-
-    /// One stage of a tournament, in batches.
-    fn stage(
-        &mut self,
-        t: Modulus,
-        indices: Option<Modulus>,
-        earlier: &Side,
-        later: &Side,
-    ) -> Result<Side, MpcError> {
-        let mut won = Side::default();
-        let mut from = 0;
-        while from < earlier.values.len() {
-            let to = from + self.next_of(earlier.values.len() - from);
-            let part = |lanes: &[u64]| padded(lanes.get(from..to).unwrap_or_default());
-            let side = |side: &Side| Side { values: part(&side.values), indices: part(&side.indices) };
-            let (a, b) = (side(earlier), side(later));
-            let winners = self.batch(to - from, |party| max::winners(party, t, indices, &a, &b))?;
-            won.values.extend(winners.values.get(..to - from).unwrap_or_default());
-            won.indices.extend(winners.indices.get(..to - from).unwrap_or_default());
-            from = to;
-        }
-        Ok(won)
-    }
-}
-
-/// Filled up with zeros to a multiple of 64 lanes.
-fn padded(lanes: &[u64]) -> Vec<u64> {
-    let mut padded = lanes.to_vec();
-    padded.resize(lanes.len().next_multiple_of(WORD), 0);
-    padded
 }
 
 /// What a step costs.
@@ -402,11 +245,49 @@ pub struct Cost {
     pub transfers: u64,
     /// Bytes that both parties send while those are made, frames included.
     pub offline_bytes: u64,
+    /// How often the client receives after it has sent while those are made.
+    pub offline_rounds: u64,
     /// Bytes that both parties send while the step runs, frames included.
     pub online_bytes: u64,
     /// Exchanges while the step runs, as the channel counts them: the server's last message of
     /// [`Function::ArgMax`] answers nothing and is none.
     pub rounds: u64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, o: Self) -> Self {
+        Self {
+            transfers: self.transfers.saturating_add(o.transfers),
+            offline_bytes: self.offline_bytes.saturating_add(o.offline_bytes),
+            offline_rounds: self.offline_rounds.saturating_add(o.offline_rounds),
+            online_bytes: self.online_bytes.saturating_add(o.online_bytes),
+            rounds: self.rounds.saturating_add(o.rounds),
+        }
+    }
+}
+
+impl Cost {
+    fn of(batch: &Batch) -> Self {
+        Self {
+            transfers: (batch.lane.transfers() * batch.lanes) as u64,
+            offline_bytes: batch.offline_bytes(),
+            offline_rounds: batch.offline_rounds(),
+            online_bytes: batch.online_bytes(),
+            rounds: batch.rounds as u64,
+        }
+    }
+
+    fn times(self, n: u64) -> Self {
+        Self {
+            transfers: self.transfers.saturating_mul(n),
+            offline_bytes: self.offline_bytes.saturating_mul(n),
+            offline_rounds: self.offline_rounds.saturating_mul(n),
+            online_bytes: self.online_bytes.saturating_mul(n),
+            rounds: self.rounds.saturating_mul(n),
+        }
+    }
 }
 
 impl Step {
@@ -415,13 +296,8 @@ impl Step {
     /// # Errors
     /// If a modulus cannot hold the values.
     pub fn cost(&self) -> Result<Cost, MpcError> {
-        let mut cost = Cost::default();
-        for batch in self.batches()? {
-            cost.transfers += (batch.lane.transfers() * batch.lanes) as u64;
-            cost.offline_bytes += batch.offline_bytes();
-            cost.online_bytes += batch.online_bytes();
-            cost.rounds += batch.rounds as u64;
-        }
+        let batches = self.batches()?;
+        let mut cost = batches.iter().map(Cost::of).fold(Cost::default(), |sum, cost| sum + cost);
         if matches!(self.function, Function::ArgMax { .. }) && self.values > 0 {
             cost.online_bytes += FRAME_BYTES + 8;
         }

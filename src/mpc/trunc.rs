@@ -35,7 +35,7 @@ pub(super) struct Shift {
 impl Shift {
     /// Whether the low bits of b depend on its correction.
     fn selects(&self) -> bool {
-        self.k > 0 && self.from.value() % (1 << self.k) != 0
+        self.k > 0 && !self.from.value().is_multiple_of(1 << self.k)
     }
 
     pub(super) fn usage(&self) -> Usage {

@@ -57,13 +57,14 @@ impl PerLane {
     /// Transfers of all kinds, both directions.
     #[must_use]
     pub fn transfers(&self) -> usize {
-        self.calls().iter().sum()
+        self.calls().iter().map(|(_, n)| n).sum()
     }
 
-    /// The numbers of transfers that are made in one call each.
-    fn calls(&self) -> Vec<usize> {
-        let words = self.words.iter().flat_map(|words| words.count);
-        [self.bits[0], self.bits[1], self.pairs, self.pairs].into_iter().chain(words).collect()
+    /// The numbers of transfers that are made in one call each, in order, with the party that chooses, so sends.
+    fn calls(&self) -> Vec<(Role, usize)> {
+        let pair = |[client, server]: [usize; 2]| [(Role::Client, client), (Role::Server, server)];
+        let singles = pair(self.bits).into_iter().flat_map(|(role, bits)| [(role, bits), (role, self.pairs)]);
+        singles.chain(self.words.iter().flat_map(|words| pair(words.count))).collect()
     }
 }
 
@@ -120,7 +121,16 @@ impl Batch {
     #[must_use]
     pub fn offline_bytes(&self) -> u64 {
         let bytes = |n: usize| extension_bytes(n) as u64 + FRAME_BYTES * extension_messages(n) as u64;
-        self.lane.calls().into_iter().map(|calls| bytes(calls * self.lanes)).sum()
+        self.lane.calls().into_iter().map(|(_, calls)| bytes(calls * self.lanes)).sum()
+    }
+
+    /// How often the client receives after it has sent while the transfers are made.
+    #[must_use]
+    pub fn offline_rounds(&self) -> u64 {
+        let calls = self.lane.calls().into_iter().filter(|(_, calls)| calls * self.lanes > 0);
+        let mut senders: Vec<Role> = calls.map(|(role, _)| role).collect();
+        senders.dedup();
+        senders.windows(2).filter(|pair| pair == &[Role::Client, Role::Server]).count() as u64
     }
 
     /// Bytes that both parties send online, frames included: one from each party an exchange.

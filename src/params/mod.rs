@@ -14,8 +14,8 @@ mod fit;
 mod noise;
 mod prime;
 
-pub use bfv::{noise_bits, output_noise};
 pub(crate) use bfv::{engine, hiding, keeping_engines};
+pub use bfv::{noise_bits, output_noise};
 pub use fit::{Fit, fit};
 pub use noise::{Depth, check_depth, noise_margin, privacy_bits, reply_primes};
 
@@ -325,7 +325,8 @@ const MIN_PRIME_BITS: u32 = 30;
 const MAX_PRIME_BITS: u32 = 62;
 /// Bits that the first ciphertext prime has more than the plaintext prime: decryption computes 2t in it.
 const PLAIN_GAP: u32 = 2;
-const MAX_PLAIN_BITS: u32 = 50;
+/// What the two-party steps reach.
+const MAX_PLAIN_BITS: u32 = 48;
 const MIN_PLAIN: u64 = 1 << 16;
 const MAX_PRIMES: u32 = 16;
 /// Bits of the modulus that tests have at any ring.
@@ -361,12 +362,12 @@ pub fn require_security(params: &SchemeParams) -> Result<(), ParamsError> {
     if bits <= limit { Ok(()) } else { Err(ParamsError::Insecure { ring: params.ring, bits, limit }) }
 }
 
-/// Refuses a plaintext prime that does not exceed twice `largest_accumulator`.
+/// Refuses a plaintext prime t that does not leave `largest_accumulator` at or below (t - 3)/2.
 ///
 /// # Errors
 /// [`ParamsError::PlainTooSmall`].
 pub fn require_plain(plain_modulus: u64, largest_accumulator: u64) -> Result<(), ParamsError> {
-    let doubled = largest_accumulator.saturating_mul(2);
+    let doubled = largest_accumulator.saturating_mul(2).saturating_add(2);
     if plain_modulus > doubled {
         return Ok(());
     }
@@ -467,17 +468,18 @@ pub fn choose_insecure(
     Ok(params)
 }
 
-/// The smallest prime that is 1 modulo 2N and exceeds 2^16 and twice `largest_accumulator`, or the smallest
-/// of `plain_bits` bits.
+/// The smallest prime t that is 1 modulo 2N, exceeds 2^16 and leaves `largest_accumulator` at or below
+/// (t - 3)/2, or the smallest of `plain_bits` bits. (t - 1)/2 is the one value whose sign the two-party
+/// comparison gets wrong.
 ///
 /// # Errors
-/// If it would not exceed twice the accumulators, or have more than 50 bits.
+/// If the accumulators would not stay below that, or it would have more than 48 bits.
 pub fn plain_prime(ring: u32, largest_accumulator: u64, plain_bits: Option<u32>) -> Result<u64, ParamsError> {
     if !ring.is_power_of_two() || !(16..=1 << 16).contains(&ring) {
         return Err(ParamsError::Ring(ring));
     }
     let too_large = |bits| ParamsError::PlainTooLarge { bits, ring, max: MAX_PLAIN_BITS };
-    let doubled = largest_accumulator.checked_mul(2).ok_or(too_large(65))?;
+    let doubled = largest_accumulator.checked_mul(2).and_then(|d| d.checked_add(2)).ok_or(too_large(65))?;
     let floor = match plain_bits {
         None => doubled.max(MIN_PLAIN),
         Some(bits) if bits > MAX_PLAIN_BITS => return Err(too_large(bits)),

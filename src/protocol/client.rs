@@ -1,14 +1,15 @@
 //! The client's role: image and secret key. It never holds weights.
 
-use super::nonlinear::{NonLinear, receive_share};
-use super::share::{Share, add_mod, residue, signed};
-use super::walk::{Linear, walk};
+use super::nonlinear::{NonLinear, Reveal, Step};
+use super::share::{Share, add_mod, receive_share, residue, signed};
+use super::walk::{Linear, NodeRun, Seen, walk};
 use super::{ByEncoding, PartyError, SegmentId, ciphertext_limit, sent};
 use crate::backend::ClientKeys;
 use crate::channel::{Channel, Tag};
-use crate::circuit::Step;
-use crate::graph::{IntNetwork, NonLinearWork};
+use crate::circuit;
+use crate::graph::IntNetwork;
 use crate::params::{Encoding, Sets};
+use crate::protocol::first_of_greatest;
 use crate::select::Plan;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -23,17 +24,55 @@ pub struct Client<'a, K> {
     keys: ByEncoding<K>,
 }
 
-/// Where the client's time went.
+/// Where the client's time went at linear layers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientTimes {
     /// Packing, encryption and its half of sending.
     pub encrypt: Duration,
     /// Decryption and unpacking.
     pub decrypt: Duration,
-    /// Non-linear steps, both parties, as the client saw them.
-    pub nonlinear: Duration,
-    /// Non-linear steps that were made.
-    pub work: NonLinearWork,
+}
+
+/// What the client learns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The network's output, exact integers.
+    Logits(Tensor<i64>),
+    /// The position of its greatest value, ties to the lowest.
+    Label(usize),
+}
+
+impl Answer {
+    /// The output; none if only the label was told.
+    #[must_use]
+    pub fn logits(&self) -> Option<&Tensor<i64>> {
+        match self {
+            Self::Logits(logits) => Some(logits),
+            Self::Label(_) => None,
+        }
+    }
+
+    /// The position of the greatest value, ties to the lowest.
+    #[must_use]
+    pub fn label(&self) -> usize {
+        match self {
+            Self::Logits(logits) => first_of_greatest(&logits.data),
+            Self::Label(label) => *label,
+        }
+    }
+}
+
+/// An answer and how the client came by it.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What the client learned.
+    pub answer: Answer,
+    /// Where its time went.
+    pub times: ClientTimes,
+    /// The layers at which the parties talked.
+    pub runs: Vec<NodeRun>,
+    /// How the client was told.
+    pub told: NodeRun,
 }
 
 impl<'a, K: ClientKeys> Client<'a, K> {
@@ -46,7 +85,7 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         network: &'a IntNetwork,
         plan: &'a Plan,
         sets: Sets<'a>,
-        steps: &[Step],
+        steps: &[circuit::Step],
         channel: &mut dyn Channel,
     ) -> Result<Self, PartyError> {
         let keys = ByEncoding::make(|encoding| {
@@ -63,7 +102,13 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         Ok(Self { network, plan, sets, plain_modulus, keys })
     }
 
-    /// The network's output for a quantised `image`, with the server's help.
+    /// The plaintext prime t of all shares.
+    #[must_use]
+    pub fn plain_modulus(&self) -> u64 {
+        self.plain_modulus
+    }
+
+    /// What the network makes of a quantised `image`, with the server's help.
     ///
     /// # Errors
     /// If the server does not keep to the protocol.
@@ -72,18 +117,41 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         image: &Tensor<i64>,
         channel: &mut dyn Channel,
         nonlinear: &mut dyn NonLinear,
-    ) -> Result<(Tensor<i64>, ClientTimes), PartyError> {
+        reveal: Reveal,
+    ) -> Result<Answered, PartyError> {
         let t = self.plain_modulus;
         let input = image.map(|&x| residue(x, t));
         let mut turn = Turn { client: self, times: ClientTimes::default() };
         let walked = walk(self.network, t, input, channel, nonlinear, &mut turn)?;
-        let mine = walked.output;
-        turn.times.nonlinear = walked.nonlinear;
-        turn.times.work = walked.work;
-        let output = self.network.graph.output();
-        let theirs = receive_share(channel, output.0, Tag::Output, &mine.shape, t)?;
-        let logits = mine.data.iter().zip(&theirs.data).map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();
-        Ok((Tensor { shape: mine.shape, data: logits }, turn.times))
+        let seen = Seen::now(channel, nonlinear);
+        let answer = self.answer(walked.output, channel, nonlinear, reveal).map_err(|e| e.at("output"))?;
+        let told = seen.until_now(channel, nonlinear, self.network.graph.output(), None);
+        Ok(Answered { answer, times: turn.times, runs: walked.runs, told })
+    }
+
+    fn answer(
+        &self,
+        mine: Share,
+        channel: &mut dyn Channel,
+        nonlinear: &mut dyn NonLinear,
+        reveal: Reveal,
+    ) -> Result<Answer, PartyError> {
+        let (t, output) = (self.plain_modulus, self.network.graph.output());
+        match reveal {
+            Reveal::Logits => {
+                let theirs = receive_share(channel, output.0, Tag::Output, &mine.shape, t)?;
+                let pairs = mine.data.iter().zip(&theirs.data);
+                let data = pairs.map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();
+                Ok(Answer::Logits(Tensor { shape: mine.shape, data }))
+            }
+            Reveal::Label => {
+                let classes = mine.data.len();
+                let label = nonlinear.apply(channel, &Step::label(self.network, t), mine)?;
+                // A server that shares another position than was computed is malformed, not a wrong index.
+                let label = label.data.first().and_then(|&label| usize::try_from(label).ok());
+                label.filter(|&label| label < classes).map(Answer::Label).ok_or(PartyError::Label { classes })
+            }
+        }
     }
 }
 
@@ -109,22 +177,35 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
 
         let started = Instant::now();
         let packed = planned.kernel.input().pack(&share.data);
-        let inputs: Vec<_> = packed.par_iter().map(|slots| keys.encrypt(slots)).collect::<Result<_, _>>()?;
-        for input in &inputs {
-            channel.send(step, Tag::Input, input)?;
+        // A few at a time, so that the server reads the first while the next are encrypted.
+        for packed in packed.chunks(rayon::current_num_threads()) {
+            let inputs: Vec<_> =
+                packed.par_iter().map(|slots| keys.encrypt(slots)).collect::<Result<_, _>>()?;
+            for input in &inputs {
+                channel.send(step, Tag::Input, input)?;
+            }
         }
-        drop(inputs);
         self.times.encrypt += started.elapsed();
 
         let output = planned.kernel.output();
-        let replies: Vec<_> = (0..output.ciphertexts())
-            .map(|_| channel.receive(step, Tag::Reply, ciphertext_limit(params)))
-            .collect::<Result<_, _>>()?;
+        let mut values = Vec::with_capacity(output.ciphertexts());
+        let mut decrypting = Duration::ZERO;
+        while values.len() < output.ciphertexts() {
+            let first = values.len();
+            let few = rayon::current_num_threads().min(output.ciphertexts() - first);
+            let replies: Vec<_> = (0..few)
+                .map(|_| channel.receive(step, Tag::Reply, ciphertext_limit(params)))
+                .collect::<Result<_, _>>()?;
+            let started = Instant::now();
+            let opened =
+                |(i, reply): (usize, &Vec<u8>)| keys.decrypt(reply, sent(output.sent(first + i).as_ref()));
+            let opened: Result<Vec<_>, _> = replies.par_iter().enumerate().map(opened).collect();
+            values.extend(opened?);
+            decrypting += started.elapsed();
+        }
         let started = Instant::now();
-        let opened = |(i, reply): (usize, &Vec<u8>)| keys.decrypt(reply, sent(output.sent(i).as_ref()));
-        let values: Vec<_> = replies.par_iter().enumerate().map(opened).collect::<Result<_, _>>()?;
         let data = output.unpack(&values);
-        self.times.decrypt += started.elapsed();
+        self.times.decrypt += decrypting + started.elapsed();
         let shape = self.client.network.graph.node(segment.node).shape.clone();
         Tensor::new(shape, data).ok_or_else(missing)
     }

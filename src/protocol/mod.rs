@@ -9,24 +9,29 @@
 
 mod client;
 mod nonlinear;
+mod reveal;
 mod server;
+mod session;
 mod share;
+mod two_party;
 mod walk;
 
 pub use crate::channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traffic};
-pub use client::{Client, ClientTimes};
-pub use nonlinear::{Function, NonLinear, NonLinearError, REVEAL_LEAKS, RevealClient, RevealServer, Step};
+pub use crate::mpc::{Cost, MpcError, Role};
+pub use client::{Answer, Answered, Client, ClientTimes};
+pub use nonlinear::{Function, Made, NonLinear, NonLinearError, Reveal, Step, steps};
+pub use reveal::{REVEAL_LEAKS, RevealClient, RevealServer, first_of_greatest};
 pub use server::{LayerRun, Server, Service};
+pub use session::{Activations, Ahead, Choices, Inference, Session, infer_all, run_in_process, serve_all};
 pub use share::{RandomnessError, Share, Uniform, local};
+pub use two_party::{TwoParty, cost};
+pub use walk::NodeRun;
 
-use crate::backend::{BackendError, ClientKeys, Evaluator, SchemeParams, Sent};
+use crate::backend::{BackendError, SchemeParams, Sent};
 use crate::exec::ExecError;
 use crate::graph::NodeId;
 use crate::kernels::KernelError;
-use crate::lower::galois_steps;
 use crate::params::Encoding;
-use crate::tensor::Tensor;
-use std::time::{Duration, Instant};
 
 /// A linear layer in order of execution.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +64,47 @@ pub enum PartyError {
     /// Network, plan and circuit do not belong together: an error of ours.
     #[error("internal error: node {} has no plan, weights or operand", .0.0)]
     Graph(NodeId),
+    /// The step at which a party stopped.
+    #[error("{step}: {error}")]
+    At {
+        /// A layer, or what comes before or after the layers.
+        step: String,
+        /// Why.
+        error: Box<PartyError>,
+    },
+    /// The server shared a label that is none.
+    #[error("the label is none of {classes} classes")]
+    Label {
+        /// How many classes there are.
+        classes: usize,
+    },
     /// A party's thread died: an error of ours.
     #[error("internal error: the {0}'s thread ended without a result")]
     Thread(&'static str),
+}
+
+impl PartyError {
+    /// Says at which step it happened.
+    #[must_use]
+    pub fn at(self, step: &str) -> Self {
+        Self::At { step: step.into(), error: Box::new(self) }
+    }
+
+    /// Why, without where.
+    #[must_use]
+    pub fn cause(&self) -> &Self {
+        if let Self::At { error, .. } = self { error.cause() } else { self }
+    }
+
+    /// Whether the other party hung up.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self.cause(),
+            Self::Channel(ChannelError::Gone { .. })
+                | Self::NonLinear(NonLinearError::Channel(ChannelError::Gone { .. }))
+        )
+    }
 }
 
 /// How far a linear layer has come.
@@ -73,110 +116,6 @@ pub struct Progress<'a> {
     pub done: u64,
     /// Instructions in all.
     pub total: u64,
-}
-
-/// What came of a run of one or more inferences.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// One entry an inference.
-    pub inferences: Vec<Inference>,
-    /// Key generation on the client and loading on the server.
-    pub keygen: Duration,
-    /// Bytes of the evaluation keys, frame included.
-    pub key_bytes: u64,
-}
-
-/// One inference.
-#[derive(Clone, Debug)]
-pub struct Inference {
-    /// The network's output, exact integers.
-    pub logits: Tensor<i64>,
-    /// Each linear layer as it ran, in order.
-    pub layers: Vec<LayerRun>,
-    /// The client's times.
-    pub client: ClientTimes,
-    /// Wall time of the inference.
-    pub total: Duration,
-    /// Bytes and rounds, seen from the client, keys excluded.
-    pub traffic: Traffic,
-    /// Galois keys that were used, up to this inference.
-    pub galois_keys: u64,
-}
-
-/// Runs both roles in this process, each in its own thread, over an in-memory channel, with revealed
-/// activations. `done` is called after each inference.
-///
-/// # Errors
-/// The first error of either party.
-pub fn run_in_process<K: ClientKeys, E: Evaluator>(
-    service: Service<'_>,
-    images: &[Tensor<i64>],
-    progress: &(dyn Fn(Progress<'_>) + Sync),
-    done: &(dyn Fn(usize) + Sync),
-) -> Result<Session, PartyError> {
-    let steps = galois_steps(&service.circuit.segments);
-    let steps = steps.as_slice();
-    // Each end moves into its thread, so that a party that fails hangs up and the other does not wait.
-    let (mut client_end, mut channel) = InMemory::pair();
-    std::thread::scope(|scope| {
-        let server = scope.spawn(move || -> Result<Vec<(Vec<LayerRun>, u64)>, PartyError> {
-            let server = Server::<E>::accept(service, steps.len(), &mut channel)?;
-            let serve = |_| {
-                let layers = server.serve(&mut channel, &mut RevealServer, progress)?;
-                Ok((layers, server.galois_keys()))
-            };
-            images.iter().map(serve).collect()
-        });
-        let client = scope.spawn(move || converse::<K>(service, images, steps, &mut client_end, done));
-        let client = client.join().map_err(|_| PartyError::Thread("client"))?;
-        let server = server.join().map_err(|_| PartyError::Thread("server"))?;
-        let (mut session, layers) = match (client, server) {
-            (Ok(session), Ok(layers)) => (session, layers),
-            // A party that hung up did so because the other failed: report the cause.
-            (Err(PartyError::Channel(ChannelError::Gone { .. })) | Ok(_), Err(e)) | (Err(e), _) => {
-                return Err(e);
-            }
-        };
-        for (inference, (layers, galois_keys)) in session.inferences.iter_mut().zip(layers) {
-            inference.layers = layers;
-            inference.galois_keys = galois_keys;
-        }
-        Ok(session)
-    })
-}
-
-fn converse<K: ClientKeys>(
-    service: Service<'_>,
-    images: &[Tensor<i64>],
-    steps: &[crate::circuit::Step],
-    channel: &mut InMemory,
-    done: &(dyn Fn(usize) + Sync),
-) -> Result<Session, PartyError> {
-    let started = Instant::now();
-    let client = Client::<K>::connect(service.network, service.plan, service.params, steps, channel)?;
-    let keygen = started.elapsed();
-    let key_bytes = channel.traffic().sent;
-    let mut inferences = Vec::with_capacity(images.len());
-    for (i, image) in images.iter().enumerate() {
-        let (before, started) = (channel.traffic(), Instant::now());
-        let (logits, times) = client.infer(image, channel, &mut RevealClient)?;
-        let after = channel.traffic();
-        let traffic = Traffic {
-            sent: after.sent - before.sent,
-            received: after.received - before.received,
-            rounds: after.rounds - before.rounds,
-        };
-        inferences.push(Inference {
-            logits,
-            layers: Vec::new(),
-            client: times,
-            total: started.elapsed(),
-            traffic,
-            galois_keys: 0,
-        });
-        done(i + 1);
-    }
-    Ok(Session { inferences, keygen, key_bytes })
 }
 
 /// The encodings, in the order in which their keys are sent.

@@ -1,20 +1,15 @@
 //! Non-linear steps: shares in, shares out.
 //!
-//! [`Step`] is one such step with its shapes; a party's half of it takes its share and leaves with a
-//! fresh share of the result. [`RevealClient`] and [`RevealServer`] are the debugging form: the server
-//! hands its share to the client, who sees the values, applies the function and shares the result
-//! anew. Nothing here knows weights or ciphertexts.
+//! [`Step`] is one such step with its shapes, all of it public; a party's half of it, [`NonLinear`], takes its
+//! share and leaves with a fresh share of the result. Nothing here knows weights or ciphertexts.
 
-use super::share::{RandomnessError, Share, Uniform, add_mod, residue, signed, sub_mod};
-use crate::channel::{Channel, ChannelError, Tag};
-use crate::graph::{IntLayer, MAX_VALUE, Requant};
+use super::share::{RandomnessError, Share};
+use crate::channel::{Channel, ChannelError, Traffic};
+use crate::graph::{IntLayer, IntNetwork, Interval, NodeId, Requant};
 use crate::layers::Pool;
-use crate::tensor::{Shape, Tensor};
-
-/// What a run with revealed activations leaks; said on every such run.
-pub const REVEAL_LEAKS: &str = "activations are REVEALED to the client (--nonlinear reveal, a debugging mode): \
-     after every linear layer the client sees the exact accumulators, from which it can solve for the \
-     server's weights. The image and the activations stay hidden from the server.";
+use crate::mpc::MpcError;
+use crate::tensor::Shape;
+use std::time::Duration;
 
 /// A non-linear function of tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +29,9 @@ pub enum Function {
     },
     /// Maximum over windows.
     MaxPool(Pool),
+    /// The position of the greatest value, ties to the lowest: told to the client, while the server's result
+    /// is empty.
+    ArgMax,
 }
 
 /// One non-linear step of the network.
@@ -47,8 +45,20 @@ pub struct Step {
     pub shape_in: Shape,
     /// Shape of the result.
     pub shape_out: Shape,
+    /// Bounds of the operand, as both parties may know them; the rounding term of a shift is not in them.
+    pub range: Interval,
     /// Plaintext prime t of the shares.
     pub modulus: u64,
+}
+
+/// Who learns what at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reveal {
+    /// The client learns the network's whole output.
+    #[default]
+    Logits,
+    /// The client learns the position of its greatest value alone.
+    Label,
 }
 
 /// Why a step failed.
@@ -57,6 +67,12 @@ pub enum NonLinearError {
     /// The conversation ended.
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// The computation on shares failed.
+    #[error(transparent)]
+    Mpc(MpcError),
+    /// An earlier step failed, after which the parties no longer agree.
+    #[error("step {0} after one that failed: connect anew")]
+    Broken(u32),
     /// A message with the wrong number of residues, or one that is none.
     #[error("step {step}: malformed share of {found} bytes, expected {expected}, residues below {modulus}")]
     MalformedShare {
@@ -74,8 +90,51 @@ pub enum NonLinearError {
     Randomness(#[from] RandomnessError),
 }
 
+impl From<MpcError> for NonLinearError {
+    fn from(e: MpcError) -> Self {
+        match e {
+            MpcError::Channel(e) => Self::Channel(e),
+            MpcError::Entropy
+            | MpcError::Length { .. }
+            | MpcError::PublicKey { .. }
+            | MpcError::Padding { .. }
+            | MpcError::Width(_)
+            | MpcError::Modulus(_)
+            | MpcError::Residue { .. }
+            | MpcError::Range { .. }
+            | MpcError::Shares { .. }
+            | MpcError::Window { .. }
+            | MpcError::Material(_) => Self::Mpc(e),
+        }
+    }
+}
+
+/// What was made for steps before their operands were known: oblivious transfers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Wall time.
+    pub time: Duration,
+    /// What passed meanwhile.
+    pub traffic: Traffic,
+}
+
+impl std::ops::Sub for Made {
+    type Output = Self;
+
+    /// What was made since `earlier`.
+    fn sub(self, earlier: Self) -> Self {
+        Self { time: self.time.saturating_sub(earlier.time), traffic: self.traffic - earlier.traffic }
+    }
+}
+
 /// One party's half of every non-linear step.
 pub trait NonLinear: Send {
+    /// Makes ahead what `steps` will need, in this order.
+    ///
+    /// # Errors
+    /// If the other party does not keep to the protocol.
+    fn prepare(&mut self, channel: &mut dyn Channel, steps: &[Step]) -> Result<(), NonLinearError>;
+
     /// Consumes this party's share of the operand, returns its share of the result.
     ///
     /// # Errors
@@ -86,44 +145,9 @@ pub trait NonLinear: Send {
         step: &Step,
         share: Share,
     ) -> Result<Share, NonLinearError>;
-}
 
-/// The client's half of the debugging form.
-pub struct RevealClient;
-
-/// The server's half of the debugging form.
-pub struct RevealServer;
-
-impl NonLinear for RevealClient {
-    fn apply(
-        &mut self,
-        channel: &mut dyn Channel,
-        step: &Step,
-        share: Share,
-    ) -> Result<Share, NonLinearError> {
-        let t = step.modulus;
-        let theirs = receive_share(channel, step.node, Tag::NonLinear, &step.shape_in, t)?;
-        let values =
-            share.data.iter().zip(&theirs.data).map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();
-        let operand = Tensor { shape: share.shape, data: values };
-        let result = step.function.apply(&operand, &step.shape_out);
-        let fresh = Uniform::fresh(t)?.take(result.data.len());
-        let mine = result.data.iter().zip(&fresh).map(|(&y, &r)| sub_mod(residue(y, t), r, t)).collect();
-        send_share(channel, step.node, Tag::NonLinear, &fresh, t)?;
-        Ok(Tensor { shape: step.shape_out.clone(), data: mine })
-    }
-}
-
-impl NonLinear for RevealServer {
-    fn apply(
-        &mut self,
-        channel: &mut dyn Channel,
-        step: &Step,
-        share: Share,
-    ) -> Result<Share, NonLinearError> {
-        send_share(channel, step.node, Tag::NonLinear, &share.data, step.modulus)?;
-        receive_share(channel, step.node, Tag::NonLinear, &step.shape_out, step.modulus)
-    }
+    /// What was made so far, ahead or when it was needed.
+    fn made(&self) -> Made;
 }
 
 impl Function {
@@ -148,82 +172,38 @@ impl Function {
             | IntLayer::Flatten => None,
         }
     }
+}
 
-    fn apply(self, x: &Tensor<i64>, shape_out: &Shape) -> Tensor<i64> {
-        let data = match self {
-            Self::Requant(requant) => x.data.iter().map(|&v| requant.apply(v)).collect(),
-            Self::Poly { a, b, c, requant } => {
-                x.data.iter().map(|&v| requant.apply(polynomial([a, b, c], v))).collect()
-            }
-            Self::MaxPool(pool) => pool.max(x).data,
-        };
-        Tensor { shape: shape_out.clone(), data }
+impl Step {
+    /// The step at node `id`, on shares modulo `modulus`; none if its layer is not non-linear.
+    #[must_use]
+    pub fn of(network: &IntNetwork, id: NodeId, modulus: u64) -> Option<Self> {
+        let node = network.graph.node(id);
+        let function = Function::of(&node.layer)?;
+        let operand = *network.graph.inputs(id).first()?;
+        let mut range = network.public_bounds(operand, modulus);
+        if let Function::Requant(Requant { shift, .. }) = function {
+            // Bounds of what feeds a shift include its rounding term.
+            let rounding = 1_i64.checked_shl(shift).unwrap_or(i64::MAX) / 2;
+            range.hi = range.hi.saturating_sub(rounding).max(range.lo);
+        }
+        let shape_in = network.graph.node(operand).shape.clone();
+        Some(Self { node: id.0, function, shape_in, shape_out: node.shape.clone(), range, modulus })
+    }
+
+    /// The step that tells the client the label.
+    #[must_use]
+    pub fn label(network: &IntNetwork, modulus: u64) -> Self {
+        let id = network.graph.output();
+        let (shape_in, range) = (network.graph.node(id).shape.clone(), network.public_bounds(id, modulus));
+        Self { node: id.0, function: Function::ArgMax, shape_in, shape_out: Shape::flat(1), range, modulus }
     }
 }
 
-/// `a v^2 + b v + c`, saturated at the largest value that a network may hold: what a peer shares may be any
-/// residue, and must not overflow.
-fn polynomial([a, b, c]: [i64; 3], v: i64) -> i64 {
-    let [a, b, c, v] = [a, b, c, v].map(i128::from);
-    let value = a.saturating_mul(v * v).saturating_add(b * v).saturating_add(c);
-    let limit = i128::from(MAX_VALUE);
-    i64::try_from(value.clamp(-limit, limit)).unwrap_or(0)
-}
-
-/// Bytes of a residue below `t` on the wire.
-fn residue_bytes(t: u64) -> usize {
-    (u64::BITS - (t - 1).leading_zeros()).div_ceil(8) as usize
-}
-
-/// Sends residues below `t`, each in as many bytes as `t` needs, little-endian.
-///
-/// # Errors
-/// If the other party is gone.
-pub(super) fn send_share(
-    channel: &mut dyn Channel,
-    step: u32,
-    tag: Tag,
-    residues: &[u64],
-    t: u64,
-) -> Result<(), ChannelError> {
-    let width = residue_bytes(t);
-    let payload: Vec<u8> = residues.iter().flat_map(|r| r.to_le_bytes().into_iter().take(width)).collect();
-    channel.send(step, tag, &payload)
-}
-
-/// Receives the residues of a tensor of `shape`.
-///
-/// # Errors
-/// If something else comes.
-pub(super) fn receive_share(
-    channel: &mut dyn Channel,
-    step: u32,
-    tag: Tag,
-    shape: &Shape,
-    t: u64,
-) -> Result<Share, NonLinearError> {
-    let width = residue_bytes(t);
-    let expected = shape.elements() * width;
-    let payload = channel.receive(step, tag, expected)?;
-    let malformed = || NonLinearError::MalformedShare { step, found: payload.len(), expected, modulus: t };
-    let data: Vec<u64> = payload
-        .chunks_exact(width)
-        .map(|bytes| bytes.iter().rev().fold(0, |r, &b| (r << 8) | u64::from(b)))
-        .collect();
-    if payload.len() != expected || data.iter().any(|&r| r >= t) {
-        return Err(malformed());
-    }
-    Tensor::new(shape.clone(), data).ok_or_else(malformed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn polynomials_are_exact_and_saturate() {
-        assert_eq!(polynomial([3, -5, 7], -11), 3 * 121 + 55 + 7);
-        assert_eq!(polynomial([i64::MAX, i64::MAX, i64::MAX], i64::MIN), MAX_VALUE);
-        assert_eq!(polynomial([i64::MIN, i64::MAX, 0], i64::MIN), -MAX_VALUE);
-    }
+/// All non-linear steps of `network` in order.
+#[must_use]
+pub fn steps(network: &IntNetwork, modulus: u64, reveal: Reveal) -> Vec<Step> {
+    let layers = network.graph.ids().filter_map(|id| Step::of(network, id, modulus));
+    let label = (reveal == Reveal::Label).then(|| Step::label(network, modulus));
+    layers.chain(label).collect()
 }

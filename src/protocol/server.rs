@@ -1,8 +1,8 @@
 //! The server's role: weights and evaluation keys. It never holds a secret key, nor the image.
 
 use super::ENCODINGS;
-use super::nonlinear::{NonLinear, send_share};
-use super::share::{Share, Uniform, add_mod, residue};
+use super::nonlinear::{NonLinear, Reveal, Step};
+use super::share::{Share, Uniform, add_mod, residue, send_share};
 use super::walk::{Linear, walk};
 use super::{ByEncoding, PartyError, Progress, SegmentId, ciphertext_limit, keys_limit, sent};
 use crate::backend::{Counting, Evaluator};
@@ -14,6 +14,7 @@ use crate::params::{Encoding, Sets};
 use crate::select::Plan;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,11 @@ impl<'a, E: Evaluator> Server<'a, E> {
         Ok(Self { service, plain_modulus, evaluators, kept })
     }
 
+    /// The plaintext prime t of all shares.
+    pub fn plain_modulus(&self) -> u64 {
+        self.plain_modulus
+    }
+
     /// Galois keys used so far.
     pub fn galois_keys(&self) -> u64 {
         ENCODINGS.iter().filter_map(|&e| self.evaluators.of(e)).map(Counting::galois_keys).sum()
@@ -90,6 +96,7 @@ impl<'a, E: Evaluator> Server<'a, E> {
         &self,
         channel: &mut dyn Channel,
         nonlinear: &mut dyn NonLinear,
+        reveal: Reveal,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Vec<LayerRun>, PartyError> {
         let (Service { network, .. }, t) = (self.service, self.plain_modulus);
@@ -98,7 +105,13 @@ impl<'a, E: Evaluator> Server<'a, E> {
         let masks = Uniform::fresh(t)?;
         let mut turn = Turn { server: self, masks, layers: Vec::new(), progress };
         let mine = walk(network, t, input, channel, nonlinear, &mut turn)?.output;
-        send_share(channel, network.graph.output().0, Tag::Output, &mine.data, t)?;
+        let told = match reveal {
+            Reveal::Logits => {
+                send_share(channel, network.graph.output().0, Tag::Output, &mine.data, t).map_err(Into::into)
+            }
+            Reveal::Label => nonlinear.apply(channel, &Step::label(network, t), mine).map(drop),
+        };
+        told.map_err(|e| PartyError::from(e).at("output"))?;
         Ok(turn.layers)
     }
 }
@@ -127,23 +140,9 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let params = service.params.of(encoding).ok_or_else(missing)?;
         let (step, t) = (segment.node.0, *t);
 
-        let received: Vec<Vec<u8>> = (0..code.inputs)
-            .map(|_| channel.receive(step, Tag::Input, ciphertext_limit(params)))
-            .collect::<Result<_, _>>()?;
-        let started = Instant::now();
         let packed = planned.kernel.input().pack(&share.data);
-        let inputs: Vec<_> = received
-            .par_iter()
-            .zip(&packed)
-            .map(|(bytes, slots)| {
-                let mut ciphertext = evaluator.load(bytes)?;
-                evaluator.add_plain(&mut ciphertext, slots)?;
-                Ok(ciphertext)
-            })
-            .collect::<Result<_, PartyError>>()?;
-        let bytes = |messages: &[Vec<u8>]| messages.iter().map(|m| m.len() as u64).sum();
-        let bytes_in = bytes(&received);
-        drop(received);
+        let (inputs, bytes_in) = receive_inputs(channel, step, ciphertext_limit(params), evaluator, &packed)?;
+        let started = Instant::now();
 
         let total = code.insts.len() as u64;
         let done = AtomicU64::new(0);
@@ -159,24 +158,23 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let ring = params.ring as usize;
         let masks: Vec<Vec<u64>> =
             places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref())).collect();
-        let replies: Vec<Vec<u8>> = results
-            .into_par_iter()
-            .zip(masks.par_iter().zip(&places))
-            .map(|(mut ciphertext, (mask, places))| {
+        let mut bytes_out = 0;
+        let mut ready = results.into_iter().zip(masks.iter().zip(&places)).peekable();
+        // A few at a time, so that the client reads the first while the next are masked.
+        while ready.peek().is_some() {
+            let few: Vec<_> = ready.by_ref().take(rayon::current_num_threads()).collect();
+            let masked = few.into_par_iter().map(|(mut ciphertext, (mask, places))| {
                 let negated: Vec<u64> = mask.iter().map(|&r| if r == 0 { 0 } else { t - r }).collect();
                 evaluator.add_plain(&mut ciphertext, &negated)?;
                 Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
-            })
-            .collect::<Result<_, PartyError>>()?;
-        self.layers.push(LayerRun {
-            counts: evaluator.take(code.geometry),
-            time: started.elapsed(),
-            bytes_in,
-            bytes_out: bytes(&replies),
-        });
-        for reply in &replies {
-            channel.send(step, Tag::Reply, reply)?;
+            });
+            for reply in masked.collect::<Result<Vec<_>, PartyError>>()? {
+                channel.send(step, Tag::Reply, &reply)?;
+                bytes_out += reply.len() as u64;
+            }
         }
+        let counts = evaluator.take(code.geometry);
+        self.layers.push(LayerRun { counts, time: started.elapsed(), bytes_in, bytes_out });
 
         let shape = service.network.graph.node(segment.node).shape.clone();
         let (channels, h, w) = shape.chw();
@@ -189,6 +187,42 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         }
         Tensor::new(shape, data).ok_or_else(missing)
     }
+}
+
+/// Where a ciphertext is put once it is read.
+type Read<C> = Mutex<Option<Result<C, PartyError>>>;
+
+/// The client's ciphertexts with the `packed` share of the server added, and their bytes. Each is read while
+/// the next ones arrive.
+fn receive_inputs<E: Evaluator>(
+    channel: &mut dyn Channel,
+    step: u32,
+    limit: usize,
+    evaluator: &E,
+    packed: &[Vec<u64>],
+) -> Result<(Vec<E::Ciphertext>, u64), PartyError> {
+    let read: Vec<Read<E::Ciphertext>> = packed.iter().map(|_| Mutex::new(None)).collect();
+    let mut bytes_in = 0;
+    rayon::in_place_scope(|scope| {
+        for (slots, place) in packed.iter().zip(&read) {
+            let bytes = channel.receive(step, Tag::Input, limit)?;
+            bytes_in += bytes.len() as u64;
+            scope.spawn(move |_| {
+                let ciphertext = evaluator.load(&bytes).and_then(|mut ciphertext| {
+                    evaluator.add_plain(&mut ciphertext, slots)?;
+                    Ok(ciphertext)
+                });
+                if let Ok(mut place) = place.lock() {
+                    *place = Some(ciphertext.map_err(Into::into));
+                }
+            });
+        }
+        Ok::<_, PartyError>(())
+    })?;
+    let taken = |place: Mutex<Option<_>>| {
+        place.into_inner().ok().flatten().unwrap_or(Err(PartyError::Thread("server")))
+    };
+    Ok((read.into_iter().map(taken).collect::<Result<_, _>>()?, bytes_in))
 }
 
 /// Uniform values for all that is sent, 0 elsewhere.

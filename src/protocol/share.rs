@@ -4,6 +4,8 @@
 //! and re-indexing are linear, so each party applies them to its own share alone. Bias and other
 //! public or one-sided constants are added by one party.
 
+use super::NonLinearError;
+use crate::channel::{Channel, ChannelError, Tag};
 use crate::graph::IntLayer;
 use crate::layers::Pool;
 use crate::tensor::{Shape, Tensor};
@@ -77,6 +79,57 @@ pub(super) fn residue(x: i64, t: u64) -> u64 {
 pub(super) fn signed(r: u64, t: u64) -> i64 {
     let wide = i64::try_from(r).unwrap_or(i64::MAX);
     if r > t / 2 { wide - i64::try_from(t).unwrap_or(i64::MAX) } else { wide }
+}
+
+/// Bytes of a residue below `t` on the wire.
+fn residue_bytes(t: u64) -> usize {
+    (u64::BITS - (t - 1).leading_zeros()).div_ceil(8) as usize
+}
+
+/// Bytes of `n` residues below `t` on the wire.
+pub(super) fn share_bytes(n: usize, t: u64) -> usize {
+    n * residue_bytes(t)
+}
+
+/// Sends residues below `t`, each in as many bytes as `t` needs, little-endian.
+///
+/// # Errors
+/// If the other party is gone.
+pub(super) fn send_share(
+    channel: &mut dyn Channel,
+    step: u32,
+    tag: Tag,
+    residues: &[u64],
+    t: u64,
+) -> Result<(), ChannelError> {
+    let width = residue_bytes(t);
+    let payload: Vec<u8> = residues.iter().flat_map(|r| r.to_le_bytes().into_iter().take(width)).collect();
+    channel.send(step, tag, &payload)
+}
+
+/// Receives the residues of a tensor of `shape`.
+///
+/// # Errors
+/// If something else comes.
+pub(super) fn receive_share(
+    channel: &mut dyn Channel,
+    step: u32,
+    tag: Tag,
+    shape: &Shape,
+    t: u64,
+) -> Result<Share, NonLinearError> {
+    let width = residue_bytes(t);
+    let expected = share_bytes(shape.elements(), t);
+    let payload = channel.receive(step, tag, expected)?;
+    let malformed = || NonLinearError::MalformedShare { step, found: payload.len(), expected, modulus: t };
+    let data: Vec<u64> = payload
+        .chunks_exact(width)
+        .map(|bytes| bytes.iter().rev().fold(0, |r, &b| (r << 8) | u64::from(b)))
+        .collect();
+    if payload.len() != expected || data.iter().any(|&r| r >= t) {
+        return Err(malformed());
+    }
+    Tensor::new(shape.clone(), data).ok_or_else(malformed)
 }
 
 /// Applies a layer that is linear and needs no message to one party's shares; none if `layer` is a

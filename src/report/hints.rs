@@ -113,7 +113,9 @@ fn changes(g: &ConvGeometry, now: &Quote, quotes: &Quotes) -> Vec<Change> {
     if blocks > g.groups.count() && divides(blocks) {
         let training = "(changes the function, needs training)";
         let (what, groups) = match g.groups {
-            Groups::Dense => (format!("striped: {blocks} instead of dense {training}"), Groups::Striped(blocks)),
+            Groups::Dense => {
+                (format!("striped: {blocks} instead of dense {training}"), Groups::Striped(blocks))
+            }
             Groups::Contiguous(now) => {
                 (format!("{blocks} groups instead of {now} {training}"), Groups::Contiguous(blocks))
             }

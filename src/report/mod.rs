@@ -12,10 +12,11 @@ mod text;
 
 use crate::circuit::{Counts, Segment, count};
 use crate::compiled::Compiled;
-use crate::cost::{self, CostTable, Means, PeakMemory, Sizes};
+use crate::cost::{self, CostTable, LAN, Means, Network, PeakMemory, Sizes, WAN};
 use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::{Encoding, SchemeParams, security_bits};
+use crate::protocol::{self, Cost, Step};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use hints::{Hint, hints};
@@ -23,6 +24,9 @@ pub use moduli::Moduli;
 pub use plan::{Passes, PlanPrice, Predicted, Second};
 pub use quantisation::{LayerBits, Price, Quantisation};
 use serde::Serialize;
+
+/// Seconds of one core of either party for a random transfer, made and used: ResNet-20's on one with vector AES.
+const TRANSFER_SECONDS: f64 = 30e-9;
 
 /// Rotations by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -68,6 +72,16 @@ pub struct Counters {
     pub requant: u64,
     /// Comparisons of max pools.
     pub comparisons: u64,
+    /// Rounds in which the client waits for the server, without those of `rounds_preprocess`.
+    pub rounds: u64,
+    /// Bytes of two-party steps while they run, both directions, frames included.
+    pub bytes_nonlinear: u64,
+    /// Rounds while random transfers are made for two-party steps, which can be before the image is known.
+    pub rounds_preprocess: u64,
+    /// Bytes of making those, both directions, frames included.
+    pub bytes_preprocess: u64,
+    /// Random transfers.
+    pub transfers: u64,
     /// Predicted seconds of the server's linear part on one core.
     pub estimated_seconds: f64,
 }
@@ -177,6 +191,13 @@ pub struct Report {
     /// Predicted bytes of the most memory that a run of one image takes, on one thread, both parties in one
     /// process.
     pub peak_memory_estimate: u64,
+    /// Predicted seconds of the two-party steps on one core of either party, both at once.
+    pub estimated_nonlinear_seconds: f64,
+    /// Predicted seconds of one inference on one core of either party, keys there already, with a network of
+    /// 3 Gbit/s and 0.8 ms a round between them.
+    pub estimated_lan_seconds: f64,
+    /// As `estimated_lan_seconds` for 200 Mbit/s and 40 ms a round.
+    pub estimated_wan_seconds: f64,
     /// The cost table behind the predictions: `shipped`, or a file's name.
     pub cost_table: String,
     /// The bits of weights and values, and what they cost.
@@ -215,8 +236,34 @@ impl Counters {
             ciphertexts_out: counts.ciphertexts_out,
             bytes_up: sizes.bytes_up(counts),
             bytes_down: sizes.bytes_down(counts),
+            rounds: u64::from(counts.ciphertexts_in > 0),
             estimated_seconds: to_microseconds(seconds(counts)),
             ..Self::default()
+        }
+    }
+
+    /// Bytes that pass, both directions: ciphertexts and two-party steps.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        [self.bytes_up, self.bytes_down, self.bytes_nonlinear, self.bytes_preprocess].into_iter().sum()
+    }
+
+    /// Seconds of these bytes and rounds over `network`.
+    #[must_use]
+    pub fn seconds_over(&self, network: Network) -> f64 {
+        to_microseconds(network.seconds(self.bytes(), self.rounds + self.rounds_preprocess))
+    }
+
+    /// With what the two-party form of a non-linear node costs.
+    #[must_use]
+    pub fn with_cost(self, cost: Cost) -> Self {
+        Self {
+            rounds: cost.rounds,
+            bytes_nonlinear: cost.online_bytes,
+            rounds_preprocess: cost.offline_rounds,
+            bytes_preprocess: cost.offline_bytes,
+            transfers: cost.transfers,
+            ..self
         }
     }
 
@@ -245,6 +292,11 @@ impl Counters {
         self.relu += o.relu;
         self.requant += o.requant;
         self.comparisons += o.comparisons;
+        self.rounds += o.rounds;
+        self.bytes_nonlinear += o.bytes_nonlinear;
+        self.rounds_preprocess += o.rounds_preprocess;
+        self.bytes_preprocess += o.bytes_preprocess;
+        self.transfers += o.transfers;
         self.estimated_seconds = to_microseconds(self.estimated_seconds + o.estimated_seconds);
     }
 }
@@ -256,6 +308,7 @@ fn to_microseconds(seconds: f64) -> f64 {
 
 /// The report of `compiled`, predicted with `table`.
 #[must_use]
+#[expect(clippy::cast_precision_loss, reason = "transfers are far below 2^52")]
 pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     let graph = &compiled.network.graph;
     let mut totals = Counters::default();
@@ -274,7 +327,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
                 (counters, Some(layer))
             }
             None => match compiled.network.nonlinear_work(id) {
-                Some(work) => (Counters::from_work(work), None),
+                Some(work) => (Counters::from_work(work).with_cost(two_party_cost(compiled, id)), None),
                 None => continue,
             },
         };
@@ -288,6 +341,11 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         layers.push(layer);
     }
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
+    let nonlinear_seconds = to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS);
+    let seconds = |network| {
+        to_microseconds(totals.estimated_seconds + nonlinear_seconds + totals.seconds_over(network))
+    };
+    let (lan, wan) = (seconds(LAN), seconds(WAN));
     let sets = compiled.sets();
     let key_bytes = |set: Option<&SchemeParams>, keys| {
         set.map_or(0, |set| Sizes::of(compiled.scheme, set).key_bytes(keys))
@@ -304,6 +362,9 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         assumed_bounds: compiled.network.assumed,
         galois_key_bytes: key_bytes(sets.slots, totals.galois_keys) + key_bytes(sets.coefficients, 0),
         peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }).total(),
+        estimated_nonlinear_seconds: nonlinear_seconds,
+        estimated_lan_seconds: lan,
+        estimated_wan_seconds: wan,
         cost_table: table.name.clone(),
         quantisation: quantisation::quantisation(compiled),
         predicted,
@@ -313,6 +374,13 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         totals,
         layers,
     }
+}
+
+/// What the two-party form of node `id` costs; nothing if the plaintext prime is beyond what it computes
+/// with, which a run then says.
+fn two_party_cost(compiled: &Compiled, id: NodeId) -> Cost {
+    let step = Step::of(&compiled.network, id, compiled.params.plain_modulus);
+    step.and_then(|step| protocol::cost(&step).ok()).unwrap_or_default()
 }
 
 /// The counters of a linear layer for `counts` of it, under the parameters of its encoding.

@@ -150,7 +150,11 @@ impl Report {
             return Ok(());
         }
         let widest = linear().map(|(layer, _)| layer.name.len()).max().unwrap_or(0).clamp(5, 40);
-        writeln!(f, "\n{:widest$}  {:16} {:>9} {:>6}  {:20}  next best", "layer", "kernel", "ms", "share", "")?;
+        writeln!(
+            f,
+            "\n{:widest$}  {:16} {:>9} {:>6}  {:20}  next best",
+            "layer", "kernel", "ms", "share", ""
+        )?;
         for (layer, predicted) in linear() {
             let share = predicted.seconds / self.predicted.seconds;
             let bar = bar(predicted.seconds / most);

@@ -75,9 +75,7 @@ impl Alternatives {
             refused = refused.or(found.list_coefficients(operation, listing)?.err());
         }
         match refused {
-            Some(source) if found.all.is_empty() => {
-                Err(PlanError::Kernel { layer: String::new(), source })
-            }
+            Some(source) if found.all.is_empty() => Err(PlanError::Kernel { layer: String::new(), source }),
             _ => Ok(found),
         }
     }

@@ -61,9 +61,8 @@ impl Facts {
     /// Emits, verifies, rewrites and counts; the circuit is dropped.
     pub(super) fn find(operation: &Operation, pick: Pick, rings: Rings) -> Result<Self, PlanError> {
         let layer = || "candidate".to_owned();
-        let kernel = operation
-            .kernel(pick, rings)
-            .map_err(|source| PlanError::Kernel { layer: layer(), source })?;
+        let kernel =
+            operation.kernel(pick, rings).map_err(|source| PlanError::Kernel { layer: layer(), source })?;
         let segment = lower::segment(&kernel, &layer(), rings.of(pick.encoding()))?;
         Self::of(&segment, rings.of(pick.encoding())).ok_or(PlanError::Depth)
     }

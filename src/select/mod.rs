@@ -254,8 +254,9 @@ impl Plan {
 pub fn linear_layers(network: &IntNetwork) -> Result<Vec<(NodeId, Operation)>, PlanError> {
     let mut layers = Vec::new();
     for node in network.graph.ids() {
-        let operation = Operation::of(network, node).map_err(|Operands(found)| {
-            PlanError::Operands { layer: network.graph.node(node).name.clone(), found }
+        let operation = Operation::of(network, node).map_err(|Operands(found)| PlanError::Operands {
+            layer: network.graph.node(node).name.clone(),
+            found,
         })?;
         layers.extend(operation.map(|operation| (node, operation)));
     }

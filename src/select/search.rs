@@ -58,7 +58,9 @@ impl Asked<'_> {
     /// Ring degrees that layers in coefficients may have, ascending.
     pub(super) fn coefficient_rings(&self) -> Vec<u32> {
         let least = self.choosing.least_ring.min(self.ring);
-        std::iter::successors(Some(least), |ring| ring.checked_mul(2)).take_while(|r| *r <= self.ring).collect()
+        std::iter::successors(Some(least), |ring| ring.checked_mul(2))
+            .take_while(|r| *r <= self.ring)
+            .collect()
     }
 }
 
@@ -81,7 +83,8 @@ fn found(search: &Search<'_>) -> Option<Found> {
         Some(Compared { plan, cost })
     }));
     compared.sort_by(|a, b| a.cost.weight().total_cmp(&b.cost.weight()));
-    let picks = (0..).zip(&best.choice).map(|(layer, &index)| search.alternative(layer, index).pick).collect();
+    let picks =
+        (0..).zip(&best.choice).map(|(layer, &index)| search.alternative(layer, index).pick).collect();
     Some(Found { picks, weighed, compared })
 }
 
@@ -119,7 +122,8 @@ impl<'a> Search<'a> {
         }
         let shared = Shared::new(asked);
         let rings = asked.coefficient_rings();
-        let guess = (asked.choosing.params)(Scheme::Bfv, asked.ring, asked.plain_modulus, &Workload::reference());
+        let guess =
+            (asked.choosing.params)(Scheme::Bfv, asked.ring, asked.plain_modulus, &Workload::reference());
         let guess = guess.ok().and_then(|params| Prices::of(params, asked.table));
         let listing = Listing {
             encode: asked.encode,
@@ -213,10 +217,12 @@ impl<'a> Search<'a> {
             }
         }
         let most = |a: &Alternatives| a.all.iter().filter_map(|a| a.at(rings)).map(Facts::values_sent).max();
-        let sent = self.layers.iter().filter_map(|&o| most(&self.alternatives[o])).fold(0, u64::saturating_add);
+        let sent =
+            self.layers.iter().filter_map(|&o| most(&self.alternatives[o])).fold(0, u64::saturating_add);
         let workload = |depths: &[Depth]| Workload::of(depths.iter().copied(), sent);
         let ring = self.asked.ring;
-        let any = (self.asked.choosing.params)(Scheme::Bfv, ring, self.asked.plain_modulus, &workload(&depths));
+        let any =
+            (self.asked.choosing.params)(Scheme::Bfv, ring, self.asked.plain_modulus, &workload(&depths));
         let Ok(any) = any else { return Vec::new() };
         let mut noisy: Vec<(f64, Depth)> =
             params::noise_bits(&any, &depths).into_iter().zip(depths).collect();
@@ -355,11 +361,11 @@ impl<'a> Search<'a> {
             let others = (0..costs.len()).filter(|index| *index != chosen);
             // A plan may rest where parameters follow its choice, not lead it: what would need others is no
             // second choice.
-            let others = others.filter_map(|index| Some((index, weight(index)?)).filter(|(_, w)| *w >= seconds));
-            let runner_up = others.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(index, seconds)| RunnerUp {
-                pick: self.alternative(layer, index).pick,
-                seconds,
-            });
+            let others =
+                others.filter_map(|index| Some((index, weight(index)?)).filter(|(_, w)| *w >= seconds));
+            let runner_up = others
+                .min_by(|(_, a), (_, b)| a.total_cmp(b))
+                .map(|(index, seconds)| RunnerUp { pick: self.alternative(layer, index).pick, seconds });
             weighed.push(Weighed { seconds, runner_up });
             join(&mut users, self.steps(regime.rings, layer, chosen));
         }

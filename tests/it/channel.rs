@@ -102,10 +102,26 @@ fn silence_and_work_have_their_limits() {
         drop(channel);
     });
 
-    // A peer that does not read.
+    // A peer that does not read: nothing is lost of what it could not yet read, until it takes too long.
     let (mut channel, _peer) = against(milliseconds(60_000, 20, 60_000));
-    let sent = channel.send(STEP, tag, &vec![0; 1 << 24]);
+    let sent = (0..100).try_for_each(|_| channel.send(STEP, tag, &vec![0; 1 << 20]));
     assert_eq!(sent, Err(ChannelError::Silent { step: STEP, tag, waited }));
+}
+
+/// Steps on shares have both parties send before they receive, however much.
+#[test]
+fn both_ends_may_send_much_at_once() {
+    let much = vec![7; 1 << 24];
+    let talk = |mut channel: StreamChannel<UnixStream>| {
+        channel.send(STEP, Tag::NonLinear, &much).unwrap();
+        assert!(channel.receive(STEP, Tag::NonLinear, much.len()).unwrap() == much);
+    };
+    let (a, b) = UnixStream::pair().unwrap();
+    let [a, b] = [a, b].map(|socket| StreamChannel::new(socket, Patience::default()).unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(move || talk(a));
+        talk(b);
+    });
 }
 
 #[test]

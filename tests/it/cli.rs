@@ -134,9 +134,20 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
     assert_eq!(run["output"]["logits"].as_array().map(Vec::len), Some(10));
     assert_eq!(run["output"]["argmax"], 9);
     assert!(run["output"]["scale"].as_f64().is_some_and(|s| s > 0.0));
-    assert_eq!(run["nonlinear"], "reveal");
+    assert_eq!(run["nonlinear"], "two-party");
+    for key in ["rounds", "bytes_nonlinear", "rounds_preprocess", "bytes_preprocess", "relu"] {
+        assert!(run["executed"][key].as_u64().is_some_and(|n| n > 0), "no {key}");
+        assert_eq!(run["executed"][key], run["totals"][key], "{key}");
+    }
+    assert_eq!(run["rounds"], run["totals"]["rounds"]);
+    assert_eq!(run["bytes_preprocess"], run["totals"]["bytes_preprocess"]);
+    for key in
+        ["estimated_lan_seconds", "estimated_wan_seconds", "measured_lan_seconds", "measured_wan_seconds"]
+    {
+        assert!(run[key].as_f64().is_some_and(|s| s > 0.0), "no {key}");
+    }
     assert!(run["rounds"].as_u64().is_some_and(|r| r > 0));
-    for key in ["keygen", "encrypt", "linear", "nonlinear", "total"] {
+    for key in ["keygen", "encrypt", "linear", "nonlinear", "preprocess", "total"] {
         assert!(run["timing"][key].is_f64(), "no timing.{key}");
     }
     let reference = json(&stria(&[
@@ -153,7 +164,7 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
 }
 
 #[test]
-fn the_default_run_encrypts_and_says_what_it_leaks() {
+fn the_default_run_encrypts_and_leaks_nothing_between_the_parties() {
     let args = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE, "--format", "json"];
     let output = stria(&args);
     let run = json(&output);
@@ -163,13 +174,44 @@ fn the_default_run_encrypts_and_says_what_it_leaks() {
     assert_eq!(run["output"]["argmax"], 9);
     assert_eq!(run["executed"]["rotations"], run["totals"]["rotations"]);
     assert_eq!(run["executed"]["plain_mults"], run["totals"]["plain_mults"]);
+    assert_eq!(run["nonlinear"], "two-party");
+    // In both parties' hands the bytes are those predicted.
+    for key in ["bytes_up", "bytes_down", "bytes_nonlinear", "bytes_preprocess"] {
+        assert_eq!(run["executed"][key], run["totals"][key], "{key}");
+    }
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn revealed_activations_are_said_to_be() {
+    let model = "examples/fashion_mnist/dense.stria";
+    let run = ["run", model, "--input", IMAGE, "--nonlinear", "reveal", "--format", "json"];
+    let output = stria(&run);
+    let ran = json(&output);
+    assert_eq!(ran["nonlinear"], "reveal");
+    assert_eq!(ran["bytes_preprocess"], 0);
     assert!(stderr(&output).contains("REVEALED to the client"), "{}", stderr(&output));
+    let output = stria(&[&run[..], &["--reveal", "label"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("two-party"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_label_is_all_that_the_client_learns_if_so_asked() {
+    let model = "examples/fashion_mnist/dense.stria";
+    let args = ["--backend", "clear", "--reveal", "label", "--preprocess"];
+    let run = [&["run", model, "--input", IMAGE][..], &args].concat();
+    let ran = json(&stria(&[&run[..], &["--format", "json"]].concat()));
+    assert_eq!(ran["output"]["logits"], Value::Null);
+    assert_eq!(ran["output"]["argmax"], 9);
+    let text = String::from_utf8(stria(&run).stdout).expect("UTF-8");
+    assert!(text.contains("not told to the client") && text.contains(": as planned"), "{text}");
 }
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
-    for extra in [["--mode", "tfhe"], ["--mode", "leveled"], ["--nonlinear", "two-party"]] {
+    for extra in [["--mode", "tfhe"], ["--mode", "leveled"]] {
         let output = stria(&[run.as_slice(), &extra].concat());
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));
@@ -482,8 +524,11 @@ fn check_finds_what_report_and_run_refuse() {
     );
     let line = found["line"].as_u64().and_then(|line| without.lines().nth(usize::try_from(line - 1).ok()?));
     assert!(line.is_some_and(|line| line.contains("relu")), "{line:?} {checked}");
-    for command in ["report", "check"] {
-        let output = stria(&[command, &model]);
+    // `report` plans with assumed bounds, and says so.
+    let reported = stria(&["report", &model]);
+    assert!(reported.status.success() && stderr(&reported).contains("note: "), "{}", stderr(&reported));
+    for command in [&["check", &model][..], &["run", &model, "--input", IMAGE]] {
+        let output = stria(command);
         assert_eq!(output.status.code(), Some(1));
         assert!(
             stderr(&output).contains("m.stria:") && stderr(&output).contains("add `range: R`"),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::compiled::{Compiled, CompiledError};
 use stria::graph::evaluate;
-use stria::protocol::run_in_process;
+use stria::protocol::{Choices, run_in_process};
 use stria::tensor::Tensor;
 
 /// Bytes before the body: magic, version, hash, length.
@@ -38,8 +38,10 @@ fn a_file_gives_back_the_same_network_plan_and_circuit() {
 fn on_clear(compiled: &Compiled, image: &Tensor<i64>) -> Tensor<i64> {
     let service = service(compiled, compiled.weights.as_ref().unwrap());
     let images = std::slice::from_ref(image);
-    let session = run_in_process::<ClearKeys, ClearEvaluator>(service, images, &|_| {}, &|_| {}).unwrap();
-    session.inferences[0].logits.clone()
+    let session =
+        run_in_process::<ClearKeys, ClearEvaluator>(service, Choices::default(), images, &|_| {}, &|_| {})
+            .unwrap();
+    session.inferences[0].answer.logits().unwrap().clone()
 }
 
 /// A file whose bounds were narrowed, so that a smaller plaintext prime would do, is refused.

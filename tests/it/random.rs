@@ -68,7 +68,12 @@ pub(crate) fn source(seed: u64) -> String {
 
 /// The stages of the random network `seed`, with 128-bit parameters.
 pub(crate) fn stages(seed: u64) -> Stages {
-    let source = SourceFile { name: "random.stria".into(), text: source(seed) };
+    stages_of(source(seed), seed)
+}
+
+/// The stages of a network with random weights, with 128-bit parameters.
+pub(crate) fn stages_of(text: String, seed: u64) -> Stages {
+    let source = SourceFile { name: "random.stria".into(), text };
     let ast = syntax::parse(&source).unwrap_or_else(|d| panic!("{}\n{}", d.render(&source), source.text));
     let (model, diagnostics) = resolve::resolve(&ast, None);
     let model = model.unwrap_or_else(|| panic!("{}\n{}", diagnostics.render(&source), source.text));
@@ -92,7 +97,12 @@ pub(crate) fn images(compiled: &Compiled, seed: u64) -> Vec<Tensor<i64>> {
 
 /// A random network on a small ring, where every regime of the layouts occurs, and two images for it.
 pub(crate) fn small_ring(seed: u64) -> (Compiled, Vec<Tensor<i64>>) {
-    let compiled = stages(seed).compiled;
+    small_ring_of(source(seed), seed)
+}
+
+/// A network with random weights on a small ring, and two images for it.
+pub(crate) fn small_ring_of(text: String, seed: u64) -> (Compiled, Vec<Tensor<i64>>) {
+    let compiled = stages_of(text, seed).compiled;
     let ring = [64, 128, 256, 512][usize::try_from(seed % 4).unwrap()];
     let t = plain_prime(ring, compiled.network.largest_accumulator(), None).unwrap();
     let compiled = Compiled::insecure_for_tests(compiled.network, compiled.weights, ring, t).unwrap();

@@ -3,10 +3,10 @@
 use crate::examples::compiled;
 use std::path::Path;
 use std::process::Command;
-use stria::compile::Options;
+use stria::compile::{Encode, Options};
 use stria::cost::CostTable;
 use stria::params::Scheme;
-use stria::report::report;
+use stria::report::{cryptflow2, report};
 
 const README: &str = include_str!("../../README.md");
 
@@ -22,10 +22,13 @@ fn rotations_of_known_networks() {
         ("mobilenet_v2", "MobileNetV2, ImageNet"),
     ];
     for (file, name) in networks {
-        let compiled = compiled(&format!("shapes/{file}.stria"), Options::default());
+        let options = Options { encode: Encode::Slots, ..Options::default() };
+        let compiled = compiled(&format!("shapes/{file}.stria"), options);
+        let before =
+            cryptflow2(&compiled).map_or("no kernel".into(), |r| r.totals.rotations.total.to_string());
         let t = report(&compiled, &CostTable::shipped(Scheme::Bfv)).totals;
         let row = format!(
-            "| {name} | {} | {} | {} | {} | {} + {} | {} |",
+            "| {name} | {before} | {} | {} | {} | {} | {} + {} | {} |",
             t.rotations.total,
             t.rotations.internal,
             t.rotations.external,

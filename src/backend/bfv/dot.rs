@@ -12,6 +12,33 @@ use std::sync::Arc;
 /// Terms that the engine is given at once: so many encoded plaintexts may be held that nobody keeps.
 const PASS: usize = 32;
 
+/// Products that several sums over the same ciphertexts are made of at most, or what they share and what
+/// each asks for ahead of its use would not fit a core's cache.
+const SHARED: usize = 128;
+
+/// Sums over the same ciphertexts, each with its own factors.
+pub(super) fn shared_sums(
+    engine: &Arc<Parameters>,
+    operands: &[&BfvCiphertext],
+    factors: &[Vec<Arc<BfvPlaintext>>],
+) -> Result<Vec<BfvCiphertext>, BackendError> {
+    let mut sums = Vec::with_capacity(factors.len());
+    for factors in factors.chunks((SHARED / operands.len().max(1)).max(1)) {
+        let terms = factors.iter().map(|factors| {
+            operands.iter().zip(factors).map(|(c, p)| (&c.inner, &p.inner)).collect::<Vec<_>>()
+        });
+        let terms: Vec<_> = terms.collect();
+        let terms: Vec<_> = terms.iter().map(Vec::as_slice).collect();
+        let inner = DotProduct::of_each(engine, &terms).map_err(failed)?;
+        let noises = factors.iter().map(|factors| {
+            let products = operands.iter().zip(factors).map(|(c, p)| c.noise.times(p.norm));
+            products.fold(Noise::none(), Noise::plus)
+        });
+        sums.extend(inner.into_iter().zip(noises).map(|(inner, noise)| BfvCiphertext { inner, noise }));
+    }
+    Ok(sums)
+}
+
 pub(super) struct MixedSum<'a> {
     engine: Arc<Parameters>,
     whole: Option<DotProduct>,

@@ -1,10 +1,10 @@
 //! The server's side: evaluation from the bytes of the evaluation keys.
 
 use super::client::randomness;
-use super::dot::MixedSum;
+use super::dot::{MixedSum, shared_sums};
 use super::{Shared, automorphism, failed};
 use crate::backend::wire::{self, Envelope, Kind, Reader};
-use crate::backend::{BackendError, Basis, BatchStep, Evaluator, SchemeParams, Term};
+use crate::backend::{BackendError, Basis, BatchStep, Evaluator, Operand, SchemeParams, Term};
 use crate::circuit::Step;
 use crate::params::Encoding;
 use crate::rlwe::{
@@ -14,6 +14,7 @@ use crate::rlwe::{
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// Evaluates with the client's Galois keys, without any secret.
 pub struct BfvEvaluator {
@@ -251,6 +252,25 @@ impl Evaluator for BfvEvaluator {
             sum.add(operand, plaintext)?;
         }
         sum.finish()
+    }
+
+    fn dots<'a>(
+        &self,
+        operands: &[Operand<'a, Self>],
+        factors: &[Vec<Arc<BfvPlaintext>>],
+    ) -> Result<Vec<BfvCiphertext>, BackendError>
+    where
+        Self: 'a,
+    {
+        let whole = |operand: &Operand<'a, Self>| match *operand {
+            Operand::Ciphertext(ciphertext) => Some(ciphertext),
+            Operand::Extended(_) => None,
+        };
+        if let Some(operands) = operands.iter().map(whole).collect::<Option<Vec<_>>>() {
+            return shared_sums(&self.shared.engine, &operands, factors);
+        }
+        let term = |(&operand, factor): (&Operand<'a, Self>, &Arc<_>)| Ok((operand, Arc::clone(factor)));
+        factors.iter().map(|factors| self.dot(&mut operands.iter().zip(factors).map(term))).collect()
     }
 
     fn add_assign(&self, a: &mut BfvCiphertext, b: &BfvCiphertext) {

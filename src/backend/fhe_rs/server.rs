@@ -3,7 +3,7 @@
 use super::plain::{Encoder, Sum};
 use super::{NAME, Scheme, VARIANCE, failed, os_rng};
 use crate::backend::wire::{self, Envelope, Kind, Reader};
-use crate::backend::{BackendError, Basis, BatchStep, Evaluator, Operand, SEED, SchemeParams, Term};
+use crate::backend::{BackendError, Basis, BatchStep, Evaluator, Operand, SEED, SchemeParams, Sent, Term};
 use crate::circuit::Step;
 use fhe::bfv::traits::TryConvertFrom;
 use fhe::bfv::{Ciphertext, Encoding, EvaluationKey, Plaintext};

@@ -1,6 +1,6 @@
 //! Convolutions, products with constant matrices, batch normalisations.
 
-use super::{Converter, Flow, Site, Stop, Value, refused};
+use super::{Converter, Flow, Site, Stop, Value, refuse, refused};
 use crate::import::Note;
 use crate::import::constant::{Constant, Numbers};
 use crate::import::fold;
@@ -20,6 +20,9 @@ pub(super) struct Window {
     pub(super) pads: [usize; 4],
 }
 
+/// A weight, its kernel's rows and columns, and the padding on both sides.
+type Centred = (Arc<Constant>, (usize, usize), Pad);
+
 impl<'a> Converter<'a> {
     /// The window of a convolution or pool with `kernel` over a map of `map` pixels.
     pub(super) fn window(
@@ -37,7 +40,7 @@ impl<'a> Converter<'a> {
         };
         let stride = pair("strides")?;
         if pair("dilations")? != (1, 1) && kernel != (1, 1) {
-            return refused("has dilations", "use a kernel without gaps, or two layers");
+            return Err(refuse::dilated());
         }
         let pads = match given.text("auto_pad").unwrap_or("NOTSET") {
             "NOTSET" | "" => match given.ints("pads") {
@@ -82,7 +85,7 @@ impl<'a> Converter<'a> {
         let window = Self::window(site, (rows, columns), (h + frame[0] + frame[2], w + frame[1] + frame[3]))?;
         let pads: [usize; 4] = std::array::from_fn(|i| window.pads[i].saturating_add(frame[i]));
         if !shape.is_image() {
-            return self.pixel_conv(site, unit, weight, bias, (groups, pads));
+            return self.pixel_conv(site, unit, &weight, bias, (groups, pads));
         }
         if per.checked_mul(groups) != Some(shape.channels()) {
             return refused(
@@ -112,7 +115,7 @@ impl<'a> Converter<'a> {
         &mut self,
         site: &Site<'a>,
         unit: usize,
-        weight: Arc<Constant>,
+        weight: &Constant,
         bias: Option<Arc<Constant>>,
         (groups, pads): (usize, [usize; 4]),
     ) -> Result<Value, Stop> {
@@ -139,7 +142,7 @@ impl<'a> Converter<'a> {
         site: &Site<'a>,
         weight: Arc<Constant>,
         [top, left, bottom, right]: [usize; 4],
-    ) -> Result<(Arc<Constant>, (usize, usize), Pad), Stop> {
+    ) -> Result<Centred, Stop> {
         let &[out, per, rows, columns] = weight.dims.as_slice() else { return Err(Stop::Lost) };
         let pad = Pad { h: top.max(bottom), w: left.max(right) };
         if top == bottom && left == right {

@@ -7,6 +7,7 @@
 //! can, so that all of them are named at once.
 
 mod arithmetic;
+mod ends;
 mod linear;
 mod pool;
 mod refuse;
@@ -14,24 +15,20 @@ mod reshape;
 
 use super::Note;
 use super::constant::{self, Constant};
-use super::error::{ImportError, InputFault, Refusal};
+use super::error::{ImportError, Refusal};
 use super::fold;
 use super::memory::Memory;
-use super::network::{Network, Unit};
+use super::network::Network;
 use super::node::Attributes;
 use super::view::{Order, View};
 use crate::layers::{Activation, Layer, ShapeError};
-use crate::tensor::{MAX_ELEMENTS, Shape};
-use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
+use rten_onnx::onnx::{GraphProto, NodeProto};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The most nodes of a graph.
 const MAX_NODES: usize = 200_000;
-
-/// The most elements of an activation that is imported.
-const MAX_SHOWN: usize = MAX_ELEMENTS;
 
 /// What an ONNX name stands for.
 #[derive(Clone, Debug)]
@@ -156,7 +153,7 @@ pub(super) fn convert(
     }
     let mut converter = Converter {
         values: BTreeMap::new(),
-        uses: uses(graph),
+        uses: ends::uses(graph),
         network: Network::default(),
         batch: None,
         folder,
@@ -174,7 +171,7 @@ pub(super) fn convert(
         }
     }
     let input = converter.input(graph)?;
-    for node in order(graph) {
+    for node in ends::order(graph) {
         converter.node(node)?;
     }
     converter.output(graph)?;
@@ -186,124 +183,7 @@ pub(super) fn convert(
     Ok(Converted { network, input, notes })
 }
 
-/// Whether an image of `h` rows and `c` in the last place has its channels there, as TensorFlow's have.
-fn channels_last(h: usize, c: usize) -> bool {
-    (1..=4).contains(&c) && h > 4
-}
-
-/// How often every name is read.
-fn uses(graph: &GraphProto) -> BTreeMap<&str, usize> {
-    let read = graph.node.iter().flat_map(|node| &node.input).map(String::as_str);
-    let out = graph.output.iter().filter_map(|o| o.name.as_deref());
-    let mut uses = BTreeMap::new();
-    for name in read.chain(out) {
-        *uses.entry(name).or_insert(0) += 1;
-    }
-    uses
-}
-
-/// The nodes that the outputs need, operands first. Files list them so; one that does not is put in order,
-/// and a node that needs itself is left where it stands.
-fn order(graph: &GraphProto) -> Vec<&NodeProto> {
-    let mut maker = BTreeMap::new();
-    for (i, node) in graph.node.iter().enumerate() {
-        for output in node.output.iter().filter(|o| !o.is_empty()) {
-            maker.entry(output.as_str()).or_insert(i);
-        }
-    }
-    let mut needed = vec![false; graph.node.len()];
-    let mut done = vec![false; graph.node.len()];
-    let mut ordered = Vec::new();
-    let roots = graph.output.iter().filter_map(|o| maker.get(o.name.as_deref()?).copied());
-    // (node, whether its operands have been visited)
-    let mut open: Vec<(usize, bool)> = roots.map(|i| (i, false)).collect();
-    open.reverse();
-    while let Some((i, visited)) = open.pop() {
-        if visited {
-            if !done[i] {
-                done[i] = true;
-                ordered.push(i);
-            }
-            continue;
-        }
-        if std::mem::replace(&mut needed[i], true) {
-            continue;
-        }
-        open.push((i, true));
-        let operands = graph.node[i].input.iter().rev().filter_map(|name| maker.get(name.as_str()).copied());
-        open.extend(operands.map(|o| (o, false)));
-    }
-    // The file's own order, where it is one: it reads as the network was written.
-    let place: BTreeMap<usize, usize> = ordered.iter().enumerate().map(|(place, &i)| (i, place)).collect();
-    let sound = |i: usize| {
-        let operands = graph.node[i].input.iter().filter_map(|name| maker.get(name.as_str()));
-        operands.into_iter().all(|&o| o < i)
-    };
-    if place.keys().all(|&i| sound(i)) {
-        ordered.sort_unstable();
-    }
-    ordered.into_iter().map(|i| &graph.node[i]).collect()
-}
-
 impl<'a> Converter<'a> {
-    /// Makes the graph's input the first unit; its name.
-    fn input(&mut self, graph: &'a GraphProto) -> Result<String, ImportError> {
-        let name = |info: &'a ValueInfoProto| info.name.as_deref().unwrap_or_default();
-        let inputs: Vec<&ValueInfoProto> =
-            graph.input.iter().filter(|i| !self.values.contains_key(name(i))).collect();
-        let inputs: Vec<&ValueInfoProto> =
-            inputs.into_iter().filter(|i| self.uses.contains_key(name(i))).collect();
-        let [info] = inputs.as_slice() else {
-            let names = inputs.iter().take(8).map(|i| name(i)).collect::<Vec<_>>().join(", ");
-            return Err(ImportError::Input(InputFault::Count { found: inputs.len(), names }));
-        };
-        let declared =
-            info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).and_then(|t| t.shape.as_ref());
-        let sizes: Vec<Option<usize>> = declared
-            .map(|shape| {
-                shape.dim.iter().map(|d| usize::try_from(d.dim_value?).ok().filter(|n| *n > 0)).collect()
-            })
-            .unwrap_or_default();
-        let shown = || {
-            let sizes: Vec<_> = sizes.iter().map(|s| s.map_or("?".to_owned(), |n| n.to_string())).collect();
-            format!("[{}]", sizes.join(", "))
-        };
-        let fault =
-            |make: fn(String, String) -> InputFault| ImportError::Input(make(name(info).to_owned(), shown()));
-        let symbolic = || fault(|name, shape| InputFault::Symbolic { name, shape });
-        let own = sizes.get(1..).unwrap_or_default();
-        let own: Vec<usize> = own.iter().copied().collect::<Option<_>>().ok_or_else(symbolic)?;
-        if own.iter().fold(1_usize, |n, &d| n.saturating_mul(d)) > MAX_SHOWN {
-            return Err(symbolic());
-        }
-        let (shape, view) = match *own.as_slice() {
-            [features] => (Shape::flat(features), None),
-            [h, w, c] if channels_last(h, c) => {
-                self.notes.push(Note::ChannelsLast);
-                let shape = Shape::image(c, h, w);
-                (shape.clone(), Some(View::channels_last(&shape)))
-            }
-            [c, h, w] => (Shape::image(c, h, w), None),
-            _ => return Err(fault(|name, shape| InputFault::Rank { name, shape })),
-        };
-        self.batch = sizes.first().copied().flatten().filter(|b| *b > 1);
-        if let Some(batch) = self.batch {
-            self.notes.push(Note::Batch(batch));
-        }
-        let view = view.unwrap_or_else(|| View::of(&shape));
-        let origin = name(info).to_owned();
-        self.network.units.push(Unit {
-            layer: Layer::Input,
-            operands: Vec::new(),
-            shape,
-            weights: Vec::new(),
-            origin: origin.clone(),
-        });
-        let flow = Flow { unit: 0, view, curve: Curve::SAME, frame: [0; 4], sole: true };
-        self.values.insert(name(info), Value::Flow(flow));
-        Ok(origin)
-    }
-
     /// Converts one node; what it gives goes under its output's name.
     fn node(&mut self, node: &'a NodeProto) -> Result<(), ImportError> {
         let name = node.name.as_deref().filter(|n| !n.is_empty());
@@ -638,35 +518,5 @@ impl<'a> Converter<'a> {
         } else {
             Flow { view: flow.view.reshaped(vec![1, channels, 1, 1]), ..flow }
         }
-    }
-
-    /// Declares the output.
-    fn output(&mut self, graph: &'a GraphProto) -> Result<(), ImportError> {
-        let names: Vec<&str> = graph.output.iter().filter_map(|o| o.name.as_deref()).collect();
-        let [name] = names.as_slice() else {
-            let shown = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
-            return Err(ImportError::Outputs { found: names.len(), names: shown });
-        };
-        let (what, instead) = match self.values.get(name).cloned() {
-            Some(Value::Flow(flow)) => match self.settle(name, &flow) {
-                Ok(flow) if flow.view.is_natural(self.network.shape(flow.unit)) => {
-                    self.network.output = flow.unit;
-                    return Ok(());
-                }
-                Ok(_) => {
-                    ("is transposed".to_owned(), "export the network without the transposition".to_owned())
-                }
-                Err(Stop::Refused { what, instead }) => (what, instead),
-                Err(Stop::Over(error)) => return Err(error),
-                Err(Stop::Lost) => return Ok(()),
-            },
-            Some(Value::Lost) => return Ok(()),
-            Some(Value::Known(_)) | None => (
-                "does not depend on the input".to_owned(),
-                "check the model with ONNX's own checker".to_owned(),
-            ),
-        };
-        self.refusals.push(Refusal { node: (*name).to_owned(), op: "output".to_owned(), what, instead });
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Pools and means.
 
 use super::linear::Window;
-use super::{Converter, Flow, Site, Stop, Value, refused};
+use super::{Converter, Flow, Site, Stop, Value, refuse, refused};
 use crate::import::shape;
 use crate::import::view::Axis;
 use crate::layers::{Activation, Layer, Pool, PoolKind, Rounding};
@@ -25,10 +25,7 @@ impl<'a> Converter<'a> {
         let (unit, frame, window) = self.pooled(site)?;
         let counted = site.attributes.int("count_include_pad", 0) != 0;
         if window.pads != [0; 4] && !counted {
-            return refused(
-                "averages over fewer pixels at the border (count_include_pad = 0)",
-                "count the padding (PyTorch's count_include_pad=True), or do not pad",
-            );
+            return Err(refuse::uneven_mean());
         }
         let pads: [usize; 4] = std::array::from_fn(|i| window.pads[i].saturating_add(frame[i]));
         let (_, h, w) = self.network.shape(unit).chw();

@@ -141,16 +141,34 @@ pub(super) fn operator(op: &str) -> Stop {
     Stop::Refused { what: what.to_owned(), instead: instead.to_owned() }
 }
 
+/// Kernels with gaps.
+pub(super) fn dilated() -> Stop {
+    Stop::Refused {
+        what: "has dilations".to_owned(),
+        instead: "use a kernel without gaps, or two layers".to_owned(),
+    }
+}
+
+/// Means over windows of different sizes.
+pub(super) fn uneven_mean() -> Stop {
+    Stop::Refused {
+        what: "averages over fewer pixels at the border (count_include_pad = 0)".to_owned(),
+        instead: "count the padding (PyTorch's count_include_pad=True), or do not pad".to_owned(),
+    }
+}
+
 impl<'a> Converter<'a> {
     /// Names what can be named of a node whose operands are lost.
     pub(super) fn look_ahead(&mut self, site: &Site<'a>) {
-        let dilated = site.attributes.ints("dilations").is_some_and(|d| d.iter().any(|d| *d != 1));
+        let set = |name: &str, plain: i64| {
+            site.attributes.ints(name).is_some_and(|v| v.iter().any(|v| *v != plain))
+        };
         let stop = match site.op() {
             op if !KNOWN.contains(&op) => operator(op),
-            "Conv" | "MaxPool" | "AveragePool" if dilated => Stop::Refused {
-                what: "has dilations".into(),
-                instead: "use a kernel without gaps, or two layers".into(),
-            },
+            "Conv" | "MaxPool" | "AveragePool" if set("dilations", 1) => dilated(),
+            "AveragePool" if set("pads", 0) && site.attributes.int("count_include_pad", 0) == 0 => {
+                uneven_mean()
+            }
             _ => return,
         };
         if let Stop::Refused { what, instead } = stop {

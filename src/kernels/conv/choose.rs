@@ -36,7 +36,7 @@ impl Candidate {
     }
 }
 
-/// The choices of `g` that a planner may weigh, the best by rotation count first: for each arrangement
+/// The choices of `g` that a planner may weigh, the best by [`Candidate::rank`] first: for each arrangement
 /// within [`SPARE`] of the fewest ciphertexts, the splits that no other beats both in rotations of inputs
 /// and in rotations of sums.
 pub(in super::super) fn candidates(g: &ConvGeometry, ring: usize) -> Result<Vec<Candidate>, KernelError> {

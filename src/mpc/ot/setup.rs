@@ -17,7 +17,7 @@ use crate::mpc::MpcError;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::fmt;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// One party's half of the set-up.
 ///
@@ -39,7 +39,7 @@ impl OtSetup {
     /// # Errors
     /// If the channel fails, the other party sends something malformed, or there is no randomness.
     pub fn client(channel: &mut dyn Channel, step: u32) -> Result<Self, MpcError> {
-        Self::client_with(&mut from_os()?, channel, step)
+        wiped(from_os()?, |random| Self::client_with(random, channel, step))
     }
 
     /// The server's half, made together with a client.
@@ -47,7 +47,7 @@ impl OtSetup {
     /// # Errors
     /// If the channel fails, the other party sends something malformed, or there is no randomness.
     pub fn server(channel: &mut dyn Channel, step: u32) -> Result<Self, MpcError> {
-        Self::server_with(&mut from_os()?, channel, step)
+        wiped(from_os()?, |random| Self::server_with(random, channel, step))
     }
 
     /// As [`OtSetup::client`], repeatable and so without any secrecy: for known answers.
@@ -90,8 +90,8 @@ impl OtSetup {
 
     fn client_with(random: &mut ChaCha20Rng, channel: &mut dyn Channel, step: u32) -> Result<Self, MpcError> {
         let nonce = draw(random);
-        let choices = u128::from_le_bytes(draw(random));
-        let (base, keys) = base::Receiver::new(choices, random);
+        let choices = Zeroizing::new(u128::from_le_bytes(draw(random)));
+        let (base, keys) = base::Receiver::new(*choices, random);
         channel.send(step, Tag::Ot, &[&nonce[..], &keys].concat())?;
 
         let what = "answer to the base transfers";
@@ -104,7 +104,7 @@ impl OtSetup {
 
         let session = Session::new(&nonce, their_nonce);
         let chosen = base.finish(&session, ciphertexts);
-        let mut sender = Sender::new(session, Direction::ClientSends, choices, &chosen, sums);
+        let mut sender = Sender::new(session, Direction::ClientSends, *choices, &chosen, sums);
         let [zero, one] = sender.extend(step, base::COUNT, take_blocks, |_, _| Ok(corrections.to_vec()))?;
         let reverse = Zeroizing::new(zero.into_iter().zip(one).map(|(z, o)| [z, o]).collect::<Vec<_>>());
         let (receiver, sums) = Receiver::new(session, Direction::ServerSends, &reverse, random);
@@ -124,7 +124,7 @@ impl OtSetup {
         let (base, ciphertexts) = base::send(&session, step, keys, random)?;
         let (mut receiver, sums) = Receiver::new(session, Direction::ClientSends, &base, random);
         let mut answer = [&nonce[..], &ciphertexts, &sums].concat();
-        let (choice, got) = receiver.extend(base::COUNT, take_blocks, |corrections| {
+        let (mut choice, got) = receiver.extend(base::COUNT, take_blocks, |corrections| {
             answer.extend_from_slice(corrections);
             Ok(())
         })?;
@@ -134,8 +134,9 @@ impl OtSetup {
         let sums = receive(channel, step, what, SUMS_BYTES)?;
         let short = || MpcError::Length { step, what, found: sums.len(), expected: SUMS_BYTES };
         let sums = sums.first_chunk().ok_or_else(short)?;
-        let choices = u128::from(choice.words[0]) | u128::from(choice.words[1]) << 64;
-        let sender = Sender::new(session, Direction::ServerSends, choices, &Zeroizing::new(got), sums);
+        let choices = Zeroizing::new(u128::from(choice.words[0]) | u128::from(choice.words[1]) << 64);
+        choice.words.zeroize();
+        let sender = Sender::new(session, Direction::ServerSends, *choices, &Zeroizing::new(got), sums);
         Ok(Self { sender, receiver })
     }
 
@@ -306,6 +307,14 @@ fn from_os() -> Result<ChaCha20Rng, MpcError> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|_| MpcError::Entropy)?;
     Ok(ChaCha20Rng::from_seed(*seed))
+}
+
+/// Runs `draws` on a generator whose state is overwritten after it.
+fn wiped<T>(mut random: ChaCha20Rng, draws: impl FnOnce(&mut ChaCha20Rng) -> T) -> T {
+    let drawn = draws(&mut random);
+    random = ChaCha20Rng::from_seed([0; 32]);
+    std::hint::black_box(&mut random);
+    drawn
 }
 
 fn draw<const N: usize>(random: &mut ChaCha20Rng) -> [u8; N] {

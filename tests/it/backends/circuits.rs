@@ -1,13 +1,15 @@
 //! Whole circuits: every backend against the plain interpretation, counts and memory of execution.
 
-use super::{Random, Weights, interpret, random_segment, small, steps};
+use super::{Random, Weights, chosen, interpret, random_segment, small, steps};
 use std::sync::atomic::{AtomicU64, Ordering};
+use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::backend::{BackendError, ClientKeys, Counting, Evaluator, SchemeParams, Sent};
+use stria::backend::{BackendError, Basis, ClientKeys, Counting, Evaluator, SchemeParams, Sent};
 use stria::circuit::{
-    self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, Segment, Step, Turn, Value,
+    self, BlockGeometry, Builder, Contents, Counts, Inst, PlainId, PlainSource, Segment, Step, Turn, Value,
 };
-use stria::exec::{self, ExecError};
+use stria::exec::{self, ExecError, Kept};
+use stria::params::Scheme;
 
 /// Runs `segment` as client and server would; outputs and executed counts.
 pub(super) fn execute<K: ClientKeys, E: Evaluator>(
@@ -18,18 +20,25 @@ pub(super) fn execute<K: ClientKeys, E: Evaluator>(
 ) -> (Vec<Vec<u64>>, Counts) {
     let evaluation_keys = keys.evaluation_keys(&steps(segment)).unwrap();
     let evaluator = Counting::<E>::from_keys(&weights.params, &evaluation_keys).unwrap();
-    let loaded = inputs.iter().map(|slots| evaluator.load(&keys.encrypt(slots).unwrap()).unwrap()).collect();
-    let progress = AtomicU64::new(0);
-    let outputs = exec::run(&evaluator, segment, weights, loaded, &|n| {
-        progress.fetch_add(n, Ordering::Relaxed);
-    })
-    .unwrap();
-    assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
-    let opened = outputs
-        .iter()
-        .map(|output| keys.decrypt(&evaluator.store(output, Sent::Slots).unwrap(), Sent::Slots).unwrap())
-        .collect();
-    (opened, evaluator.take(segment.geometry))
+    let once = |kept: Kept<E::Plaintext>| {
+        let loaded = inputs.iter().map(|slots| evaluator.load(&keys.encrypt(slots).unwrap()).unwrap());
+        let progress = AtomicU64::new(0);
+        let plains = (weights as &dyn PlainSource, &kept);
+        let outputs = exec::run_kept(&evaluator, segment, plains, loaded.collect(), &|n| {
+            progress.fetch_add(n, Ordering::Relaxed);
+        });
+        assert_eq!(progress.into_inner(), segment.insts.len() as u64, "progress");
+        let opened = outputs.unwrap().into_iter().map(|output| {
+            keys.decrypt(&evaluator.store(&output, Sent::Slots).unwrap(), Sent::Slots).unwrap()
+        });
+        (opened.collect(), evaluator.take(segment.geometry))
+    };
+    let single = once(Kept::none());
+    for budget in [u64::MAX, 20 * evaluator.plaintext_bytes(Basis::Ciphertext)] {
+        let shared = once(Kept::of(std::slice::from_ref(segment), budget).remove(0));
+        assert!(single == shared, "{budget} bytes of kept plaintexts change results or counts");
+    }
+    single
 }
 
 fn agrees<K: ClientKeys, E: Evaluator>(keys: &K, params: &SchemeParams, seed: u64, size: usize) {
@@ -98,6 +107,37 @@ fn long_dot_products_are_cut() {
     let (outputs, counts) = execute::<_, ClearEvaluator>(&keys, &segment, &inputs, &weights);
     assert_eq!(outputs, interpret(&segment, &inputs, &weights));
     assert_eq!((counts.plain_mults, counts.adds), (333, 332));
+}
+
+/// Seven dot products over the same values, rotations between them: short, cut into pieces, over extended
+/// values, over both.
+#[test]
+fn dot_products_over_the_same_values() {
+    for (terms, extended) in [(9, 0), (40, 0), (150, 0), (9, 9), (150, 3)] {
+        let params = chosen(Scheme::Bfv, 8192, 1000, None);
+        let mut builder = Builder::new("shared", params.ring, geometry(), 2);
+        let inputs = [builder.input(0), builder.input(1)];
+        let turned: Vec<_> = (1..=extended).map(|i| builder.extended(inputs[0], Step::Rotate(i))).collect();
+        let values: Vec<_> = turned.into_iter().chain(inputs.into_iter().cycle()).take(terms).collect();
+        for _ in 0..7 {
+            let products: Vec<_> = values.iter().map(|&value| (value, builder.plain())).collect();
+            let sum = builder.dot(products);
+            let rotated = builder.rotate(sum, 1);
+            builder.output(rotated);
+        }
+        let segment = builder.finish();
+        let random = &mut Random(4);
+        let inputs = vec![random.slots(&params), random.slots(&params)];
+        let weights = Weights { params: params.clone(), seed: 4, bits: 8 };
+        let keys = BfvKeys::generate(&params).unwrap();
+        let bfv = execute::<_, BfvEvaluator>(&keys, &segment, &inputs, &weights);
+        let keys = ClearKeys::generate(&params).unwrap();
+        let clear = execute::<_, ClearEvaluator>(&keys, &segment, &inputs, &weights);
+        assert!(clear.0 == interpret(&segment, &inputs, &weights), "{terms} terms, {extended} extended");
+        assert!(bfv.0 == clear.0, "{terms} terms, {extended} extended");
+        assert_eq!(clear.1, circuit::count(&segment));
+        assert_eq!(bfv.1, clear.1);
+    }
 }
 
 /// 40 groups of a dot product, its rotation and its addition to the total: held one after the other.

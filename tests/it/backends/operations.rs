@@ -279,7 +279,7 @@ mod fhe_rs {
     use super::super::chosen;
     use super::{every_operation, refusals, small};
     use stria::backend::fhe_rs::{FheEvaluator, FheKeys};
-    use stria::backend::{ClientKeys, Evaluator, SchemeParams};
+    use stria::backend::{ClientKeys, Evaluator, SchemeParams, Sent};
     use stria::params::Scheme;
 
     #[test]

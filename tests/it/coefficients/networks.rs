@@ -9,13 +9,13 @@ use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::backend::{ClientKeys, Evaluator};
 use stria::circuit::count;
-use stria::compile::{Encode, Kernels, Options};
+use stria::compile::{Encode, Options};
 use stria::compiled::{Compiled, CompiledError};
 use stria::cost::CostTable;
 use stria::graph::evaluate;
 use stria::lower::galois_steps;
 use stria::params::{Encoding, ParamsError, Scheme, plain_prime};
-use stria::protocol::run_in_process;
+use stria::protocol::{Answer, Choices, run_in_process};
 use stria::report::report;
 use stria::select::{Encodings, PlanError};
 use stria::tensor::Tensor;
@@ -25,10 +25,13 @@ const ALL: Encodings<'static> = Encodings::All(Encoding::Coefficients);
 /// Runs `images`: all logits are the reference's, all counts the plan's.
 fn check<K: ClientKeys, E: Evaluator>(compiled: &Compiled, images: &[Tensor<i64>]) {
     let weights = compiled.weights.as_ref().unwrap();
-    let session = run_in_process::<K, E>(service(compiled, weights), images, &|_| {}, &|_| {}).unwrap();
+    let session =
+        run_in_process::<K, E>(service(compiled, weights), Choices::default(), images, &|_| {}, &|_| {})
+            .unwrap();
     let keys = galois_steps(&compiled.circuit.segments).len() as u64;
     for (image, inference) in images.iter().zip(&session.inferences) {
-        assert_eq!(inference.logits, evaluate(&compiled.network, weights, image).unwrap());
+        let expected = evaluate(&compiled.network, weights, image).unwrap();
+        assert_eq!(inference.answer, Answer::Logits(expected));
         assert_eq!(inference.galois_keys, keys);
         assert_eq!(inference.layers.len(), compiled.circuit.segments.len());
         for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
@@ -130,13 +133,27 @@ fn examples_in_coefficients() {
     }
 }
 
-/// The plan of fewest seconds mixes encodings where that is cheaper, and what comes out is right.
+/// What comes out of a plan in both encodings is right, and the plan follows the costs.
 #[test]
-fn the_plan_of_fewest_seconds_runs_encrypted() {
-    for model in EXAMPLES {
-        let options = Options { encode: Encode::Auto, kernels: Kernels::Auto, ..Options::default() };
-        let auto = examples::compiled(model, options);
-        let data = examples::images(&auto, "fashion_mnist/images");
-        assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&auto, &data, 1), 1, "{model}");
+fn the_cheaper_encoding_is_taken_layer_by_layer() {
+    let auto = |table: &CostTable| {
+        let options = Options { encode: Encode::Auto, costs: Some(table), ..Options::default() };
+        examples::compiled(EXAMPLES[1], options)
+    };
+    let table = CostTable::shipped(Scheme::Bfv);
+    let planned = auto(&table);
+    let data = examples::images(&planned, "fashion_mnist/images");
+    assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&planned, &data, 1), 1);
+
+    // Where encoding a plaintext costs a second in one of them, the other one is taken.
+    for (dear, other) in
+        [(Encoding::Coefficients, Encoding::Slots), (Encoding::Slots, Encoding::Coefficients)]
+    {
+        let mut table = table.clone();
+        for row in table.rows.iter_mut().filter(|row| row.encoding == dear) {
+            row.encode = 1.0;
+            row.extended_encode = 1.0;
+        }
+        assert!(auto(&table).encodings().iter().all(|&e| e == other), "{dear:?}");
     }
 }

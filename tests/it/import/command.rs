@@ -30,7 +30,7 @@ fn imported_models_check_report_and_run() {
         assert!(done.status.success(), "{}", stderr(&done));
         assert!(at.path().join(format!("{name}.safetensors")).exists());
         let checked = stria(at.path(), &["check", &model]);
-        assert!(checked.status.success() && checked.stderr.is_empty(), "{}", stderr(&checked));
+        assert!(checked.status.success() && !stderr(&checked).contains("error"), "{}", stderr(&checked));
         let evaluated = stria(at.path(), &["eval", &model, "--data", &data, "--format", "json"]);
         assert!(evaluated.status.success(), "{}", stderr(&evaluated));
         let found: Value = serde_json::from_slice(&evaluated.stdout).unwrap();

@@ -52,6 +52,7 @@ fn predicted_bytes_and_rounds_are_those_of_the_channel() {
         let found = Cost {
             transfers: cost.transfers,
             offline_bytes: offline.sent + offline.received,
+            offline_rounds: offline.rounds,
             online_bytes: online.sent + online.received,
             rounds: online.rounds,
         };

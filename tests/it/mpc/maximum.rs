@@ -3,7 +3,9 @@
 use super::harness::{joined, modulus, other, outcome};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use stria::mpc::Function;
+use stria::channel::InMemory;
+use stria::mpc::ot::OtSetup;
+use stria::mpc::{Function, MpcError, Role, Step};
 
 fn shares(t: u64, values: &[i64], seed: u64) -> [Vec<u64>; 2] {
     let mut stream = ChaCha20Rng::seed_from_u64(seed);
@@ -50,5 +52,22 @@ fn positions_of_the_greatest_with_ties_to_the_lowest() {
             assert_eq!(outcome.client, [wanted as u64], "{x:?}");
             assert!(outcome.server.is_empty());
         }
+    }
+}
+
+#[test]
+fn windows_without_operands_are_refused() {
+    let modulus = modulus(97);
+    for (window, found) in [(vec![], 0), (vec![0, 3, 1], 3)] {
+        let step =
+            Step { id: 2, values: 3, function: Function::Max { modulus, windows: vec![vec![0, 1], window] } };
+        let (mut ots, mut server_ots) = OtSetup::insecure_pair(1);
+        let (mut end, mut server_end) = InMemory::pair();
+        let material = std::thread::scope(|scope| {
+            scope.spawn(|| step.prepare(Role::Server, &mut server_ots, &mut server_end).unwrap());
+            step.prepare(Role::Client, &mut ots, &mut end).unwrap()
+        });
+        let result = step.run(Role::Client, &mut end, material, &[0; 3]);
+        assert_eq!(result, Err(MpcError::Window { step: 2, window: 1, found }));
     }
 }

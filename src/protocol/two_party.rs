@@ -1,0 +1,261 @@
+//! The non-linear steps as two-party computation on shares: neither party learns a value.
+//!
+//! A step of the network becomes stages, one after another; a stage is one or more steps of [`crate::mpc`]
+//! that take its values in order. Values that an exact step cannot compare modulo t, because they lie too far
+//! apart, are carried to a modulus of one bit more and back. Both parties derive the same stages from public
+//! numbers alone. Random transfers are made just before the part that uses them, so that memory stays bounded,
+//! unless they were made ahead.
+
+use super::nonlinear::{Function, Made, NonLinear, NonLinearError, Step};
+use super::share::Share;
+use crate::channel::Channel;
+use crate::graph::{Interval, Requant};
+use crate::layers::Pool;
+use crate::mpc::ot::OtSetup;
+use crate::mpc::{self, BATCH, Cost, Material, Modulus, MpcError, Role};
+use crate::tensor::{Shape, Tensor};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// One party's half, with its half of a set-up of oblivious transfers.
+pub struct TwoParty {
+    role: Role,
+    /// None after an error: the halves no longer agree.
+    ots: Option<OtSetup>,
+    ahead: VecDeque<Material>,
+    made: Made,
+}
+
+impl TwoParty {
+    /// Sets up oblivious transfers with the other party, which does the same.
+    ///
+    /// # Errors
+    /// If the other party does not keep to the protocol, or there is no randomness.
+    pub fn connect(role: Role, channel: &mut dyn Channel) -> Result<Self, NonLinearError> {
+        let ots = match role {
+            Role::Client => OtSetup::client(channel, 0),
+            Role::Server => OtSetup::server(channel, 0),
+        }?;
+        Ok(Self::with(role, ots))
+    }
+
+    /// With a set-up that is there already.
+    #[must_use]
+    pub fn with(role: Role, ots: OtSetup) -> Self {
+        Self { role, ots: Some(ots), ahead: VecDeque::new(), made: Made::default() }
+    }
+
+    /// Takes the set-up, leaving this half broken until it is put back.
+    fn take(&mut self, step: u32) -> Result<OtSetup, NonLinearError> {
+        self.ots.take().ok_or(NonLinearError::Broken(step))
+    }
+
+    fn make(
+        &mut self,
+        channel: &mut dyn Channel,
+        ots: &mut OtSetup,
+        part: &mpc::Step,
+    ) -> Result<Material, MpcError> {
+        let (started, before) = (Instant::now(), channel.traffic());
+        let material = part.prepare(self.role, ots, channel)?;
+        self.made.time += started.elapsed();
+        self.made.traffic += channel.traffic() - before;
+        Ok(material)
+    }
+
+    fn run(
+        &mut self,
+        channel: &mut dyn Channel,
+        ots: &mut OtSetup,
+        step: &Step,
+        mut values: Vec<u64>,
+    ) -> Result<Vec<u64>, MpcError> {
+        for stage in stages(step)? {
+            let mut rest = values.as_slice();
+            let mut result = Vec::with_capacity(rest.len());
+            for part in stage {
+                let short = MpcError::Shares { step: step.node, found: rest.len(), expected: part.values };
+                let (mine, after) = rest.split_at_checked(part.values).ok_or(short)?;
+                let material = match self.ahead.pop_front() {
+                    Some(material) => material,
+                    None => self.make(channel, ots, &part)?,
+                };
+                result.extend(part.run(self.role, channel, material, mine)?);
+                rest = after;
+            }
+            values = result;
+        }
+        Ok(values)
+    }
+}
+
+impl NonLinear for TwoParty {
+    fn prepare(&mut self, channel: &mut dyn Channel, steps: &[Step]) -> Result<(), NonLinearError> {
+        for step in steps {
+            let mut ots = self.take(step.node)?;
+            for part in stages(step)?.into_iter().flatten() {
+                let material = self.make(channel, &mut ots, &part)?;
+                self.ahead.push_back(material);
+            }
+            self.ots = Some(ots);
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: &Step,
+        share: Share,
+    ) -> Result<Share, NonLinearError> {
+        let mut ots = self.take(step.node)?;
+        let result = self.run(channel, &mut ots, step, share.data)?;
+        self.ots = Some(ots);
+        let shape = match step.function {
+            Function::Requant(_) | Function::Poly { .. } | Function::MaxPool(_) => step.shape_out.clone(),
+            Function::ArgMax => Shape::flat(result.len()),
+        };
+        let (found, expected) = (result.len(), shape.elements());
+        Tensor::new(shape, result).ok_or(MpcError::Shares { step: step.node, found, expected }.into())
+    }
+
+    fn made(&self) -> Made {
+        self.made
+    }
+}
+
+/// What `step` costs in this form: transfers and bytes beforehand, bytes and rounds online.
+///
+/// # Errors
+/// If its modulus cannot hold its values.
+pub fn cost(step: &Step) -> Result<Cost, MpcError> {
+    if let Function::MaxPool(pool) = step.function {
+        return cost_of_pool(step, &pool);
+    }
+    let parts = stages(step)?.into_iter().flatten();
+    parts.map(|part| part.cost()).try_fold(Cost::default(), |sum, cost| Ok(sum + cost?))
+}
+
+/// As [`cost`], from how many windows have which size: a list of all windows may be far larger than the tensor.
+fn cost_of_pool(step: &Step, pool: &Pool) -> Result<Cost, MpcError> {
+    let t = Modulus::new(step.modulus)?;
+    let (c, h, w) = step.shape_in.chw();
+    let windows: Vec<_> =
+        pool.windows((h, w)).sizes().into_iter().map(|(size, n)| (size, n.saturating_mul(c))).collect();
+    let Some(wide) = comparable(t, step.range)? else { return Ok(mpc::max_cost(t, &windows)) };
+    let of = |values: usize, function: mpc::Function| mpc::Step { id: step.node, values, function }.cost();
+    let carried = |from, to| carried(step.range, from, to);
+    let results = step.shape_out.elements();
+    Ok(of(step.shape_in.elements(), carried(t, wide))?
+        + mpc::max_cost(wide, &windows)
+        + of(results, carried(wide, t))?)
+}
+
+/// The same value modulo `to`.
+fn carried(range: Interval, from: Modulus, to: Modulus) -> mpc::Function {
+    mpc::Function::Requant { from, to, requant: Requant { shift: 0, lo: range.lo, hi: range.hi }, range }
+}
+
+/// The stages of `step`, none of which is empty; each takes the values that the one before left.
+fn stages(step: &Step) -> Result<Vec<Vec<mpc::Step>>, MpcError> {
+    let t = Modulus::new(step.modulus)?;
+    let (n, range) = (step.shape_in.elements(), step.range);
+    let whole = |values, function| vec![mpc::Step { id: step.node, values, function }];
+    let in_parts = |values: usize, function: &mpc::Function| -> Vec<mpc::Step> {
+        let part = |first| mpc::Step {
+            id: step.node,
+            values: BATCH.min(values - first),
+            function: function.clone(),
+        };
+        (0..values).step_by(BATCH).map(part).collect()
+    };
+    let carried = |from, to| carried(range, from, to);
+    let wide = comparable(t, range)?;
+    Ok(match step.function {
+        Function::Requant(requant) => {
+            vec![in_parts(n, &mpc::Function::Requant { from: t, to: t, requant, range })]
+        }
+        Function::Poly { a, b, c, requant } => {
+            let coefficients = [a, b, c];
+            vec![in_parts(n, &mpc::Function::Poly { from: t, to: t, coefficients, requant, range })]
+        }
+        Function::MaxPool(pool) => {
+            let windows = windows(&pool, &step.shape_in);
+            match wide {
+                None => vec![whole(n, mpc::Function::Max { modulus: t, windows })],
+                Some(wide) => {
+                    let results = windows.len();
+                    vec![
+                        in_parts(n, &carried(t, wide)),
+                        whole(n, mpc::Function::Max { modulus: wide, windows }),
+                        in_parts(results, &carried(wide, t)),
+                    ]
+                }
+            }
+        }
+        Function::ArgMax => match wide {
+            None => vec![whole(n, mpc::Function::ArgMax { modulus: t })],
+            Some(wide) => {
+                vec![in_parts(n, &carried(t, wide)), whole(n, mpc::Function::ArgMax { modulus: wide })]
+            }
+        },
+    })
+}
+
+/// A modulus in which any two values of `range` compare; none if `t` will do.
+fn comparable(t: Modulus, range: Interval) -> Result<Option<Modulus>, MpcError> {
+    if range.hi.abs_diff(range.lo) <= t.limit() {
+        return Ok(None);
+    }
+    Modulus::new(1 << (t.bits() + 1)).map(Some)
+}
+
+/// The operands of each window of `pool` over an image, by position.
+fn windows(pool: &Pool, shape: &Shape) -> Vec<Vec<usize>> {
+    let (c, h, w) = shape.chw();
+    let windows = pool.windows((h, w));
+    let mut operands = Vec::new();
+    for plane in 0..c {
+        for (rows, columns) in windows.positions() {
+            let row = |y: usize| columns.clone().map(move |x| (plane * h + y) * w + x);
+            operands.push(rows.flat_map(row).collect());
+        }
+    }
+    operands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{PoolKind, Rounding};
+    use crate::tensor::Pad;
+
+    /// The cost from sizes is the cost of the listed windows.
+    #[test]
+    fn pools_cost_what_their_windows_do() {
+        for (kernel, stride, pad, hi) in
+            [((3, 3), (2, 2), 1, 100), ((2, 3), (1, 2), 0, 400_000), ((4, 2), (3, 3), 1, 100)]
+        {
+            let pool = Pool {
+                kind: PoolKind::Max,
+                kernel,
+                stride,
+                pad: Pad { h: pad, w: pad },
+                rounding: Rounding::Down,
+            };
+            let (rows, columns) = pool.windows((70, 90)).count();
+            let step = Step {
+                node: 3,
+                function: Function::MaxPool(pool),
+                shape_in: Shape::of(&[60, 70, 90]),
+                shape_out: Shape::of(&[60, rows, columns]),
+                modulus: 1_032_193,
+                range: Interval { lo: -hi, hi },
+            };
+            let listed = stages(&step).unwrap().into_iter().flatten();
+            let listed = listed.fold(Cost::default(), |sum, part| sum + part.cost().unwrap());
+            assert!(listed.transfers > 0);
+            assert_eq!(cost(&step).unwrap(), listed, "{kernel:?}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A peer that sends rubbish, stops or disappears: the other ends with an error that names the step.
+
+use super::service;
+use crate::random::{small_ring, small_ring_of};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::channel::{Patience, StreamChannel};
+use stria::compiled::Compiled;
+use stria::graph::evaluate;
+use stria::lower::galois_steps;
+use stria::mpc::ot::OtSetup;
+use stria::protocol::{
+    Activations, Answer, Channel, ChannelError, Client, InMemory, NonLinear, NonLinearError, PartyError,
+    Reveal, RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
+};
+use stria::tensor::Tensor;
+
+/// What a bad peer does to the message it is about to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    HangUp,
+    /// Keeps the connection and says nothing more.
+    Stop,
+    Truncate,
+    Extend,
+    Ones,
+    WrongStep,
+    WrongTag,
+}
+
+/// A channel whose `at`-th message is spoilt. One that stops is kept until the end in the last field.
+struct Faulty<'k, C> {
+    inner: Option<C>,
+    fault: Fault,
+    at: usize,
+    sent: usize,
+    kept: &'k Mutex<Vec<C>>,
+}
+
+impl<C: Channel> Faulty<'_, C> {
+    fn open(&mut self, step: u32, tag: Tag) -> Result<&mut C, ChannelError> {
+        self.inner.as_mut().ok_or(ChannelError::Gone { step, tag })
+    }
+}
+
+impl<C: Channel> Channel for Faulty<'_, C> {
+    fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
+        self.sent += 1;
+        if self.sent - 1 != self.at {
+            return self.open(step, tag)?.send(step, tag, payload);
+        }
+        let mut spoilt = payload.to_vec();
+        match self.fault {
+            Fault::HangUp => drop(self.inner.take()),
+            Fault::Stop => self.kept.lock().unwrap().extend(self.inner.take()),
+            Fault::Truncate => drop(spoilt.pop()),
+            Fault::Extend => spoilt.extend([0; 100]),
+            Fault::Ones => spoilt.fill(0xff),
+            Fault::WrongStep => return self.open(step, tag)?.send(step + 1, tag, payload),
+            Fault::WrongTag => {
+                let other = if tag == Tag::Input { Tag::NonLinear } else { Tag::Input };
+                return self.open(step, tag)?.send(step, other, payload);
+            }
+        }
+        self.open(step, tag)?.send(step, tag, &spoilt)
+    }
+
+    fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
+        self.open(step, tag)?.receive(step, tag, limit)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.inner.as_ref().map(Channel::traffic).unwrap_or_default()
+    }
+}
+
+/// Counts the messages of an end.
+struct Counted<'a>(InMemory, &'a AtomicUsize);
+
+impl Channel for Counted<'_> {
+    fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.send(step, tag, payload)
+    }
+
+    fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
+        self.0.receive(step, tag, limit)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.0.traffic()
+    }
+}
+
+/// Both halves of the non-linear steps; transfers are dealt, for setting them up takes longer than all else.
+fn halves(activations: Activations) -> [Box<dyn NonLinear>; 2] {
+    match activations {
+        Activations::Revealed => [Box::new(RevealClient), Box::new(RevealServer)],
+        Activations::TwoParty => {
+            let (client, server) = OtSetup::insecure_pair(1);
+            [Box::new(TwoParty::with(Role::Client, client)), Box::new(TwoParty::with(Role::Server, server))]
+        }
+    }
+}
+
+/// A network and one image, an answer to be told, and how activations are computed.
+struct Case {
+    compiled: Compiled,
+    image: Tensor<i64>,
+    activations: Activations,
+    reveal: Reveal,
+}
+
+impl Case {
+    fn revealed() -> Self {
+        let (compiled, images) = small_ring(3);
+        let image = images[0].clone();
+        Self { compiled, image, activations: Activations::Revealed, reveal: Reveal::Logits }
+    }
+
+    fn two_party(reveal: Reveal) -> Self {
+        let text = "model tiny {
+    ring: 4096
+    weights: random(1)
+    input image: tensor[1, 4, 4] { mean: 0.4, std: 0.3 }
+    let x = conv(image, out: 2, kernel: 3x3, pad: same) |> relu |> max_pool(kernel: 2x2)
+    output flatten(x) |> linear(out: 3)
+}";
+        let (compiled, images) = small_ring_of(text.into(), 2);
+        let image = images[0].clone();
+        Self { compiled, image, activations: Activations::TwoParty, reveal }
+    }
+
+    /// Both roles over the given ends; an end is dropped when its party is done.
+    fn converse(
+        &self,
+        mut client_end: impl Channel,
+        mut server_end: impl Channel,
+    ) -> (Result<Answer, PartyError>, Result<(), PartyError>) {
+        let Self { compiled, image, reveal, .. } = self;
+        let weights = compiled.weights.as_ref().unwrap();
+        let steps = galois_steps(&compiled.circuit.segments);
+        let (Compiled { network, plan, .. }, params, steps) = (compiled, compiled.sets(), steps.as_slice());
+        let [mut client_half, mut server_half] = halves(self.activations);
+        std::thread::scope(|scope| {
+            let server = scope.spawn(move || -> Result<(), PartyError> {
+                let service = service(compiled, weights);
+                let server = Server::<ClearEvaluator>::accept(service, steps.len(), &mut server_end)?;
+                server.serve(&mut server_end, &mut *server_half, *reveal, &|_| {}).map(drop)
+            });
+            let client = scope.spawn(move || {
+                let client = Client::<ClearKeys>::connect(network, plan, params, steps, &mut client_end)?;
+                let answered = client.infer(image, &mut client_end, &mut *client_half, *reveal);
+                answered.map(|answered| answered.answer)
+            });
+            (client.join().expect("no panic"), server.join().expect("no panic"))
+        })
+    }
+
+    /// How many messages either party sends, if both are honest.
+    fn messages(&self) -> [usize; 2] {
+        let messages = [const { AtomicUsize::new(0) }; 2];
+        let (a, b) = InMemory::pair();
+        let (honest, _) = self.converse(Counted(a, &messages[0]), Counted(b, &messages[1]));
+        let weights = self.compiled.weights.as_ref().unwrap();
+        let expected = evaluate(&self.compiled.network, weights, &self.image).unwrap();
+        assert_eq!(honest.unwrap().label(), Answer::Logits(expected).label());
+        messages.map(AtomicUsize::into_inner)
+    }
+
+    /// What the honest party makes of a peer that spoils its message `at`, over the given pair of ends.
+    fn against<C: Channel>(
+        &self,
+        bad: Role,
+        (fault, at): (Fault, usize),
+        (client_end, server_end): (C, C),
+    ) -> Result<(), PartyError> {
+        let kept = Mutex::new(Vec::new());
+        let spoil = |inner| Faulty { inner: Some(inner), fault, at, sent: 0, kept: &kept };
+        match bad {
+            Role::Client => self.converse(spoil(client_end), server_end).1,
+            Role::Server => self.converse(client_end, spoil(server_end)).0.map(drop),
+        }
+    }
+}
+
+/// The error says what happened, and at which step.
+fn named(error: &PartyError, fault: Fault) {
+    let reason = match error.cause() {
+        PartyError::Channel(e) | PartyError::NonLinear(NonLinearError::Channel(e)) => Some(e),
+        other => {
+            assert!(!matches!(other, PartyError::Graph(_) | PartyError::Thread(_)), "{fault:?} gave {error}");
+            None
+        }
+    };
+    let fits = match fault {
+        Fault::HangUp => error.is_gone(),
+        Fault::Stop => matches!(reason, Some(ChannelError::Silent { .. })),
+        Fault::WrongStep | Fault::WrongTag => matches!(reason, Some(ChannelError::OutOfTurn { .. })),
+        Fault::Truncate | Fault::Extend | Fault::Ones => true,
+    };
+    assert!(fits, "{fault:?} gave {error}");
+    assert!(reason.is_none() || error.to_string().contains("step"), "{error}");
+}
+
+/// Every message of either party, spoilt in every way: both parties end, neither panics, and the honest one
+/// takes no wrong result for a right one without an error unless the message was well formed.
+#[test]
+fn a_peer_that_does_not_keep_to_the_protocol_is_refused() {
+    use Fault::{Extend, HangUp, Ones, Truncate, WrongStep, WrongTag};
+    for case in [Case::revealed(), Case::two_party(Reveal::Logits), Case::two_party(Reveal::Label)] {
+        let messages = case.messages();
+        for (bad, messages) in [Role::Client, Role::Server].into_iter().zip(messages) {
+            assert!(messages >= 3);
+            for fault in [HangUp, Truncate, Extend, Ones, WrongStep, WrongTag] {
+                for at in 0..messages {
+                    match case.against(bad, (fault, at), InMemory::pair()) {
+                        Err(e) => named(&e, fault),
+                        // All bits are shares of something.
+                        Ok(()) => assert!(
+                            fault == Ones && case.activations == Activations::TwoParty,
+                            "{fault:?} at message {at} of {messages} of the {bad:?} was taken"
+                        ),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A peer that stops or hangs up at any message, over sockets: named, within the patience.
+#[test]
+fn a_peer_that_stops_or_dies_at_any_step_is_named() {
+    let case = &Case::two_party(Reveal::Label);
+    let silence = Duration::from_secs(1);
+    let patience = Patience { silence, work: silence * 10, keep_alive: Duration::from_secs(60) };
+    let jobs: Vec<(Role, Fault, usize)> = [Role::Client, Role::Server]
+        .into_iter()
+        .zip(case.messages())
+        .flat_map(|(bad, n)| (0..n).flat_map(move |at| [(bad, Fault::Stop, at), (bad, Fault::HangUp, at)]))
+        .collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while let Some(&(bad, fault, at)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (a, b) = UnixStream::pair().unwrap();
+                    let [a, b] = [a, b].map(|socket| StreamChannel::new(socket, patience).unwrap());
+                    let started = Instant::now();
+                    let error = case.against(bad, (fault, at), (a, b)).expect_err("the peer was lost");
+                    named(&error, fault);
+                    assert!(
+                        started.elapsed() < Duration::from_secs(30),
+                        "{fault:?} at message {at}: {error}"
+                    );
+                }
+            });
+        }
+    });
+}
