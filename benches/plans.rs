@@ -16,7 +16,7 @@ use stria::diag::SourceFile;
 use stria::graph::{NodeId, WeightsDecl, evaluate};
 use stria::input::{self, SafetensorsWeights};
 use stria::params::Scheme;
-use stria::protocol::{Choices, Service, run_in_process};
+use stria::protocol::{Activations, Choices, Service, run_in_process};
 use stria::quant::{RandomWeights, random_images};
 use stria::report::report;
 use stria::select::WholePlan;
@@ -70,9 +70,10 @@ fn measured(compiled: &Compiled) -> (f64, f64) {
         memory: 0,
     };
     let images = vec![image.clone(); RUNS];
-    let session =
-        run_in_process::<BfvKeys, BfvEvaluator>(service, Choices::default(), &images, &|_| {}, &|_| {})
-            .expect("it runs");
+    // Activations take the same in every plan.
+    let choices = Choices { activations: Activations::Revealed, ..Choices::default() };
+    let run = run_in_process::<BfvKeys, BfvEvaluator>;
+    let session = run(service, choices, &images, &|_| {}, &|_| {}).expect("it runs");
     let expected = evaluate(&compiled.network, weights, &image).expect("the reference evaluates");
     let least = |of: &dyn Fn(usize) -> f64| (0..RUNS).map(of).fold(f64::INFINITY, f64::min);
     assert!(session.inferences.iter().all(|inference| inference.answer.logits() == Some(&expected)));

@@ -3,14 +3,11 @@
 
 use super::{Operation, Pick, PlanError, Rings};
 use crate::circuit::{Contents, Counts, Places, Segment, Step, count};
-use crate::cost::{self, CostTable, OpCosts, Sizes};
+use crate::cost::{self, CostTable, LAN, OpCosts, Sizes};
 use crate::lower;
 use crate::params::{Depth, Encoding, Scheme, SchemeParams, Workload};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Bytes a second between the parties: 3 Gbit/s.
-pub const BYTES_PER_SECOND: f64 = 3e9 / 8.0;
 
 /// The facts of a layer under one pick.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +36,10 @@ pub struct LayerCost {
 }
 
 impl LayerCost {
-    /// Seconds of both parties and of the bytes between them.
+    /// Seconds of both parties and of the bytes between them, at [`LAN`]'s speed.
     #[must_use]
     pub fn seconds(&self) -> f64 {
-        self.server + self.client + float(self.bytes) / BYTES_PER_SECOND
+        self.server + self.client + LAN.seconds(self.bytes, 0)
     }
 }
 

@@ -12,7 +12,7 @@ mod quote;
 mod search;
 mod shared;
 
-pub use facts::{BYTES_PER_SECOND, Facts, LayerCost, Prices, workload};
+pub use facts::{Facts, LayerCost, Prices, workload};
 pub use pick::{Operation, Pick};
 pub use quote::{Quote, Quotes};
 pub use search::{Asked, Found, search};

@@ -1,9 +1,10 @@
 //! What the layers of a plan share: parameters, which the deepest layer decides for all in its encoding, and
 //! Galois keys, of which equal steps need one. The cost of a whole plan.
 
-use super::facts::{BYTES_PER_SECOND, Facts, LayerCost, Prices, float};
+use super::facts::{Facts, LayerCost, Prices, float};
 use super::{Asked, Rings, workload};
 use crate::circuit::Step;
+use crate::cost::LAN;
 use crate::params::{self, Depth, Encoding, ParamsError, Scheme, SchemeParams, Workload};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -100,7 +101,7 @@ impl Regime {
     /// Seconds that one Galois key more adds to an inference.
     pub(super) fn key_weight(&self) -> f64 {
         self.slots.as_deref().map_or(0.0, |prices| {
-            (prices.costs.keygen + float(prices.sizes.galois_key) / BYTES_PER_SECOND) / KEY_INFERENCES
+            (prices.costs.keygen + LAN.seconds(prices.sizes.galois_key, 0)) / KEY_INFERENCES
         })
     }
 
@@ -122,7 +123,7 @@ impl Regime {
         };
         let key_bytes = bytes(Encoding::Slots, galois_keys) + bytes(Encoding::Coefficients, 0);
         let making = self.slots.as_deref().map_or(0.0, |prices| prices.costs.keygen) * float(galois_keys);
-        let key_seconds = making + float(key_bytes) / BYTES_PER_SECOND;
+        let key_seconds = making + LAN.seconds(key_bytes, 0);
         Some(PlanCost { layers: all, galois_keys, key_bytes, key_seconds })
     }
 }

@@ -408,6 +408,10 @@ fn another_ring_changes_cost_and_not_the_logits() {
             "clear",
             "--ring",
             ring,
+            "--encoding",
+            "slots",
+            "--kernel",
+            "unified",
             "--format",
             "json",
         ]))
@@ -419,6 +423,7 @@ fn another_ring_changes_cost_and_not_the_logits() {
     assert_eq!(capacity(&b), capacity(&a).map(|c| 2 * c));
 }
 
+const WITHOUT_WEIGHTS: &str = "examples/shapes/resnet20.stria";
 const EVAL: [&str; 4] =
     ["eval", "examples/fashion_mnist/stria.stria", "--data", "examples/fashion_mnist/test200.safetensors"];
 
@@ -546,14 +551,22 @@ fn check_finds_what_report_and_run_refuse() {
     assert_eq!(checked.status.code(), Some(1));
     assert!(stderr(&checked).contains("wide.stria:4:10"), "{}", stderr(&checked));
 
-    let small = stria(&["check", EVAL[1], "--ring", "4096", "--format", "json"]);
+    let small = stria(&["check", EVAL[1], "--ring", "4096", "--encoding", "slots", "--format", "json"]);
     let small: Value = serde_json::from_slice(&small.stdout).expect("JSON");
     assert_eq!(
         (&small["errors"], &small["diagnostics"][0]["code"]),
         (&Value::from(1), &Value::from("does-not-fit"))
     );
-    let shape =
-        json(&stria(&["check", "examples/shapes/resnet20.stria", "--ring", "4096", "--format", "json"]));
+    let shape = json(&stria(&[
+        "check",
+        WITHOUT_WEIGHTS,
+        "--ring",
+        "4096",
+        "--encoding",
+        "slots",
+        "--format",
+        "json",
+    ]));
     assert_eq!((&shape["errors"], &shape["warnings"]), (&Value::from(0), &Value::from(1)), "{shape}");
 }
 

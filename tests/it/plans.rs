@@ -9,15 +9,15 @@ use std::collections::BTreeSet;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::compile::{Encode, Kernels, Options, compile};
 use stria::compiled::Compiled;
-use stria::cost::CostTable;
+use stria::cost::{CostTable, LAN};
 use stria::diag::SourceFile;
 use stria::graph::evaluate;
 use stria::params::{Encoding, Scheme, plain_prime};
 use stria::protocol::{Choices, run_in_process};
 use stria::report::{Hint, report};
 use stria::select::{
-    BYTES_PER_SECOND, Encodings, Facts, KEY_BYTES, KEY_INFERENCES, Operation, Pick, Prices, WholePlan,
-    candidates, linear_layers,
+    Encodings, Facts, KEY_BYTES, KEY_INFERENCES, Operation, Pick, Prices, WholePlan, candidates,
+    linear_layers,
 };
 use stria::{resolve, syntax};
 
@@ -57,8 +57,8 @@ fn weight(compiled: &Compiled, table: &CostTable) -> f64 {
     for (encoding, keys, count) in [(Encoding::Slots, keys, steps.len()), (Encoding::Coefficients, 0.0, 0)] {
         if let Some(params) = compiled.sets().of(encoding) {
             let prices = Prices::of(params.clone(), table).unwrap();
-            let bytes = u32::try_from(prices.sizes.key_bytes(count as u64)).unwrap();
-            seconds += (keys * prices.costs.keygen + f64::from(bytes) / BYTES_PER_SECOND) / KEY_INFERENCES;
+            let wire = LAN.seconds(prices.sizes.key_bytes(count as u64), 0);
+            seconds += (keys * prices.costs.keygen + wire) / KEY_INFERENCES;
         }
     }
     seconds
@@ -209,7 +209,8 @@ proptest! {
             let image = &images(&planned, seed)[..1];
             let expected = evaluate(&planned.network, weights, &image[0]).unwrap();
             let service = service(&planned, weights);
-            let session = run_in_process::<ClearKeys, ClearEvaluator>(service, Choices::default(), image, &|_| {}, &|_| {}).unwrap();
+            let run = run_in_process::<ClearKeys, ClearEvaluator>;
+            let session = run(service, Choices::default(), image, &|_| {}, &|_| {}).unwrap();
             prop_assert_eq!(session.inferences[0].answer.logits(), Some(&expected));
         }
     }
