@@ -63,10 +63,13 @@ pub(super) struct Regime {
     held: RefCell<Vec<(Encoding, Depth, bool)>>,
 }
 
+/// Prices of the parameters that a ring and a workload lead to, if there are any.
+type KnownPrices = (u32, Workload, Option<Rc<Prices>>);
+
 /// Chooses parameters, each once.
 pub(super) struct Shared<'a> {
     asked: &'a Asked<'a>,
-    known: RefCell<Vec<(u32, Workload, Option<Rc<Prices>>)>>,
+    known: RefCell<Vec<KnownPrices>>,
 }
 
 impl Regime {

@@ -189,12 +189,12 @@ impl Case {
 
 /// The error says what happened, and at which step.
 fn named(error: &PartyError, fault: Fault) {
-    let reason = match error.cause() {
-        PartyError::Channel(e) | PartyError::NonLinear(NonLinearError::Channel(e)) => Some(e),
-        other => {
-            assert!(!matches!(other, PartyError::Graph(_) | PartyError::Thread(_)), "{fault:?} gave {error}");
-            None
-        }
+    let cause = error.cause();
+    let reason = if let PartyError::Channel(e) | PartyError::NonLinear(NonLinearError::Channel(e)) = cause {
+        Some(e)
+    } else {
+        assert!(!matches!(cause, PartyError::Graph(_) | PartyError::Thread(_)), "{fault:?} gave {error}");
+        None
     };
     let fits = match fault {
         Fault::HangUp => error.is_gone(),

@@ -5,7 +5,7 @@
 use super::service;
 use crate::examples::{compiled, images};
 use crate::random::{self, stages_of};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -61,7 +61,7 @@ fn party() {
     match setting(ROLE).as_str() {
         "server" => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            println!("\nPORT {}", listener.local_addr().unwrap().port());
+            say(&format!("PORT {}", listener.local_addr().unwrap().port()));
             let mut channel = channel(listener.accept().unwrap().0);
             let compiled = Compiled::from_bytes(&read("model.striac")).unwrap();
             assert!(!Path::new(&folder).join("image").exists());
@@ -91,9 +91,15 @@ fn channel(socket: TcpStream) -> Mortal<StreamChannel<TcpStream>> {
 
 fn report(result: Result<String, PartyError>) {
     match result {
-        Ok(result) => println!("\nRESULT {result}"),
-        Err(e) => println!("\nERROR {e}"),
+        Ok(result) => say(&format!("RESULT {result}")),
+        Err(e) => say(&format!("ERROR {e}")),
     }
+}
+
+/// To whoever started this process, on a line of its own.
+fn say(words: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "\n{words}").unwrap();
 }
 
 fn serve(compiled: &Compiled, channel: &mut dyn Channel) -> Result<(), PartyError> {
