@@ -125,8 +125,9 @@ impl Report {
         }
         write!(
             f,
-            "one image     {:.2} s predicted over a LAN (3 Gbit/s, 0.8 ms), {:.1} s over a WAN (200 Mbit/s, 40 ms)",
-            self.estimated_lan_seconds, self.estimated_wan_seconds
+            "one image     {:.2} s over a LAN (3 Gbit/s, 0.8 ms), {:.1} s over a WAN (200 Mbit/s, 40 ms), predicted \
+             ({} costs)",
+            self.estimated_lan_seconds, self.estimated_wan_seconds, self.cost_table
         )
     }
 }
