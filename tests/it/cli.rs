@@ -547,7 +547,7 @@ fn check_finds_what_report_and_run_refuse() {
         "wide.stria",
         b"model m {\n  weights: random(1)\n  input x: tensor[1, 4, 40000]\n  output conv(x, out: 1, kernel: 3x3, pad: same)\n}",
     );
-    let checked = stria(&["check", &wide.display().to_string()]);
+    let checked = stria(&["check", &wide.display().to_string(), "--encoding", "slots"]);
     assert_eq!(checked.status.code(), Some(1));
     assert!(stderr(&checked).contains("wide.stria:4:10"), "{}", stderr(&checked));
 
