@@ -137,8 +137,9 @@ fn runners_up_are_other_kernels_that_are_no_cheaper() {
                 assert!(asked != IN_SLOTS || runner_up.pick.encoding() == Encoding::Slots);
                 operation.kernel(runner_up.pick, compiled.plan.rings()).unwrap();
             }
-            // Where the others need larger moduli than the plan has, there is none.
-            assert!(second + 1 >= compiled.plan.layers.len(), "{model}");
+            // Where the others need larger moduli than the plan has, there is none: so it may be with slots
+            // beside a plan in coefficients.
+            assert!(asked == AUTO || second + 1 >= compiled.plan.layers.len(), "{model}: {second}");
         }
     }
 }
@@ -233,7 +234,8 @@ fn the_report_says_where_the_seconds_go() {
     let text = report.to_string();
     for layer in linear {
         let line = text.lines().filter(|line| line.starts_with(&layer.name)).find(|line| line.contains('#'));
-        assert!(line.is_some_and(|line| line.contains(layer.runner_up.as_ref().unwrap().kernel)), "{text}");
+        let second = layer.runner_up.as_ref().map_or("", |runner_up| runner_up.kernel);
+        assert!(line.is_some_and(|line| line.contains(second)), "{text}");
     }
 }
 
