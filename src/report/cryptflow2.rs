@@ -74,6 +74,7 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         estimated_lan_seconds: 0.0,
         estimated_wan_seconds: 0.0,
         cost_table: "no".into(),
+        sparsity: None,
         predicted: Predicted::default(),
         plans: Vec::new(),
         passes: Passes::default(),

@@ -8,6 +8,7 @@ use super::{Encode, Kernels, Operation, Pick, PlanError, Rings};
 use crate::circuit::Counts;
 use crate::kernels::{Candidate, Kernel, KernelError, Tally};
 use crate::params::Encoding;
+use crate::tensor::Tensor;
 
 /// Products emitted for one operation beyond the first few candidates.
 const MOST_PRODUCTS: u64 = 300_000;
@@ -46,6 +47,8 @@ pub(super) struct Listing<'a> {
     pub guess: Option<&'a Prices>,
     /// The fewest and the most candidates that are emitted.
     pub emitted: (usize, usize),
+    /// Weights whose zeros are left out.
+    pub weights: Option<&'a Tensor<i8>>,
 }
 
 impl Alternative {
@@ -92,16 +95,16 @@ impl Alternatives {
             (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
         };
         if listing.kernels != Kernels::Unified {
-            self.output_rotation = Some(self.add(operation, literature, rings)?);
+            self.output_rotation = Some(self.add(operation, literature, rings, listing.weights)?);
         }
         if listing.kernels != Kernels::OutputRotation {
-            self.by_rotations = Some(self.add(operation, rotations, rings)?);
+            self.by_rotations = Some(self.add(operation, rotations, rings, listing.weights)?);
         }
         if listing.kernels == Kernels::Auto {
             match shortlist(operation, listing) {
                 Ok(picks) => {
                     for pick in picks {
-                        self.add(operation, pick, rings)?;
+                        self.add(operation, pick, rings, listing.weights)?;
                     }
                 }
                 Err(error) => return Ok(Err(error)),
@@ -119,7 +122,7 @@ impl Alternatives {
         let mut refused = Ok(());
         for &ring in listing.coefficient_rings {
             let rings = Rings { slots: listing.ring, coefficients: ring };
-            match Facts::find(operation, Pick::Coefficients, rings) {
+            match Facts::find(operation, Pick::Coefficients, rings, listing.weights) {
                 Ok(found) => facts.push((ring, found)),
                 Err(PlanError::Kernel { source, .. }) => refused = Err(source),
                 Err(error) => return Err(error),
@@ -134,11 +137,17 @@ impl Alternatives {
     }
 
     /// Finds the facts of `pick` unless they are known; gives its place.
-    fn add(&mut self, operation: &Operation, pick: Pick, rings: Rings) -> Result<usize, PlanError> {
+    fn add(
+        &mut self,
+        operation: &Operation,
+        pick: Pick,
+        rings: Rings,
+        weights: Option<&Tensor<i8>>,
+    ) -> Result<usize, PlanError> {
         if let Some(place) = self.all.iter().position(|known| known.pick == pick) {
             return Ok(place);
         }
-        let facts = vec![(rings.slots, Facts::find(operation, pick, rings)?)];
+        let facts = vec![(rings.slots, Facts::find(operation, pick, rings, weights)?)];
         self.all.push(Alternative { pick, facts });
         Ok(self.all.len() - 1)
     }

@@ -46,10 +46,10 @@ fn options((encode, kernels): (Encode, Kernels)) -> Options<'static> {
 fn weight(compiled: &Compiled, table: &CostTable) -> f64 {
     let mut seconds = 0.0;
     let mut steps = BTreeSet::new();
-    for segment in &compiled.circuit.segments {
+    for (layer, segment) in compiled.plan.layers.iter().zip(&compiled.circuit.segments) {
         let encoding = segment.contents.encoding();
         let prices = Prices::of(compiled.sets().of(encoding).unwrap().clone(), table).unwrap();
-        let facts = Facts::of(segment, compiled.circuit.ring_of(encoding)).unwrap();
+        let facts = Facts::of(&layer.kernel, segment, compiled.circuit.ring_of(encoding)).unwrap();
         seconds += facts.cost(&prices).seconds();
         steps.extend(facts.steps);
     }

@@ -140,6 +140,14 @@ impl Coefficients {
 
     /// Writes the weights of plaintext `id` into `values`, which are zero.
     pub(super) fn fill(&self, weights: &[i8], id: PlainId, values: &mut [i64]) {
+        self.each_weight(weights, id, &mut |place, weight| {
+            values[place] = i64::from(weight);
+            true
+        });
+    }
+
+    /// Each weight of plaintext `id` and its coefficient, until `visit` says to stop.
+    fn each_weight(&self, weights: &[i8], id: PlainId, visit: &mut dyn FnMut(usize, i8) -> bool) {
         let Some(&(output, input)) = self.pairs.get(id.0 as usize) else { return };
         let (g, plane, width) = (&self.geometry, self.share.plane(), self.share.columns.extent);
         let columns = g.c_in / g.groups.count();
@@ -150,10 +158,27 @@ impl Coefficients {
                 for (a, b) in self.taps_of(o) {
                     let at = ((o * columns + column) * g.kernel.0 + a) * g.kernel.1 + b;
                     let tap = (self.taps.0.end - 1 - a) * width + self.taps.1.end - 1 - b;
-                    values[channel + tap] = i64::from(weights[at]);
+                    if !visit(channel + tap, weights[at]) {
+                        return;
+                    }
                 }
             }
         }
+    }
+
+    /// How many plaintexts it has: tiles share them.
+    pub(super) fn products(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether plaintext `id` is zero under `weights`.
+    pub(super) fn is_zero(&self, weights: &[i8], id: PlainId) -> bool {
+        let mut zero = true;
+        self.each_weight(weights, id, &mut |_, weight| {
+            zero = weight == 0;
+            zero
+        });
+        zero
     }
 
     /// The channels of ciphertext `part` of a tile, `per_part` each: place and channel.

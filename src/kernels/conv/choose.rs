@@ -44,13 +44,13 @@ pub(in super::super) fn candidates(g: &ConvGeometry, ring: usize) -> Result<Vec<
     check_sizes(g)?;
     let mut all: Vec<(Arrangement, TapPlan)> = Vec::new();
     for fragments in FRAGMENTS {
-        for blocks in [Blocks::PowerOfTwo, Blocks::Tight] {
+        for blocks in [Blocks::PowerOfTwo, Blocks::Tight, Blocks::Spectrum] {
             match taps::plan(g, ring, fragments, blocks) {
                 Ok(plan) => {
                     let list = arrangements(g, &plan, fragments, blocks);
                     all.extend(list.into_iter().map(|a| (a, plan.clone())));
                 }
-                Err(error) if fragments == 1 => return Err(error),
+                Err(error) if (fragments, blocks) == (1, Blocks::PowerOfTwo) => return Err(error),
                 Err(_) => {}
             }
         }
@@ -88,11 +88,14 @@ pub(in super::super) fn output_rotation(g: &ConvGeometry, ring: usize) -> Result
 }
 
 /// The arrangements on the grid of `plan`. Fragments of several channels that meet are left out: they have
-/// more diagonals than they save shifts.
+/// more diagonals than they save shifts. Spectra have no shifts to save.
 fn arrangements(g: &ConvGeometry, plan: &TapPlan, fragments: usize, blocks: Blocks) -> Vec<Arrangement> {
     let (groups, capacity) = (g.groups.count(), plan.capacity());
     let pointwise = g.kernel == (1, 1);
     if fragments > 1 && (pointwise || fragments > g.out_size().0.max(g.out_size().1)) {
+        return Vec::new();
+    }
+    if blocks == Blocks::Spectrum && (fragments > 1 || pointwise) {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -103,7 +106,7 @@ fn arrangements(g: &ConvGeometry, plan: &TapPlan, fragments: usize, blocks: Bloc
     };
     match blocks {
         Blocks::Tight => push(groups.min(capacity), 1, 1),
-        Blocks::PowerOfTwo => {
+        Blocks::PowerOfTwo | Blocks::Spectrum => {
             let most = groups.next_power_of_two().min(capacity);
             for lanes in [most, most / 2] {
                 if lanes == 0 {
