@@ -257,6 +257,13 @@ impl Kernel {
         }
     }
 
+    /// What the reports say of its layouts, in and out.
+    #[must_use]
+    pub fn layouts(&self) -> [String; 2] {
+        let held = if self.spectrum().is_some() { ", as spectra" } else { "" };
+        [self.input(), self.output()].map(|packing| format!("{packing}{held}"))
+    }
+
     /// What the input ciphertexts hold of a tensor of residues modulo the plaintext prime `t`, for either share.
     ///
     /// # Panics

@@ -290,51 +290,70 @@ impl Spectra {
         scratch.clear();
         scratch.resize(self.rows.len() * columns, 0);
         for ((row, _), sums) in self.rows.iter().zip(scratch.chunks_exact_mut(columns)) {
-            let weights = self.columns.iter().map(|(column, factors)| (weight(*row, *column), &factors[..]));
-            self.along(weights, sums);
-        }
-        for (place, out) in block.chunks_exact_mut(columns).enumerate() {
-            self.across(place, scratch, out);
-        }
-    }
-
-    /// The sums over a kernel row's columns.
-    fn along<'a>(&self, weights: impl Iterator<Item = (i8, &'a [u64])>, sums: &mut [u64]) {
-        let t = self.prime.value;
-        for (weight, factors) in weights.filter(|(weight, _)| *weight != 0) {
-            let size = u64::from(weight.unsigned_abs());
-            for (sum, &factor) in sums.iter_mut().zip(factors) {
-                let factor = if weight < 0 { t - factor } else { factor };
-                *sum = if t >> 55 == 0 {
-                    self.prime.reduce(*sum + size * factor)
-                } else {
-                    self.prime.mul(size, factor % t).wrapping_add(*sum) % t
-                };
-            }
-        }
-    }
-
-    /// One row of the spectrum from the sums of all kernel rows.
-    fn across(&self, place: usize, sums: &[u64], out: &mut [i64]) {
-        let t = self.prime.value;
-        let centre = |x: u64| if x > t / 2 { x.cast_signed() - t.cast_signed() } else { x.cast_signed() };
-        let columns = out.len();
-        let rows = || self.rows.iter().map(|(_, factors)| factors[place]).zip(sums.chunks_exact(columns));
-        if t < NARROW {
-            // Four products below 2^62 fit.
-            out.fill(0);
-            let rows: Vec<(u64, &[u64])> = rows().collect();
-            for few in rows.chunks(3) {
-                for (j, out) in out.iter_mut().enumerate() {
-                    let sum = few.iter().fold(out.cast_unsigned(), |sum, (factor, sums)| sum + factor * sums[j]);
-                    *out = self.prime.reduce(sum).cast_signed();
+            for (column, factors) in &self.columns {
+                let weight = weight(*row, *column);
+                if weight != 0 {
+                    self.add(weight, factors, sums);
                 }
             }
-            out.iter_mut().for_each(|out| *out = centre(out.cast_unsigned()));
+            if self.prime.value < NARROW {
+                sums.iter_mut().for_each(|sum| *sum = self.prime.reduce(*sum));
+            }
+        }
+        if self.prime.value < NARROW {
+            self.narrow(scratch, block);
         } else {
+            self.wide(scratch, block);
+        }
+    }
+
+    /// Adds `weight * factors`, not reduced for narrow moduli: a kernel row has at most 2^10 terms below 2^38.
+    fn add(&self, weight: i8, factors: &[u64], sums: &mut [u64]) {
+        let t = self.prime.value;
+        let size = u64::from(weight.unsigned_abs());
+        for (sum, &factor) in sums.iter_mut().zip(factors) {
+            let factor = if weight < 0 { t - factor } else { factor };
+            *sum = if t < NARROW {
+                *sum + size * factor
+            } else {
+                least(*sum + self.prime.mul(size, factor), t)
+            };
+        }
+    }
+
+    /// The spectrum from the sums of kernel rows, three rows at a time: so many products below 2^62 fit.
+    fn narrow(&self, sums: &[u64], block: &mut [i64]) {
+        let (prime, t) = (self.prime, self.prime.value);
+        let columns = sums.len() / self.rows.len().max(1);
+        let centre = |x: u64| x.cast_signed() - if x > t / 2 { t.cast_signed() } else { 0 };
+        for (place, out) in block.chunks_exact_mut(columns.max(1)).enumerate() {
+            let term = |row: usize| match self.rows.get(row) {
+                Some((_, factors)) => (factors[place], &sums[row * columns..][..columns]),
+                None => (0, &sums[..columns]),
+            };
+            for first in (0..self.rows.len()).step_by(3) {
+                let [(f, a), (g, b), (h, c)] = [term(first), term(first + 1), term(first + 2)];
+                let last = first + 3 >= self.rows.len();
+                let sums = a.iter().zip(b).zip(c);
+                for (out, ((a, b), c)) in out.iter_mut().zip(sums) {
+                    let before = if first > 0 { out.cast_unsigned() } else { 0 };
+                    let sum = prime.reduce(before + f * a + g * b + h * c);
+                    *out = if last { centre(sum) } else { sum.cast_signed() };
+                }
+            }
+        }
+    }
+
+    /// The same for any modulus.
+    fn wide(&self, sums: &[u64], block: &mut [i64]) {
+        let t = self.prime.value;
+        let columns = sums.len() / self.rows.len().max(1);
+        for (place, out) in block.chunks_exact_mut(columns.max(1)).enumerate() {
             for (j, out) in out.iter_mut().enumerate() {
-                let sum = rows().map(|(factor, sums)| self.prime.mul(factor, sums[j]));
-                *out = centre(sum.fold(0, |sum, x| least(sum + x, t)));
+                let rows = self.rows.iter().zip(sums.chunks_exact(columns));
+                let products = rows.map(|((_, factors), sums)| self.prime.mul(factors[place], sums[j]));
+                let sum = products.fold(0, |sum, product| least(sum + product, t));
+                *out = sum.cast_signed() - if sum > t / 2 { t.cast_signed() } else { 0 };
             }
         }
     }

@@ -6,7 +6,7 @@
 use super::facts::{Facts, Prices};
 use super::{Encode, Kernels, Operation, Pick, PlanError, Rings};
 use crate::circuit::Counts;
-use crate::kernels::{Candidate, Kernel, KernelError, Tally};
+use crate::kernels::{Blocks, Candidate, Kernel, KernelError};
 use crate::params::Encoding;
 use crate::tensor::Tensor;
 
@@ -162,7 +162,7 @@ fn shortlist(operation: &Operation, listing: Listing<'_>) -> Result<Vec<Pick>, K
             (Kernel::linear_candidates(inputs, outputs, ring)?, vec![Pick::Diagonals])
         }
     };
-    let price = |candidate: &Candidate| listing.guess.map_or(0.0, |guess| closed(&candidate.tally, guess));
+    let price = |candidate: &Candidate| listing.guess.map_or(0.0, |guess| closed(candidate, guess));
     let mut priced: Vec<(f64, Candidate)> = candidates.into_iter().map(|c| (price(&c), c)).collect();
     // Stable: equal prices stay in order of rotations.
     priced.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -179,7 +179,7 @@ fn shortlist(operation: &Operation, listing: Listing<'_>) -> Result<Vec<Pick>, K
 }
 
 /// Seconds of a candidate by closed counts, as if rotations of sums shared one division an output.
-fn closed(tally: &Tally, guess: &Prices) -> f64 {
+fn closed(Candidate { choice, tally }: &Candidate, guess: &Prices) -> f64 {
     let of_sums = tally.rotations() - tally.of_inputs;
     let counts = Counts {
         internal: tally.internal,
@@ -195,5 +195,8 @@ fn closed(tally: &Tally, guess: &Prices) -> f64 {
         ciphertexts_out: tally.ciphertexts_out,
         ..Counts::default()
     };
-    guess.cost_of(&counts, tally.ciphertexts_out * guess.sizes.reply).seconds()
+    let spectral = choice.arrangement.blocks == Blocks::Spectrum;
+    let slots = if spectral { guess.params.ring } else { 0 };
+    let cost = guess.cost_of(&counts, tally.ciphertexts_out * guess.sizes.reply);
+    cost.with_spectra(slots, tally.ciphertexts(), tally.plain_mults).seconds()
 }

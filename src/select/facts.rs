@@ -50,6 +50,13 @@ impl LayerCost {
     pub fn seconds(&self) -> f64 {
         self.server + self.client + LAN.seconds(self.bytes, 0)
     }
+
+    /// With the transforms of both parties and of plaintexts, where `slots` of a ciphertext hold spectra.
+    pub(super) fn with_spectra(self, slots: u32, ciphertexts: u64, products: u64) -> Self {
+        let transforms = float(ciphertexts) * f64::from(slots) * TRANSFORM;
+        let spectra = float(products) * f64::from(slots) * SPECTRUM;
+        Self { server: self.server + transforms + spectra, client: self.client + transforms, ..self }
+    }
 }
 
 /// Parameters with their price list.
@@ -116,14 +123,8 @@ impl Facts {
     pub fn cost(&self, prices: &Prices) -> LayerCost {
         let replies = self.replies.iter().map(|(&values, times)| times * prices.sizes.reply_of(values));
         let cost = prices.cost_of(&self.counts, replies.sum());
-        let slots = f64::from(self.spectral_slots);
-        let ciphertexts = float(self.counts.ciphertexts_in + self.counts.ciphertexts_out);
-        let transforms = ciphertexts * slots * TRANSFORM;
-        LayerCost {
-            server: cost.server + transforms + float(self.counts.plain_mults) * slots * SPECTRUM,
-            client: cost.client + transforms,
-            ..cost
-        }
+        let ciphertexts = self.counts.ciphertexts_in + self.counts.ciphertexts_out;
+        cost.with_spectra(self.spectral_slots, ciphertexts, self.counts.plain_mults)
     }
 }
 

@@ -13,7 +13,7 @@ mod search;
 mod shared;
 
 pub use facts::{Facts, LayerCost, Prices, workload};
-pub use pick::{Operation, Pick};
+pub use pick::{Operands, Operation, Pick};
 pub use quote::{Quote, Quotes};
 pub use search::{Asked, Found, search};
 pub use shared::{Choosing, KEY_BYTES, KEY_INFERENCES, PlanCost};
@@ -23,7 +23,6 @@ use crate::kernels::{Candidate, Kernel, KernelError};
 use crate::lower::LowerError;
 use crate::params::Encoding;
 use crate::tensor::Tensor;
-use pick::Operands;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -377,8 +376,8 @@ impl fmt::Display for Plan {
             if self.sparsity == Sparsity::Leaked {
                 writeln!(f, "  {} of {} products left out", dropped.len(), kernel.products())?;
             }
-            writeln!(f, "  in  {}", kernel.input())?;
-            writeln!(f, "  out {}", kernel.output())?;
+            let [input, output] = kernel.layouts();
+            writeln!(f, "  in  {input}\n  out {output}")?;
         }
         Ok(())
     }

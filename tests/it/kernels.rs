@@ -15,24 +15,33 @@ use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
 pub(crate) const PRIME: u64 = 998_244_353;
 
 /// Runs a segment on plain slots modulo [`PRIME`].
-fn run(segment: &Segment, plains: &impl PlainSource, ring: usize, inputs: Vec<Vec<i64>>) -> Vec<Vec<i64>> {
+pub(crate) fn run(
+    segment: &Segment,
+    plains: &impl PlainSource,
+    ring: usize,
+    inputs: Vec<Vec<i64>>,
+) -> Vec<Vec<i64>> {
     let half = ring / 2;
+    let from = |u: usize, step: Option<Step>| match step {
+        None => u,
+        Some(Step::SwapRows) => (u + half) % ring,
+        Some(Step::Rotate(k)) => {
+            let turned = (u % half).cast_signed() + k as isize;
+            u / half * half + turned.rem_euclid(half.cast_signed()).cast_unsigned()
+        }
+    };
     let mut values = inputs;
     let mut plain = vec![0; ring];
     for inst in &segment.insts {
         let next = match *inst {
-            // Kernels emit rotations one by one; passes join them later.
-            Inst::Extended { .. } | Inst::RotateSum { .. } => unreachable!("{inst:?}"),
-            Inst::Automorphism { src, step } => {
-                let source = &values[src.0 as usize];
-                let from = |u: usize| match step {
-                    Step::SwapRows => (u + half) % ring,
-                    Step::Rotate(k) => {
-                        let turned = (u % half).cast_signed() + k as isize;
-                        u / half * half + turned.rem_euclid(half.cast_signed()).cast_unsigned()
-                    }
-                };
-                (0..ring).map(|u| source[from(u)]).collect()
+            Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
+                (0..ring).map(|u| values[src.0 as usize][from(u, Some(step))]).collect()
+            }
+            Inst::RotateSum { first, len } => {
+                let turns = segment.summands(first, len);
+                let at = |u: usize| turns.iter().map(move |turn| (turn.src.0 as usize, from(u, turn.step)));
+                let sum = |u| at(u).map(|(src, u)| values[src][u]).sum::<i64>() % PRIME.cast_signed();
+                (0..ring).map(sum).collect()
             }
             Inst::Dot { first, len } => {
                 let mut sum = vec![0; ring];

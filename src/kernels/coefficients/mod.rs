@@ -13,10 +13,10 @@
 mod axis;
 mod share;
 
-use super::{KernelError, MAX_TERMS, check_ring, conv, narrow};
+use super::{KernelError, MAX_TERMS, check_features, check_ring, conv, narrow, pixel};
 use crate::circuit::{Axis, Builder, Places, PlainId, Segment};
 use crate::layout::{Coefficients as Layout, Order, Packing};
-use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support};
+use crate::tensor::{ConvGeometry, Groups, Shape};
 use axis::Reads;
 use share::{Share, reached};
 use std::ops::Range;
@@ -47,23 +47,8 @@ impl Coefficients {
 
     pub(super) fn linear(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
         check_ring(ring)?;
-        for (what, found) in [("inputs", inputs), ("outputs", outputs)] {
-            if !(1..=MAX_ELEMENTS).contains(&found) {
-                return Err(KernelError::Size { what, found, expected: "1 to 2^31" });
-            }
-        }
-        let g = ConvGeometry {
-            c_in: inputs,
-            c_out: outputs,
-            h: 1,
-            w: 1,
-            kernel: (1, 1),
-            stride: (1, 1),
-            pad: Pad { h: 0, w: 0 },
-            groups: Groups::Dense,
-            support: Support::Full,
-        };
-        Self::new(&g, Shape::of(&[outputs, inputs]), ring)
+        check_features(inputs, outputs)?;
+        Self::new(&pixel(inputs, outputs), Shape::of(&[outputs, inputs]), ring)
     }
 
     fn new(g: &ConvGeometry, weights: Shape, ring: usize) -> Result<Self, KernelError> {

@@ -76,10 +76,10 @@ impl Choice {
     #[must_use]
     pub fn name(&self) -> &'static str {
         let Self { arrangement: Arrangement { diagonals, period, blocks, .. }, split } = *self;
-        if blocks == Blocks::Spectrum {
-            "spectral"
-        } else if period == 1 {
+        if period == 1 {
             "exrot-free"
+        } else if blocks == Blocks::Spectrum {
+            "spectral"
         } else if split == Split::OUTPUT_ROTATION {
             "output-rotation"
         } else if split == (Split { baby_diagonals: diagonals, ..Split::OUTPUT_ROTATION }) {
