@@ -2,14 +2,15 @@
 //!
 //! A key hides the turned secret under the old one, once a digit, weighted by the gadget. In use it is
 //! stored permuted by the inverse automorphism, so that digits are used unpermuted and only the two
-//! results are permuted, on their way to memory; and with all digits of 8 coefficients side by side, so
-//! that it is read as one stream.
+//! results are permuted, on their way to memory; with all digits of 8 coefficients side by side, so that it
+//! is read as one stream; and packed, because that stream comes from memory.
 
 use super::cipher::same;
 use super::error::RlweError;
 use super::galois::{Automorphism, LANES, Permutation};
 use super::kernels::{self, Addends, InnerProduct};
 use super::keys::{SecretKey, error};
+use super::packed::packed_words;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
 use super::pool::Words;
@@ -37,8 +38,10 @@ pub struct SeededGaloisKeys {
 #[derive(Clone, Debug)]
 pub(super) struct GaloisKey {
     permutation: Permutation,
-    /// `[prime][block of 8 coefficients][digit][half][lane]`, times 2^52.
+    /// `[prime][block of 8 coefficients][digit][half][lane]`, times 2^52, each prime's packed.
     prepared: Words,
+    /// The word at which each prime's begin, then the end.
+    starts: Vec<usize>,
 }
 
 /// Galois keys ready for use, by the exponent of their automorphism.
@@ -119,13 +122,17 @@ impl GaloisKey {
         let ring = params.ring();
         let digits = params.gadget.digits();
         let back = Permutation::new(ring, inverse(g, 2 * ring));
-        let mut prepared = Words::zero(params.primes.len() * ring * digits * 2);
-        let mut turned = Words::zero(ring);
-        for ((j, masked), stream) in key.masked.iter().enumerate().zip(0u64..) {
-            let uniform = expand(&key.seed, stream, ring, &params.primes);
-            let limbs = prepared.chunks_exact_mut(ring * digits * 2).zip(&params.primes);
-            for (r, (limb, prime)) in limbs.enumerate() {
-                for (half, poly) in [masked, &uniform].into_iter().enumerate() {
+        let mut starts = vec![0];
+        for (r, prime) in params.primes.iter().enumerate() {
+            starts.push(starts[r] + packed_words(prime.modulus, ring * digits * 2));
+        }
+        let mut prepared = Words::zero(starts[params.primes.len()]);
+        let uniforms = (0u64..).take(digits).map(|stream| expand(&key.seed, stream, ring, &params.primes));
+        let uniforms: Vec<_> = uniforms.collect();
+        let (mut limb, mut turned) = (Words::zero(ring * digits * 2), Words::zero(ring));
+        for (r, prime) in params.primes.iter().enumerate() {
+            for (j, halves) in key.masked.iter().zip(&uniforms).enumerate() {
+                for (half, poly) in [halves.0, halves.1].into_iter().enumerate() {
                     back.apply(poly.limb(r), &mut turned);
                     kernels::scale(prime.modulus, &mut turned, params.gadget.preparations[r][j]);
                     let places = limb.chunks_exact_mut(LANES).skip(2 * j + half).step_by(2 * digits);
@@ -134,12 +141,13 @@ impl GaloisKey {
                     }
                 }
             }
+            kernels::pack(prime.modulus, &limb, &mut prepared[starts[r]..starts[r + 1]]);
         }
-        Self { permutation: Permutation::new(ring, g), prepared }
+        Self { permutation: Permutation::new(ring, g), prepared, starts }
     }
 
     /// The inner product with digits modulo prime `r`, with the addends, permuted; from block `first` of the
-    /// ring on, as many blocks as the digits have.
+    /// ring on, a multiple of 8, as many blocks as the digits have.
     pub(super) fn apply(
         &self,
         params: &Parameters,
@@ -149,14 +157,13 @@ impl GaloisKey {
         addends: Addends<'_>,
         out: [&mut [u64]; 2],
     ) {
-        let key_digits = params.gadget.digits();
-        let per_block = key_digits * 2 * LANES;
-        let start = r * (params.ring() / LANES) * per_block + first * per_block;
-        let len = digits[0].len() / LANES * per_block;
+        let (modulus, key_digits) = (params.primes[r].modulus, params.gadget.digits());
+        debug_assert!(first.is_multiple_of(LANES));
+        let before = first / LANES * 2 * key_digits * modulus.bits() as usize;
         let job = InnerProduct {
-            modulus: params.primes[r].modulus,
+            modulus,
             digits,
-            key: &self.prepared[start..start + len],
+            key: &self.prepared[self.starts[r] + before..self.starts[r + 1]],
             key_digits,
             addends,
             permutation: &self.permutation,

@@ -1,7 +1,7 @@
 //! The HE engine: BFV over a residue number system, with fast rotations.
 //!
 //! Layers, lowest first: arithmetic modulo one prime (`modulus`, `ntt`), loops over residues (`kernels`
-//! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`), randomness
+//! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`, `packed`), randomness
 //! (`random`), parameters and their constants (`params`, `gadget`), messages (`encode`), keys, encryption
 //! and ciphertexts (`keys`, `cipher`, `sum`), automorphisms (`galois`, `galois_keys`, `switch`, `rotate`,
 //! `rotation_sum`, `extended`), replies (`reply`), noise (`noise`), bytes (`bytes`).
@@ -38,6 +38,7 @@ mod modulus;
 mod naive;
 mod noise;
 mod ntt;
+mod packed;
 mod params;
 mod poly;
 mod pool;
