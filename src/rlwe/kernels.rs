@@ -131,6 +131,8 @@ dispatched! {
     fn fold(m: Modulus, accumulator: &mut [u64]);
     /// The sum of packed residues times a residue each, of 4096 terms at most.
     fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]);
+    /// The sum of rows below 2^52 times a residue each, of 4096 terms at most.
+    fn weigh(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]);
     /// The inner product; the outputs span the whole ring.
     fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]);
 }

@@ -178,6 +178,14 @@ pub(super) fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
     }
 }
 
+pub(super) fn weigh(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let add = |sum, (row, factor): &(&[u64], u64)| plus_product(sum, row[i], *factor);
+        let (lo, hi) = terms.iter().fold((0, 0), add);
+        *out = m.reduce_wide(lo, hi);
+    }
+}
+
 pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]) {
     let (m, terms) = (job.modulus, job.digits.len());
     let blocks = job.digits.first().map_or(0, |digit| digit.len() / LANES);

@@ -305,6 +305,19 @@ entered! {
         packed::combine(m, terms, out);
     }
 
+    fn weigh(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+        let m = Wide::new(m);
+        for (i, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
+            let (mut lo, mut hi) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+            for (row, factor) in terms {
+                let (x, factor) = (load(&row.as_chunks().0[i]), splat(*factor));
+                lo = _mm512_madd52lo_epu64(lo, x, factor);
+                hi = _mm512_madd52hi_epu64(hi, x, factor);
+            }
+            store(out, m.reduce_wide(lo, hi));
+        }
+    }
+
     fn fold(m: Modulus, accumulator: &mut [u64]) {
         portable::fold(m, accumulator);
     }

@@ -140,6 +140,13 @@ proptest! {
         portable::combine(m, &combined, &mut plain);
         prop_assert_eq!(&fast, &plain);
 
+        let weighed: Vec<(&[u64], u64)> = slices.iter().zip(&key).map(|(&d, &c)| (d, c)).collect();
+        let mut rows = vec![0; RING];
+        simd.weigh(m, &weighed, &mut rows);
+        prop_assert_eq!(&rows, &plain);
+        portable::weigh(m, &weighed, &mut rows);
+        prop_assert_eq!(&rows, &plain);
+
         // One sum with the same factor, and up to four with different ones.
         let operands: Vec<[&[u64]; 2]> = slices.iter().map(|&d| [d, &base[..]]).collect();
         let same = vec![&packed_key[..]; operands.len()];
