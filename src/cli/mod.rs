@@ -69,6 +69,9 @@ struct CompileOptions {
     /// Kernels of layers in slots [default: auto].
     #[arg(long, value_enum)]
     kernel: Option<KernelKind>,
+    /// Leave out products by weights that happen to be zero: fewer operations, but the client sees which.
+    #[arg(long)]
+    leak_sparsity: bool,
 }
 
 /// The encoding of linear layers where nobody says otherwise.

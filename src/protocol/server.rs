@@ -140,7 +140,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let params = service.params.of(encoding).ok_or_else(missing)?;
         let (step, t) = (segment.node.0, *t);
 
-        let packed = planned.kernel.input().pack(&share.data);
+        let packed = planned.kernel.pack(&share.data, t);
         let (inputs, bytes_in) = receive_inputs(channel, step, ciphertext_limit(params), evaluator, &packed)?;
         let started = Instant::now();
 
@@ -150,7 +150,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             let done = done.fetch_add(finished, Ordering::Relaxed) + finished;
             (self.progress)(Progress { layer: &planned.name, done, total });
         };
-        let plains = planned.kernel.plains(&weights.weight)?;
+        let plains = planned.kernel.plains(&weights.weight, t)?;
         let kept = kept.get(segment.index).ok_or_else(missing)?;
         let results = exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)?;
 
@@ -178,7 +178,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
 
         let shape = service.network.graph.node(segment.node).shape.clone();
         let (channels, h, w) = shape.chw();
-        let mut data = planned.kernel.output().unpack(&masks);
+        let mut data = planned.kernel.unpack(masks, t);
         for channel in 0..channels {
             let bias = residue(weights.bias.get(channel).copied().unwrap_or(0), t);
             for r in data.iter_mut().skip(channel * h * w).take(h * w) {

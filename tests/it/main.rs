@@ -22,4 +22,6 @@ mod protocol;
 mod quantise;
 mod random;
 mod readme;
+mod rewrites;
 mod rlwe;
+mod sparsity;
