@@ -66,6 +66,8 @@ pub mod report;
 
 pub mod compile;
 
+pub mod bench;
+
 pub mod cli;
 
 /// Longer pages.

@@ -177,7 +177,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             }
             Backend::Clear | Backend::FheRs | Backend::Reference => None,
         },
-        peak_memory: peak_memory(),
+        peak_memory: output::peak_memory(),
         image: args.input.display().to_string(),
         label: match answer {
             Answer::Logits(_) => Cost::default(),
@@ -250,13 +250,6 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
 fn class_name(model: &Path, class: usize) -> Option<String> {
     let text = std::fs::read_to_string(model.with_file_name("labels.txt")).ok()?;
     text.lines().nth(class).map(|line| line.trim().to_owned())
-}
-
-/// The most memory that the process has held, in bytes, where the system tells it.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
 impl RunResult {

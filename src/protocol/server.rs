@@ -157,7 +157,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let places: Vec<_> = (0..results.len()).map(|output| code.contents.sent(output)).collect();
         let ring = params.ring as usize;
         let masks: Vec<Vec<u64>> =
-            places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref())).collect();
+            places.iter().map(|places| self.masks.mask(ring, places.as_deref())).collect();
         let mut bytes_out = 0;
         let mut ready = results.into_iter().zip(masks.iter().zip(&places)).peekable();
         // A few at a time, so that the client reads the first while the next are masked.
@@ -223,14 +223,4 @@ fn receive_inputs<E: Evaluator>(
         place.into_inner().ok().flatten().unwrap_or(Err(PartyError::Thread("server")))
     };
     Ok((read.into_iter().map(taken).collect::<Result<_, _>>()?, bytes_in))
-}
-
-/// Uniform values for all that is sent, 0 elsewhere.
-fn mask(masks: &mut Uniform, ring: usize, places: Option<&[u32]>) -> Vec<u64> {
-    let Some(places) = places else { return masks.take(ring) };
-    let mut values = vec![0; ring];
-    for (&place, mask) in places.iter().zip(masks.take(places.len())) {
-        values[place as usize] = mask;
-    }
-    values
 }
