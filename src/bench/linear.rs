@@ -3,14 +3,15 @@
 //! The stages and what they compute are those of the hybrid protocol; here they follow each other, so that each
 //! has the machine for itself and can be held against its prediction. Bytes are made and read, but sent nowhere.
 
-use super::{BenchError, random_values};
+use super::BenchError;
+use super::random::{self, Residues, random_values};
 use crate::backend::{ClientKeys, Counting, Evaluator, Sent};
 use crate::circuit::{Counts, Segment, Step};
+use crate::clock::{Stopwatch, Whose};
 use crate::compiled::Compiled;
 use crate::exec::{self, Kept};
 use crate::graph::{LayerWeights, evaluate_node};
 use crate::params::{Encoding, SchemeParams};
-use crate::protocol::{Uniform, add_mod, residue, signed, sub_mod};
 use crate::select::PlannedLayer;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -28,7 +29,7 @@ pub struct Parties<K, E> {
 struct Pair<K, E> {
     keys: K,
     evaluator: Counting<E>,
-    plain_modulus: u64,
+    residues: Residues,
 }
 
 /// A linear layer with weights, random values to run on, and what comes of them.
@@ -37,10 +38,11 @@ pub struct Job<'a> {
     segment: &'a Segment,
     weights: LayerWeights,
     values: Tensor<i64>,
+    seed: u64,
     expected: Tensor<i64>,
 }
 
-/// Wall time of the stages.
+/// Time of the stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     /// The client packs and encrypts its share.
@@ -58,8 +60,10 @@ pub struct Times {
 /// What a layer took.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// Time of each stage.
-    pub times: Times,
+    /// Wall time of each stage.
+    pub wall: Times,
+    /// Processor time of each stage, on all threads, if the system tells it.
+    pub processor: Option<Times>,
     /// Operations, counted by the backend.
     pub counts: Counts,
     /// Bytes of the client's ciphertexts.
@@ -113,7 +117,7 @@ impl<'a> Job<'a> {
         let bounds = *compiled.network.intervals.get(operand.0 as usize).ok_or_else(missing)?;
         let values = random_values(&graph.node(operand).shape, bounds, &layer.name, seed);
         let expected = evaluate_node(&compiled.network, layer.node, &[&values], Some(&weights))?;
-        Ok(Self { layer, segment, weights, values, expected })
+        Ok(Self { layer, segment, weights, values, seed, expected })
     }
 
     /// What the layer is: its plan and its circuit.
@@ -123,11 +127,11 @@ impl<'a> Job<'a> {
     }
 
     /// What the shares of the result must add up to.
-    fn check(&self, shares: [&[u64]; 2], t: u64) -> Result<(), BenchError> {
+    fn check(&self, shares: [&[u64]; 2], t: Residues) -> Result<(), BenchError> {
         let a_channel = self.expected.data.len() / self.weights.bias.len().max(1);
-        let bias = self.weights.bias.iter().flat_map(|&b| std::iter::repeat_n(residue(b, t), a_channel));
-        let sums = shares[0].iter().zip(shares[1]).map(|(&a, &b)| add_mod(a, b, t));
-        let found: Vec<i64> = sums.zip(bias).map(|(sum, bias)| signed(add_mod(sum, bias, t), t)).collect();
+        let bias = self.weights.bias.iter().flat_map(|&b| std::iter::repeat_n(t.of(b), a_channel));
+        let sums = shares[0].iter().zip(shares[1]).map(|(&a, &b)| t.add(a, b));
+        let found: Vec<i64> = sums.zip(bias).map(|(sum, bias)| t.signed(t.add(sum, bias))).collect();
         let values = self.expected.data.len();
         let same = found.iter().zip(&self.expected.data).filter(|(a, b)| a == b).count();
         if (found.len(), same) == (values, values) {
@@ -144,7 +148,7 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         let steps: BTreeSet<Step> = chosen.flat_map(|segment| segment.steps()).collect();
         let steps: Vec<Step> = steps.into_iter().collect();
         let evaluator = Counting::new(E::from_keys(params, &keys.evaluation_keys(&steps)?)?);
-        Ok(Self { keys, evaluator, plain_modulus: params.plain_modulus })
+        Ok(Self { keys, evaluator, residues: Residues(params.plain_modulus) })
     }
 
     /// Encrypts the packed share of the client.
@@ -167,13 +171,13 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         &self,
         results: Vec<E::Ciphertext>,
         places: &[Option<Vec<u32>>],
+        seed: u64,
     ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u64>>), BenchError> {
-        let t = self.plain_modulus;
-        let mut uniform = Uniform::fresh(t)?;
-        let ring = self.evaluator.ring();
-        let masks: Vec<Vec<u64>> = places.iter().map(|p| uniform.mask(ring, p.as_deref())).collect();
+        let (t, ring) = (self.residues, self.evaluator.ring());
+        let mut stream = random::stream(seed, "masks", "");
+        let masks: Vec<Vec<u64>> = places.iter().map(|p| t.mask(ring, p.as_deref(), &mut stream)).collect();
         let replies = results.into_par_iter().zip(&masks).zip(places).map(|((mut result, mask), places)| {
-            let negated: Vec<u64> = mask.iter().map(|&r| sub_mod(0, r, t)).collect();
+            let negated: Vec<u64> = mask.iter().map(|&r| t.sub(0, r)).collect();
             self.evaluator.add_plain(&mut result, &negated)?;
             Ok(self.evaluator.store(&result, sent(places.as_ref()))?)
         });
@@ -181,32 +185,33 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
     }
 
     fn run(&self, job: &Job<'_>, kept: &Kept<E::Plaintext>) -> Result<Measured, BenchError> {
-        let (t, kernel) = (self.plain_modulus, &job.layer.kernel);
-        let client = Uniform::fresh(t)?.take(job.values.data.len());
-        let server = job.values.data.iter().zip(&client).map(|(&x, &c)| sub_mod(residue(x, t), c, t));
-        let server: Vec<u64> = server.collect();
-        let mut times = Times::default();
+        let (t, kernel) = (self.residues, &job.layer.kernel);
+        let [client, server] = t.shares(&job.values.data, &job.layer.name, job.seed);
+        let mut spent = Spent::default();
 
-        let inputs = timed(&mut times.encrypt, || self.encrypt(&kernel.input().pack(&client)))?;
+        let inputs = spent.on(|times| &mut times.encrypt, || self.encrypt(&kernel.input().pack(&client)))?;
         let bytes_in = total(&inputs);
-        let operands = timed(&mut times.read, || self.read(&inputs, &kernel.input().pack(&server)))?;
+        let operands =
+            spent.on(|times| &mut times.read, || self.read(&inputs, &kernel.input().pack(&server)))?;
         drop(inputs);
         let evaluate = || {
             let plains = kernel.plains(&job.weights.weight)?;
             Ok(exec::run_kept(&self.evaluator, job.segment, (&plains, kept), operands, &|_| {})?)
         };
-        let results = timed(&mut times.evaluate, evaluate)?;
+        let results = spent.on(|times| &mut times.evaluate, evaluate)?;
         let places: Vec<_> = (0..results.len()).map(|output| job.segment.contents.sent(output)).collect();
-        let (replies, masks) = timed(&mut times.reply, || self.reply(results, &places))?;
+        let (replies, masks) =
+            spent.on(|times| &mut times.reply, || self.reply(results, &places, job.seed))?;
         let decrypt = || {
             let opened = replies.par_iter().zip(&places);
             let opened = opened.map(|(reply, places)| self.keys.decrypt(reply, sent(places.as_ref())));
             Ok(kernel.output().unpack(&opened.collect::<Result<Vec<_>, _>>()?))
         };
-        let opened = timed(&mut times.decrypt, decrypt)?;
+        let opened = spent.on(|times| &mut times.decrypt, decrypt)?;
         job.check([&opened, &kernel.output().unpack(&masks)], t)?;
         let counts = self.evaluator.take(job.segment.geometry);
-        Ok(Measured { times, counts, bytes_in, bytes_out: total(&replies) })
+        let Spent { wall, processor } = spent;
+        Ok(Measured { wall, processor, counts, bytes_in, bytes_out: total(&replies) })
     }
 }
 
@@ -238,11 +243,34 @@ impl<K: ClientKeys, E: Evaluator> Parties<K, E> {
     }
 }
 
-fn timed<T>(time: &mut Duration, run: impl FnOnce() -> Result<T, BenchError>) -> Result<T, BenchError> {
-    let started = Instant::now();
-    let result = run();
-    *time = started.elapsed();
-    result
+/// What the stages take while they run.
+struct Spent {
+    wall: Times,
+    processor: Option<Times>,
+}
+
+impl Default for Spent {
+    fn default() -> Self {
+        Self { wall: Times::default(), processor: Some(Times::default()) }
+    }
+}
+
+impl Spent {
+    /// Runs a stage.
+    fn on<T>(
+        &mut self,
+        stage: fn(&mut Times) -> &mut Duration,
+        run: impl FnOnce() -> Result<T, BenchError>,
+    ) -> Result<T, BenchError> {
+        let watch = Stopwatch::start(Whose::Process);
+        let result = run();
+        *stage(&mut self.wall) = watch.wall();
+        match (&mut self.processor, watch.processor()) {
+            (Some(times), Some(time)) => *stage(times) = time,
+            (processor, _) => *processor = None,
+        }
+        result
+    }
 }
 
 fn total(messages: &[Vec<u8>]) -> u64 {

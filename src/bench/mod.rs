@@ -17,7 +17,7 @@ use crate::backend::BackendError;
 use crate::exec::ExecError;
 use crate::graph::ReferenceError;
 use crate::kernels::KernelError;
-use crate::protocol::{NonLinearError, RandomnessError};
+use crate::protocol::NonLinearError;
 
 /// Why a layer could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,6 @@ pub enum BenchError {
     /// A non-linear step failed.
     #[error(transparent)]
     NonLinear(#[from] NonLinearError),
-    /// No randomness.
-    #[error(transparent)]
-    Randomness(#[from] RandomnessError),
     /// A layer computed something else than the integer layer: an error of ours.
     #[error("layer `{layer}`: {differ} of {values} values are not those of the integer layer")]
     Wrong {

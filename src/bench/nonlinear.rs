@@ -1,11 +1,11 @@
 //! The two-party form of non-linear steps on random shares, each party in a thread of its own.
 
-use super::{BenchError, random_values};
+use super::BenchError;
+use super::random::{Residues, random_values};
 use crate::channel::{Channel, InMemory, Traffic};
 use crate::graph::{IntNetwork, NodeId, evaluate_node};
 use crate::mpc::Role;
-use crate::protocol::{NonLinear, NonLinearError, Step, TwoParty, Uniform, add_mod, residue, signed, sub_mod};
-use crate::tensor::Tensor;
+use crate::protocol::{NonLinear, NonLinearError, Share, Step, TwoParty};
 use std::time::{Duration, Instant};
 
 /// Both parties' halves.
@@ -38,7 +38,7 @@ impl Half {
         Ok(Self { nonlinear, channel })
     }
 
-    fn apply(&mut self, step: &Step, share: Tensor<u64>) -> Result<(Tensor<u64>, StepTimes), NonLinearError> {
+    fn apply(&mut self, step: &Step, share: Share) -> Result<(Share, StepTimes), NonLinearError> {
         let (started, traffic, made) = (Instant::now(), self.channel.traffic(), self.nonlinear.made());
         let result = self.nonlinear.apply(&mut self.channel, step, share)?;
         let made = (self.nonlinear.made() - made).time;
@@ -85,16 +85,17 @@ impl Steps {
         seed: u64,
     ) -> Result<Option<StepTimes>, BenchError> {
         let Some(step) = Step::of(network, id, plain_modulus) else { return Ok(None) };
-        let (t, name) = (plain_modulus, &network.graph.node(id).name);
+        let (t, name) = (Residues(plain_modulus), &network.graph.node(id).name);
         let values = random_values(&step.shape_in, step.range, name, seed);
         let expected = evaluate_node(network, id, &[&values], None)?;
-        let near = Tensor { shape: step.shape_in.clone(), data: Uniform::fresh(t)?.take(values.data.len()) };
-        let far = values.data.iter().zip(&near.data).map(|(&x, &c)| sub_mod(residue(x, t), c, t));
-        let far = Tensor { shape: step.shape_in.clone(), data: far.collect() };
+        let [near, far] = t.shares(&values.data, name, seed);
+        let share = |data: Vec<u64>| Share::new(step.shape_in.clone(), data.into_iter().collect());
+        let (Some(near), Some(far)) = (share(near), share(far)) else {
+            return Err(BenchError::Graph(name.clone()));
+        };
         let Self { client, server, .. } = self;
-        let ((near, times), (far, _)) =
-            both(|| client.apply(&step, near), || server.apply(&step, far))?;
-        let sums = near.data.iter().zip(&far.data).map(|(&a, &b)| signed(add_mod(a, b, t), t));
+        let ((near, times), (far, _)) = both(|| client.apply(&step, near), || server.apply(&step, far))?;
+        let sums = near.data.iter().zip(far.data.iter()).map(|(&a, &b)| t.signed(t.add(a, b)));
         let differ = sums.zip(&expected.data).filter(|(found, expected)| found != *expected).count();
         match differ {
             0 => Ok(Some(times)),

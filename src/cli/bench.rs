@@ -180,8 +180,7 @@ impl Bench<'_> {
         layers: &[usize],
     ) -> Result<Run, Failure> {
         let nodes = compiled.network.graph.ids().filter(|_| self.args.activations);
-        let steps: Vec<NodeId> =
-            nodes.filter(|&id| compiled.network.nonlinear_work(id).is_some()).collect();
+        let steps: Vec<NodeId> = nodes.filter(|&id| compiled.network.nonlinear_work(id).is_some()).collect();
         let bar = progress_bar(layers.len() + steps.len());
         let parties = Parties::<K, E>::connect(compiled, layers).map_err(failure)?;
         let mut ran = Vec::with_capacity(layers.len());
@@ -217,7 +216,9 @@ impl Bench<'_> {
             for (pool, least) in self.pools.iter().zip(&mut least) {
                 let mut measured = pool.install(|| parties.run(&job, kept))?;
                 if let Some(before) = least.take() {
-                    measured.times = measured.times.least(before.times);
+                    measured.wall = measured.wall.least(before.wall);
+                    let both = measured.processor.zip(before.processor);
+                    measured.processor = both.map(|(now, before)| now.least(before));
                 }
                 *least = Some(measured);
             }
@@ -258,7 +259,6 @@ fn about(layer: &str, error: BenchError) -> Failure {
         | BenchError::Kernel(_)
         | BenchError::Reference(_)
         | BenchError::NonLinear(_)
-        | BenchError::Randomness(_)
         | BenchError::Graph(_)
         | BenchError::Thread => Failure::Internal(format!("layer `{layer}`: {error}")),
     }

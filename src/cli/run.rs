@@ -65,6 +65,8 @@ struct Timing {
     setup: f64,
     /// Making random transfers: before the image with `--preprocess`, else layer by layer.
     preprocess: f64,
+    /// Processor time of the server's linear part on all threads, reading ciphertexts included.
+    linear_processor: f64,
     /// That part of `preprocess` that was over before the image was taken up.
     #[serde(skip)]
     preprocess_apart: f64,
@@ -237,6 +239,7 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
         setup,
         encrypt: inference.client.encrypt.as_secs_f64(),
         linear: inference.layers.iter().map(|l| l.time.as_secs_f64()).sum(),
+        linear_processor: inference.layers.iter().map(|l| l.processor.as_secs_f64()).sum(),
         decrypt: inference.client.decrypt.as_secs_f64(),
         nonlinear: inference.nonlinear().as_secs_f64(),
         preprocess: made,
@@ -352,8 +355,9 @@ impl fmt::Display for RunResult {
             )?;
             writeln!(
                 f,
-                "seconds of the linear part: predicted {:.2} on one core ({} costs), ran {:.2} on {}",
-                self.predicted_seconds, self.report.cost_table, t.linear, self.threads
+                "seconds of the linear part: predicted {:.3} on one core ({} costs), took {:.3} of processor time; \
+                 {:.2} by the clock on {}",
+                self.predicted_seconds, self.report.cost_table, t.linear_processor, t.linear, self.threads
             )?;
         }
         match (self.predicted_memory, self.peak_memory) {

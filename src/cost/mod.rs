@@ -52,7 +52,7 @@ pub struct OpCosts {
     pub mult: f64,
     /// An extended rotation times an encoded plaintext.
     pub extended_mult: f64,
-    /// Encoding a plaintext for multiplication.
+    /// Writing a plaintext's values and encoding them for multiplication.
     pub encode: f64,
     /// Encoding a plaintext for multiplication with extended rotations.
     pub extended_encode: f64,

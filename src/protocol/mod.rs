@@ -24,7 +24,6 @@ pub use reveal::{REVEAL_LEAKS, RevealClient, RevealServer, first_of_greatest};
 pub use server::{LayerRun, Server, Service};
 pub use session::{Activations, Ahead, Choices, Inference, Session, infer_all, run_in_process, serve_all};
 pub use share::{RandomnessError, Share, Uniform, local};
-pub(crate) use share::{add_mod, residue, signed, sub_mod};
 pub use two_party::{TwoParty, cost};
 pub use walk::NodeRun;
 

@@ -56,37 +56,27 @@ impl Uniform {
             .take(n)
             .collect()
     }
-
-    /// Uniform residues for all that is sent of `ring` values, these places or all; 0 elsewhere.
-    pub(crate) fn mask(&mut self, ring: usize, places: Option<&[u32]>) -> Vec<u64> {
-        let Some(places) = places else { return self.take(ring) };
-        let mut values = vec![0; ring];
-        for (&place, mask) in places.iter().zip(self.take(places.len())) {
-            values[place as usize] = mask;
-        }
-        values
-    }
 }
 
 /// `a + b mod t` for residues.
-pub(crate) fn add_mod(a: u64, b: u64, t: u64) -> u64 {
+pub(super) fn add_mod(a: u64, b: u64, t: u64) -> u64 {
     let sum = a + b;
     if sum >= t { sum - t } else { sum }
 }
 
 /// `a - b mod t` for residues.
-pub(crate) fn sub_mod(a: u64, b: u64, t: u64) -> u64 {
+pub(super) fn sub_mod(a: u64, b: u64, t: u64) -> u64 {
     if a >= b { a - b } else { a + t - b }
 }
 
 /// The residue of a signed integer.
-pub(crate) fn residue(x: i64, t: u64) -> u64 {
+pub(super) fn residue(x: i64, t: u64) -> u64 {
     let r = i128::from(x).rem_euclid(i128::from(t));
     u64::try_from(r).unwrap_or(0)
 }
 
 /// The signed integer of least magnitude of a residue; `t` is odd and below 2^62.
-pub(crate) fn signed(r: u64, t: u64) -> i64 {
+pub(super) fn signed(r: u64, t: u64) -> i64 {
     let wide = i64::try_from(r).unwrap_or(i64::MAX);
     if r > t / 2 { wide - i64::try_from(t).unwrap_or(i64::MAX) } else { wide }
 }

@@ -33,8 +33,7 @@ pub(super) struct Plans {
 pub(super) fn run(bench: &Bench<'_>) -> Result<Plans, Failure> {
     let mut plans = Vec::with_capacity(PLANS.len());
     for (plan, encoding, kernel) in PLANS {
-        let options =
-            CompileOptions { encoding: Some(encoding), kernel: Some(kernel), ..bench.args.compile };
+        let options = CompileOptions { encoding: Some(encoding), kernel: Some(kernel), ..bench.args.compile };
         let compiled = match bench.load(options) {
             Ok(compiled) => compiled,
             // What the plan itself is refused for is the user's; one of the others may not fit.

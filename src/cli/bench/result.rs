@@ -2,7 +2,7 @@
 
 use super::{Bench, Run};
 use crate::bench::{Measured, Times};
-use crate::circuit::{Counts, count};
+use crate::circuit::{Counts, Segment, count};
 use crate::compiled::Compiled;
 use crate::cost::{Means, PeakMemory};
 use crate::params::Encoding;
@@ -35,8 +35,19 @@ pub(super) struct Stages {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct OnThreads {
     threads: usize,
+    /// By the wall's clock.
     #[serde(flatten)]
-    stages: Stages,
+    wall: Stages,
+    /// Processor time on all threads.
+    processor: Option<Stages>,
+}
+
+impl OnThreads {
+    /// On one thread processor time, as predictions are and other work does not disturb it; on several wall
+    /// time.
+    fn counted(&self) -> &Stages {
+        self.processor.as_ref().filter(|_| self.threads == 1).unwrap_or(&self.wall)
+    }
 }
 
 /// A linear layer.
@@ -140,28 +151,39 @@ impl Stages {
     }
 }
 
+impl OnThreads {
+    fn add(&mut self, other: &Self) {
+        self.wall.add(&other.wall);
+        let both = self.processor.zip(other.processor);
+        self.processor = both.map(|(mut sum, processor)| {
+            sum.add(&processor);
+            sum
+        });
+    }
+}
+
 /// By how much the first measurement exceeds the prediction, if it was on one thread, as predictions are.
 fn deviation(predicted: &Stages, measured: &[OnThreads]) -> Option<f64> {
     let first = measured.first().filter(|first| first.threads == 1)?;
-    (predicted.server > 0.0).then(|| 100.0 * (first.stages.server / predicted.server - 1.0))
+    (predicted.server > 0.0).then(|| 100.0 * (first.counted().server / predicted.server - 1.0))
 }
 
 impl Outcome {
     pub(super) fn new(bench: &Bench<'_>, compiled: &Compiled, run: &Run) -> Self {
         let threads: Vec<usize> = bench.pools.iter().map(rayon::ThreadPool::current_num_threads).collect();
-        let layers: Vec<Layer> = run.layers.iter().filter_map(|layer| {
-            Layer::new(bench, compiled, (layer.index, &layer.measured), &threads)
-        }).collect();
+        let layers: Vec<Layer> = run
+            .layers
+            .iter()
+            .filter_map(|layer| Layer::new(bench, compiled, (layer.index, &layer.measured), &threads))
+            .collect();
         let elements = |index: usize| {
             let layer = compiled.plan.layers.get(index);
             layer.map_or(0, |layer| compiled.network.graph.node(layer.node).shape.elements() as u64)
         };
         let times = u64::from(bench.args.runs) * threads.len() as u64;
         let values_checked = run.layers.iter().map(|layer| elements(layer.index) * times).sum();
-        let means = Means {
-            kept: bench.args.memory,
-            threads: threads.iter().copied().max().unwrap_or(1) as u64,
-        };
+        let means =
+            Means { kept: bench.args.memory, threads: threads.iter().copied().max().unwrap_or(1) as u64 };
         Self {
             model: compiled.network.header.name.clone(),
             ring: compiled.params.ring,
@@ -200,13 +222,18 @@ impl Layer {
         counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
         let counters = |counts: &Counts| segment_counters(compiled, segment, counts, &bench.table);
         let first = measured.first()?;
-        let executed = Counters { bytes_up: first.bytes_in, bytes_down: first.bytes_out, ..counters(&first.counts) };
+        let executed =
+            Counters { bytes_up: first.bytes_in, bytes_down: first.bytes_out, ..counters(&first.counts) };
         let same = Counters { bytes_up: first.bytes_in, bytes_down: first.bytes_out, ..counters(&counts) };
-        let predicted = predicted(bench, compiled, &counts, segment.contents.encoding());
+        let predicted = predicted(bench, compiled, segment, &counts);
         let measured: Vec<OnThreads> = measured
             .iter()
             .zip(threads)
-            .map(|(measured, &threads)| OnThreads { threads, stages: Stages::measured(&measured.times) })
+            .map(|(measured, &threads)| OnThreads {
+                threads,
+                wall: Stages::measured(&measured.wall),
+                processor: measured.processor.as_ref().map(Stages::measured),
+            })
             .collect();
         Some(Self {
             name: planned.name.clone(),
@@ -221,10 +248,17 @@ impl Layer {
     }
 }
 
-/// Seconds of a layer on one thread; none of plaintexts that are kept.
-fn predicted(bench: &Bench<'_>, compiled: &Compiled, counts: &Counts, encoding: Encoding) -> Stages {
-    let costs = compiled.sets().of(encoding).and_then(|params| bench.table.costs(params));
-    let Some(costs) = costs else { return Stages::default() };
+/// Seconds of a layer on one thread; of the last of several runs, if all its plaintexts are kept from the first.
+fn predicted(bench: &Bench<'_>, compiled: &Compiled, segment: &Segment, counts: &Counts) -> Stages {
+    let params = compiled.sets().of(segment.contents.encoding());
+    let Some((params, mut costs)) = params.and_then(|params| Some((params, bench.table.costs(params)?)))
+    else {
+        return Stages::default();
+    };
+    let plaintext = u64::from(params.ring) * params.modulus_bits.len() as u64 * u64::BITS as u64 / 8;
+    if bench.args.runs > 1 && u64::from(segment.plains) * plaintext <= bench.args.memory {
+        (costs.encode, costs.extended_encode) = (0.0, 0.0);
+    }
     let mut stages = Stages {
         read: costs.read_seconds(counts),
         evaluate: costs.evaluate_seconds(counts),
@@ -242,31 +276,32 @@ impl Totals {
     fn new(layers: &[Layer], threads: &[usize]) -> Self {
         let mut executed = Counters::default();
         let mut predicted = Stages::default();
-        let mut measured: Vec<OnThreads> =
-            threads.iter().map(|&threads| OnThreads { threads, stages: Stages::default() }).collect();
+        let none = Stages::default();
+        let nothing = |&threads: &usize| OnThreads { threads, wall: none, processor: Some(none) };
+        let mut measured: Vec<OnThreads> = threads.iter().map(nothing).collect();
         for layer in layers {
             executed.add(&layer.executed);
             predicted.add(&layer.predicted);
-            measured.iter_mut().zip(&layer.measured).for_each(|(sum, m)| sum.stages.add(&m.stages));
+            measured.iter_mut().zip(&layer.measured).for_each(|(sum, m)| sum.add(m));
         }
-        let first = measured.first().map_or(0.0, |first| first.stages.server);
+        let first = measured.first().map_or(0.0, |first| first.wall.server);
         Self {
             executed,
             predicted,
             deviation_percent: deviation(&predicted, &measured),
-            speedup: measured.iter().map(|m| first / m.stages.server).collect(),
+            speedup: measured.iter().map(|m| first / m.wall.server).collect(),
             measured,
         }
     }
 
     /// Seconds of the server on the first number of threads.
     pub(super) fn server(&self) -> f64 {
-        self.measured.first().map_or(0.0, |first| first.stages.server)
+        self.measured.first().map_or(0.0, |first| first.counted().server)
     }
 
     /// Seconds of the client on the first number of threads.
     pub(super) fn client(&self) -> f64 {
-        self.measured.first().map_or(0.0, |first| first.stages.client)
+        self.measured.first().map_or(0.0, |first| first.counted().client)
     }
 
     /// Bytes of ciphertexts either way.
@@ -316,7 +351,7 @@ impl fmt::Display for Outcome {
         let Totals { predicted, measured, deviation_percent, speedup, .. } = &self.totals;
         writeln!(f)?;
         for (on, speedup) in measured.iter().zip(speedup) {
-            let Stages { encrypt, read, evaluate, reply, decrypt, server, .. } = on.stages;
+            let Stages { encrypt, read, evaluate, reply, decrypt, server, .. } = *on.counted();
             write!(
                 f,
                 "seconds on {}   server {server:.3}: read {read:.3}, evaluate {evaluate:.3}, reply {reply:.3}; client: \
@@ -325,7 +360,7 @@ impl fmt::Display for Outcome {
             )?;
             match on.threads == measured.first().map_or(0, |first| first.threads) {
                 true => writeln!(f)?,
-                false => writeln!(f, "; the server {speedup:.2} times as fast")?,
+                false => writeln!(f, "; the server {speedup:.2} times as fast by the wall's clock")?,
             }
         }
         let Stages { encrypt, read, evaluate, reply, decrypt, server, .. } = predicted;
@@ -339,6 +374,7 @@ impl fmt::Display for Outcome {
             Some(percent) => writeln!(f, "; the server took {percent:+.0} %")?,
             None => writeln!(f)?,
         }
+        writeln!(f, "               on one thread by the processor's clock, on several by the wall's")?;
         writeln!(f, "keys           {:.3} s", self.keygen_seconds)?;
         if let Some(a) = &self.activations {
             writeln!(
@@ -376,7 +412,7 @@ impl Outcome {
         for on in &self.totals.measured {
             write!(f, " {:>9}", format!("ran on {}", on.threads))?;
         }
-        writeln!(f, " {:>6} | {:>9} {:>9}", "", "client", "ran")?;
+        writeln!(f, " {:>6} | {:>9} {:>9}", "", "client ms", "ran")?;
         for layer in &self.layers {
             let Counters { ciphertexts_in, ciphertexts_out, rotations, plain_mults, .. } = layer.executed;
             let encoding = match layer.encoding {
@@ -393,10 +429,10 @@ impl Outcome {
                 1e3 * layer.predicted.server
             )?;
             for on in &layer.measured {
-                write!(f, " {:>9.2}", 1e3 * on.stages.server)?;
+                write!(f, " {:>9.2}", 1e3 * on.counted().server)?;
             }
             let percent = layer.deviation_percent.map_or(String::new(), |p| format!("{p:+.0} %"));
-            let client = layer.measured.first().map_or(0.0, |first| first.stages.client);
+            let client = layer.measured.first().map_or(0.0, |first| first.counted().client);
             write!(f, " {percent:>6} | {:>9.2} {:>9.2}", 1e3 * layer.predicted.client, 1e3 * client)?;
             writeln!(f, "{}", if layer.as_planned { "" } else { "  NOT as planned" })?;
         }
