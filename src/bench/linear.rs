@@ -32,6 +32,9 @@ struct Pair<K, E> {
     residues: Residues,
 }
 
+/// The replies' bytes, and the masks that they were made with.
+type Replies = (Vec<Vec<u8>>, Vec<Vec<u64>>);
+
 /// A linear layer with weights, random values to run on, and what comes of them.
 pub struct Job<'a> {
     layer: &'a PlannedLayer,
@@ -166,13 +169,13 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         read.collect()
     }
 
-    /// The replies and the masks that they were made with.
+    /// Masks and writes results.
     fn reply(
         &self,
         results: Vec<E::Ciphertext>,
         places: &[Option<Vec<u32>>],
         seed: u64,
-    ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u64>>), BenchError> {
+    ) -> Result<Replies, BenchError> {
         let (t, ring) = (self.residues, self.evaluator.ring());
         let mut stream = random::stream(seed, "masks", "");
         let masks: Vec<Vec<u64>> = places.iter().map(|p| t.mask(ring, p.as_deref(), &mut stream)).collect();

@@ -182,13 +182,13 @@ impl Bench<'_> {
         let nodes = compiled.network.graph.ids().filter(|_| self.args.activations);
         let steps: Vec<NodeId> = nodes.filter(|&id| compiled.network.nonlinear_work(id).is_some()).collect();
         let bar = progress_bar(layers.len() + steps.len());
-        let parties = Parties::<K, E>::connect(compiled, layers).map_err(failure)?;
+        let parties = Parties::<K, E>::connect(compiled, layers).map_err(|e| failure(&e))?;
         let mut ran = Vec::with_capacity(layers.len());
         for &index in layers {
             let name = compiled.plan.layers.get(index).map_or("", |layer| &layer.name);
             bar.set_message(name.to_owned());
             let measured = self.layer(&parties, compiled, index);
-            ran.push(LayerRun { index, measured: measured.map_err(|e| about(name, e))? });
+            ran.push(LayerRun { index, measured: measured.map_err(|e| about(name, &e))? });
             bar.inc(1);
         }
         let steps = match self.args.activations {
@@ -232,13 +232,13 @@ impl Bench<'_> {
         nodes: &[NodeId],
         bar: &ProgressBar,
     ) -> Result<Vec<StepRun>, Failure> {
-        let mut steps = Steps::connect().map_err(failure)?;
+        let mut steps = Steps::connect().map_err(|e| failure(&e))?;
         let mut ran = Vec::with_capacity(nodes.len());
         for &node in nodes {
             let name = &compiled.network.graph.node(node).name;
             bar.set_message(name.clone());
             let t = compiled.params.plain_modulus;
-            let times = steps.run(&compiled.network, node, t, self.seed()).map_err(|e| about(name, e))?;
+            let times = steps.run(&compiled.network, node, t, self.seed()).map_err(|e| about(name, &e))?;
             ran.extend(times.map(|times| StepRun { node, times }));
             bar.inc(1);
         }
@@ -247,11 +247,11 @@ impl Bench<'_> {
 }
 
 /// What failed is ours: the model has been compiled.
-fn failure(error: BenchError) -> Failure {
+fn failure(error: &BenchError) -> Failure {
     Failure::Internal(error.to_string())
 }
 
-fn about(layer: &str, error: BenchError) -> Failure {
+fn about(layer: &str, error: &BenchError) -> Failure {
     match error {
         BenchError::Wrong { .. } => failure(error),
         BenchError::Backend(_)
