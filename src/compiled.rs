@@ -18,8 +18,8 @@ use crate::lower::{LowerError, lower};
 use crate::params::{self, Encoding, Fit, ParamsError, Scheme, Sets, Workload};
 use crate::quant::intervals_are_proven;
 use crate::select::{
-    self, Allowed, Asked, Choosing, Compared, Encode, Encodings, Facts, Pick, Plan, PlanError, PlannedLayer, Rings,
-    Sparsity, Weighed,
+    self, Allowed, Asked, Choosing, Compared, Encode, Encodings, Facts, Pick, Plan, PlanError, PlannedLayer,
+    Rings, Sparsity, Weighed,
 };
 use crate::tensor::{MAX_ACTIVATION, Shape};
 use serde::{Deserialize, Serialize};
@@ -453,7 +453,9 @@ impl Compiled {
             compared: self.plan.compared.clone(),
             dropped: match self.plan.sparsity {
                 Sparsity::Hidden => None,
-                Sparsity::Leaked => Some(self.plan.layers.iter().map(|layer| layer.dropped.clone()).collect()),
+                Sparsity::Leaked => {
+                    Some(self.plan.layers.iter().map(|layer| layer.dropped.clone()).collect())
+                }
             },
         };
         let body = postcard::to_stdvec(&saved)?;

@@ -192,13 +192,13 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         let [client, server] = t.shares(&job.values.data, &job.layer.name, job.seed);
         let mut spent = Spent::default();
 
-        let inputs = spent.on(|times| &mut times.encrypt, || self.encrypt(&kernel.input().pack(&client)))?;
+        let inputs = spent.on(|times| &mut times.encrypt, || self.encrypt(&kernel.pack(&client, t.0)))?;
         let bytes_in = total(&inputs);
         let operands =
-            spent.on(|times| &mut times.read, || self.read(&inputs, &kernel.input().pack(&server)))?;
+            spent.on(|times| &mut times.read, || self.read(&inputs, &kernel.pack(&server, t.0)))?;
         drop(inputs);
         let evaluate = || {
-            let plains = kernel.plains(&job.weights.weight)?;
+            let plains = kernel.plains(&job.weights.weight, t.0)?;
             Ok(exec::run_kept(&self.evaluator, job.segment, (&plains, kept), operands, &|_| {})?)
         };
         let results = spent.on(|times| &mut times.evaluate, evaluate)?;
@@ -208,10 +208,10 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         let decrypt = || {
             let opened = replies.par_iter().zip(&places);
             let opened = opened.map(|(reply, places)| self.keys.decrypt(reply, sent(places.as_ref())));
-            Ok(kernel.output().unpack(&opened.collect::<Result<Vec<_>, _>>()?))
+            Ok(kernel.unpack(&opened.collect::<Result<Vec<_>, _>>()?, t.0))
         };
         let opened = spent.on(|times| &mut times.decrypt, decrypt)?;
-        job.check([&opened, &kernel.output().unpack(&masks)], t)?;
+        job.check([&opened, &kernel.unpack(&masks, t.0)], t)?;
         let counts = self.evaluator.take(job.segment.geometry);
         let Spent { wall, processor } = spent;
         Ok(Measured { wall, processor, counts, bytes_in, bytes_out: total(&replies) })

@@ -91,9 +91,11 @@ impl Prime {
 impl Axis {
     fn new(prime: Prime, len: usize) -> Self {
         let root = prime.root(len);
-        let powers: Vec<u64> = std::iter::successors(Some(1), |&p| Some(prime.mul(p, root))).take(len).collect();
+        let powers: Vec<u64> =
+            std::iter::successors(Some(1), |&p| Some(prime.mul(p, root))).take(len).collect();
         let stages = |sign: fn(usize, usize) -> usize| {
-            let halves = std::iter::successors(Some(len / 2), |half| Some(half / 2)).take_while(|&half| half > 0);
+            let halves =
+                std::iter::successors(Some(len / 2), |half| Some(half / 2)).take_while(|&half| half > 0);
             let stage = |half: usize| {
                 let step = len / (2 * half);
                 (0..half).map(|k| prime.factor(powers[sign(k * step, len)])).collect()
@@ -285,7 +287,12 @@ impl Spectra {
     }
 
     /// Writes the spectrum of the kernel whose weight at row and column is `weight` into `block`, centred.
-    pub(super) fn write(&self, weight: impl Fn(usize, usize) -> i8, scratch: &mut Vec<u64>, block: &mut [i64]) {
+    pub(super) fn write(
+        &self,
+        weight: impl Fn(usize, usize) -> i8,
+        scratch: &mut Vec<u64>,
+        block: &mut [i64],
+    ) {
         let columns = self.columns.first().map_or(1, |(_, factors)| factors.len());
         scratch.clear();
         scratch.resize(self.rows.len() * columns, 0);
@@ -313,11 +320,8 @@ impl Spectra {
         let size = u64::from(weight.unsigned_abs());
         for (sum, &factor) in sums.iter_mut().zip(factors) {
             let factor = if weight < 0 { t - factor } else { factor };
-            *sum = if t < NARROW {
-                *sum + size * factor
-            } else {
-                least(*sum + self.prime.mul(size, factor), t)
-            };
+            *sum =
+                if t < NARROW { *sum + size * factor } else { least(*sum + self.prime.mul(size, factor), t) };
         }
     }
 

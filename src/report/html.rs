@@ -143,7 +143,10 @@ fn layers(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let seconds = |layer: &LayerReport| layer.predicted.map_or(0.0, |predicted| predicted.seconds);
     let slowest = all().map(seconds).fold(0.0, f64::max);
     let most = all().map(|layer| layer.counters.rotations.total).max().unwrap_or(0);
-    writeln!(f, "<div class=\"wide\"><table>\n<thead><tr><th>layer</th><th>shape</th><th>kernel and layout</th>")?;
+    writeln!(
+        f,
+        "<div class=\"wide\"><table>\n<thead><tr><th>layer</th><th>shape</th><th>kernel and layout</th>"
+    )?;
     writeln!(f, "<th>seconds</th><th>rotations</th><th>int</th><th>ext</th><th>products</th>")?;
     writeln!(f, "<th>ciphertexts</th><th>activations</th><th>next best</th></tr></thead>\n<tbody>")?;
     for layer in all() {

@@ -81,7 +81,8 @@ impl Facts {
         let layer = || "candidate".to_owned();
         let about = |source| PlanError::Kernel { layer: layer(), source };
         let kernel = operation.kernel(pick, rings).map_err(about)?;
-        let dropped = weights.map_or(Ok(Vec::new()), |weights| super::zeros(&kernel, weights)).map_err(about)?;
+        let dropped =
+            weights.map_or(Ok(Vec::new()), |weights| super::zeros(&kernel, weights)).map_err(about)?;
         let ring = rings.of(pick.encoding());
         let segment = lower::segment(&kernel, &layer(), ring, &dropped)?;
         Self::of(&kernel, &segment, ring).ok_or(PlanError::Depth)

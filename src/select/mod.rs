@@ -331,7 +331,9 @@ pub fn plan(network: &IntNetwork, rings: Rings, encodings: Encodings<'_>) -> Res
         };
         let name = network.graph.node(node).name.clone();
         match kernel {
-            Ok(kernel) => layers.push(PlannedLayer { node, name, kernel, dropped: Vec::new(), weighed: None }),
+            Ok(kernel) => {
+                layers.push(PlannedLayer { node, name, kernel, dropped: Vec::new(), weighed: None })
+            }
             Err(source) => return Err(PlanError::Kernel { layer: name, source }),
         }
     }

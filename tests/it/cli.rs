@@ -824,16 +824,21 @@ fn report_as_a_page_stands_alone() {
         }
     }
     let bars = page.matches("<i style=\"width:").count();
-    let linear = reports.as_array().expect("two reports").iter().flat_map(|r| r["layers"].as_array()).flatten();
+    let linear =
+        reports.as_array().expect("two reports").iter().flat_map(|r| r["layers"].as_array()).flatten();
     let linear = linear.filter(|layer| layer["kernel"].is_string()).count();
-    assert_eq!(bars, 2 * linear + 2, "a bar of seconds and one of rotations a layer, one of rotations a model");
+    assert_eq!(
+        bars,
+        2 * linear + 2,
+        "a bar of seconds and one of rotations a layer, one of rotations a model"
+    );
     for outside in ["<script", "http:", "https:", "url(", "@import", "<link", "<img"] {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(page.contains("prefers-color-scheme: dark") && page.contains("width=device-width"));
     let opened = |tag: &str| page.matches(&format!("<{tag}")).count();
     for tag in ["table", "tr", "td", "dl", "dd", "section", "ul", "small"] {
-        assert_eq!(opened(tag), page.matches(&format!("</{tag}>")).count() , "{tag}");
+        assert_eq!(opened(tag), page.matches(&format!("</{tag}>")).count(), "{tag}");
     }
 }
 
@@ -846,7 +851,10 @@ fn leaked_sparsity_is_said() {
     assert!(output.status.success() && stderr(&output).contains("the client learns"), "{}", stderr(&output));
     let report = json(&stria(&["report", &file, "--format", "json"]));
     let shown = report["sparsity"]["plaintexts_shown"].as_u64();
-    assert!(shown.is_some_and(|n| n >= report["totals"]["plain_mults"].as_u64().expect("a count")), "{report}");
+    assert!(
+        shown.is_some_and(|n| n >= report["totals"]["plain_mults"].as_u64().expect("a count")),
+        "{report}"
+    );
     let run = json(&stria(&["run", &file, "--input", IMAGE, "--backend", "clear", "--format", "json"]));
     assert_eq!(run["executed"]["plain_mults"], report["totals"]["plain_mults"]);
     let report = json(&stria(&["report", model, "--format", "json"]));

@@ -7,12 +7,12 @@ use crate::random::{images, stages};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::circuit::Counts;
 use stria::compile::{Encode, Kernels, Options, compile};
 use stria::compiled::Compiled;
 use stria::cost::{CostTable, LAN};
 use stria::diag::SourceFile;
 use stria::graph::evaluate;
-use stria::circuit::Counts;
 use stria::params::{Encoding, Scheme, Workload, choose, plain_prime};
 use stria::protocol::{Choices, run_in_process};
 use stria::report::{Hint, report};
@@ -287,7 +287,8 @@ fn a_rotation_is_cheaper_than_another_upload() {
         let params = choose(Scheme::Bfv, ring, t, &Workload::reference()).unwrap();
         let Prices { costs, sizes, .. } = Prices::of(params, &table()).unwrap();
         let up = Counts { ciphertexts_in: 1, plain_adds: 1, ..Counts::default() };
-        let upload = costs.server_seconds(&up) + costs.client_seconds(&up) + LAN.seconds(sizes.bytes_up(&up), 0);
+        let upload =
+            costs.server_seconds(&up) + costs.client_seconds(&up) + LAN.seconds(sizes.bytes_up(&up), 0);
         let key = (costs.keygen + LAN.seconds(sizes.galois_key, 0)) / KEY_INFERENCES;
         assert!(upload > 1.5 * costs.rotate, "{ring}: {upload} for {}", costs.rotate);
         assert!(upload > costs.rotate + key, "{ring}: {upload} for {} and {key}", costs.rotate);

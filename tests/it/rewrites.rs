@@ -45,7 +45,10 @@ fn passes_keep_results_and_rest_after_one_run() {
             .collect();
         let residues = |segment: &Segment| -> Vec<Vec<i64>> {
             let outputs = run(segment, &plains, case.ring, inputs.clone());
-            outputs.into_iter().map(|ct| ct.iter().map(|x| x.rem_euclid(PRIME.cast_signed())).collect()).collect()
+            outputs
+                .into_iter()
+                .map(|ct| ct.iter().map(|x| x.rem_euclid(PRIME.cast_signed())).collect())
+                .collect()
         };
         let (expected, counts) = (residues(&segment), kept(&segment));
         for pass in CIRCUIT_PASSES {
@@ -114,7 +117,8 @@ fn formulas_are_the_instructions_for_every_layer_of_the_examples() {
                 Operation::Features { inputs, outputs } => Kernel::linear_as(inputs, outputs, ring, choice),
             };
             let c = count(&kernel.unwrap().emit("layer"));
-            let emitted = [c.internal, c.external, c.plain_mults, c.adds, c.ciphertexts_in, c.ciphertexts_out];
+            let emitted =
+                [c.internal, c.external, c.plain_mults, c.adds, c.ciphertexts_in, c.ciphertexts_out];
             let t = tally;
             let closed = [t.internal, t.external, t.plain_mults, t.adds, t.ciphertexts_in, t.ciphertexts_out];
             assert_eq!(closed, emitted, "{operation:?}: {choice}");

@@ -69,7 +69,9 @@ fn compiled(text: &str, pattern: usize, options: Options<'_>) -> Compiled {
     let shape = model.graph.node(model.graph.ids().next().unwrap()).shape.clone();
     let weights = Zeroed { inner: RandomWeights::for_model(&model, 5), zero: PATTERNS[pattern] };
     let calibration = random_images(&shape, (-1.5, 2.0), 3, 5);
-    compile(&model, Some(&weights), Some(&calibration), options).unwrap_or_else(|e| panic!("{e}\n{text}")).compiled
+    compile(&model, Some(&weights), Some(&calibration), options)
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+        .compiled
 }
 
 fn totals(compiled: &Compiled) -> Counts {
@@ -170,7 +172,8 @@ fn counts_fall_by_what_is_zero() {
     let left = |kernel: &Kernel, ring: u32, zero: &dyn Fn([usize; 4]) -> bool| {
         let shape = Shape::of(&[16, 16, 3, 3]);
         let of = |at: usize| [at / 144, at / 9 % 16, at / 3 % 3, at % 3];
-        let weights = Tensor { data: (0..shape.elements()).map(|at| i8::from(!zero(of(at)))).collect(), shape };
+        let weights =
+            Tensor { data: (0..shape.elements()).map(|at| i8::from(!zero(of(at)))).collect(), shape };
         let zeros = kernel.zeros(&weights).unwrap();
         let dropped: Vec<u32> = (0..).zip(zeros).filter_map(|(id, zero)| zero.then_some(id)).collect();
         let counts = count(&segment(kernel, "layer", ring, &dropped).unwrap());
@@ -210,7 +213,8 @@ fn files_keep_what_is_left_out() {
     assert_eq!(public.circuit, compiled.circuit);
     assert_eq!(public.weights, None);
     let mut more = compiled.clone();
-    let layer = more.plan.layers.iter_mut().find(|layer| layer.dropped.len() < layer.kernel.products()).unwrap();
+    let layer =
+        more.plan.layers.iter_mut().find(|layer| layer.dropped.len() < layer.kernel.products()).unwrap();
     let products = u32::try_from(layer.kernel.products()).unwrap();
     layer.dropped = (0..products).collect();
     let error = Compiled::from_bytes(&more.to_bytes().unwrap()).unwrap_err();

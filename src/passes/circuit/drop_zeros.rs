@@ -112,9 +112,14 @@ mod tests {
 
     #[test]
     fn what_only_zeros_lead_to_goes() {
-        for (dropped, products, rotations) in
-            [(&[][..], 4, 3), (&[1], 3, 2), (&[1, 2], 2, 0), (&[0], 3, 3), (&[0, 3], 3, 3), (&[0, 1, 2, 3], 2, 0)]
-        {
+        for (dropped, products, rotations) in [
+            (&[][..], 4, 3),
+            (&[1], 3, 2),
+            (&[1, 2], 2, 0),
+            (&[0], 3, 3),
+            (&[0, 3], 3, 3),
+            (&[0, 1, 2, 3], 2, 0),
+        ] {
             let mut dropping = segment();
             drop_zeros(&mut dropping, RING, dropped);
             verify(&dropping, RING).unwrap();

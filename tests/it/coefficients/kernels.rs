@@ -1,6 +1,6 @@
 //! Coefficient kernels against plain convolution, on plain polynomials modulo X^N + 1.
 
-use crate::kernels::{PRIME, Case, Coverage, cases, check_packing, convolve, deterministic, small_numbers};
+use crate::kernels::{Case, Coverage, PRIME, cases, check_packing, convolve, deterministic, small_numbers};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
