@@ -208,10 +208,10 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         let decrypt = || {
             let opened = replies.par_iter().zip(&places);
             let opened = opened.map(|(reply, places)| self.keys.decrypt(reply, sent(places.as_ref())));
-            Ok(kernel.unpack(&opened.collect::<Result<Vec<_>, _>>()?, t.0))
+            Ok(kernel.unpack(opened.collect::<Result<Vec<_>, _>>()?, t.0))
         };
         let opened = spent.on(|times| &mut times.decrypt, decrypt)?;
-        job.check([&opened, &kernel.unpack(&masks, t.0)], t)?;
+        job.check([&opened, &kernel.unpack(masks, t.0)], t)?;
         let counts = self.evaluator.take(job.segment.geometry);
         let Spent { wall, processor } = spent;
         Ok(Measured { wall, processor, counts, bytes_in, bytes_out: total(&replies) })
