@@ -4,6 +4,7 @@
 
 mod accounting;
 mod backends;
+mod bench_command;
 mod channel;
 mod cli;
 mod coefficients;
