@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-const NETWORK: &str = "model zeros {\n    ring: 4096\n    weights: random(5)\n    input image: tensor[8, 8, 8]\n    \
+const NETWORK: &str = "model zeros {\n    ring: 8192\n    weights: random(5)\n    input image: tensor[8, 8, 8]\n    \
     let x = conv(image, out: 8, kernel: 3x3, pad: same) |> relu\n    \
     let x = conv(x, out: 16, kernel: 3x3, stride: 2, pad: same) |> relu\n    \
     let y = flatten(x) |> linear(out: 10)\n    output y\n}\n";
