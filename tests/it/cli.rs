@@ -417,7 +417,7 @@ fn another_ring_changes_cost_and_not_the_logits() {
             "--encoding",
             "slots",
             "--kernel",
-            "unified",
+            "output-rotation",
             "--format",
             "json",
         ]))
