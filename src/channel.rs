@@ -192,7 +192,8 @@ pub struct Traffic {
     pub sent: u64,
     /// Bytes received, frames included.
     pub received: u64,
-    /// How often this end received after it had sent: round trips it waited for.
+    /// How often this end received after it had sent: round trips it waited for, of [`Tag::Ot`] and of all other
+    /// messages apart, as the former are made while the latter are worked on.
     pub rounds: u64,
 }
 
@@ -221,18 +222,24 @@ impl std::ops::Sub for Traffic {
 #[derive(Default)]
 struct Meter {
     traffic: Traffic,
-    has_sent: bool,
+    /// Of oblivious transfer, and of all else.
+    has_sent: [bool; 2],
 }
 
 impl Meter {
-    fn sent(&mut self, payload: usize) {
+    fn sent(&mut self, tag: Tag, payload: usize) {
         self.traffic.sent += FRAME_BYTES + payload as u64;
-        self.has_sent = true;
+        match tag {
+            // Nothing answers them.
+            Tag::Plan | Tag::EvaluationKeys => {}
+            Tag::Ot => self.has_sent[0] = true,
+            Tag::Input | Tag::Reply | Tag::NonLinear | Tag::Output => self.has_sent[1] = true,
+        }
     }
 
-    fn received(&mut self, payload: usize) {
+    fn received(&mut self, tag: Tag, payload: usize) {
         self.traffic.received += FRAME_BYTES + payload as u64;
-        if std::mem::take(&mut self.has_sent) {
+        if std::mem::take(&mut self.has_sent[usize::from(tag != Tag::Ot)]) {
             self.traffic.rounds += 1;
         }
     }

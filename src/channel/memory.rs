@@ -1,7 +1,8 @@
 //! A channel between two threads of one process.
 //!
 //! Each direction is a bounded queue. An end that waits looks at the other's pulse: the other end may be there
-//! while the thread that held it does nothing any more.
+//! while the thread that held it does nothing any more. It looks at its own too, which a thread that waits does not
+//! beat: if the pool works for it meanwhile, the other may be waiting for the pool.
 
 use super::{Channel, ChannelError, Frame, Meter, Patience, Pulse, Tag, Traffic, Wait};
 use std::collections::VecDeque;
@@ -63,6 +64,10 @@ impl InMemory {
         (end(&a, &b, &first, &second), end(&b, &a, &second, &first))
     }
 
+    fn beats(&self) -> u64 {
+        self.mine.count().wrapping_add(self.theirs.count())
+    }
+
     /// Waits until `take` finds what it wants in `lane`, and tells the other end.
     fn wait<T>(
         &self,
@@ -72,7 +77,7 @@ impl InMemory {
     ) -> Result<T, ChannelError> {
         self.mine.beat();
         let mut wait = Wait::new(self.patience, 0);
-        let mut beats = self.theirs.count();
+        let mut beats = self.beats();
         let mut state = lane.lock();
         loop {
             if let Some(taken) = take(&mut state) {
@@ -85,7 +90,7 @@ impl InMemory {
             let waited = lane.changed.wait_timeout(state, Wait::short(self.patience));
             let (next, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             state = next;
-            let beat = self.theirs.count();
+            let beat = self.beats();
             let given_up = if std::mem::replace(&mut beats, beat) != beat {
                 wait.heard();
                 wait.late()
@@ -120,13 +125,13 @@ impl Channel for InMemory {
             state.frames.extend(frame.take());
             Some(())
         })?;
-        self.meter.sent(payload.len());
+        self.meter.sent(tag, payload.len());
         Ok(())
     }
 
     fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
         let frame = self.wait(&self.back, (step, tag), |state| state.frames.pop_front())?;
-        self.meter.received(frame.payload.len());
+        self.meter.received(tag, frame.payload.len());
         frame.opened(step, tag, limit)
     }
 

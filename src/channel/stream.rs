@@ -14,7 +14,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tag of a keep-alive; no [`Tag`] has it.
 const KEEP_ALIVE: u8 = 0;
@@ -161,11 +161,13 @@ impl<S: Socket> Writer<S> {
     fn write(&mut self, mut frame: &[u8]) -> Result<(), Stopped> {
         let mut wait = Wait::new(self.patience, frame.len() as u64);
         let mut reads = self.heard.reads.load(Ordering::Acquire);
+        let mut moved = Instant::now();
         while !frame.is_empty() {
             let given_up = match self.socket.write(frame) {
                 Ok(0) => return Err(Stopped::Broken),
                 Ok(n) => {
                     frame = &frame[n..];
+                    moved = Instant::now();
                     wait.heard();
                     wait.late()
                 }
@@ -175,7 +177,9 @@ impl<S: Socket> Writer<S> {
                     let heard = std::mem::replace(&mut reads, read) != read;
                     if heard || self.heard.behind.load(Ordering::Acquire) {
                         wait.heard();
-                        wait.late()
+                        // At work, but not for ever.
+                        let limit = self.patience.work;
+                        (moved.elapsed() > limit).then_some(limit)
                     } else {
                         wait.quiet()
                     }
@@ -261,7 +265,12 @@ impl<S: Socket> StreamChannel<S> {
     }
 
     /// Fills `bytes`, waiting as long as `wait` allows.
-    fn fill(&mut self, mut bytes: &mut [u8], awaited: (u32, Tag), wait: &mut Wait) -> Result<(), ChannelError> {
+    fn fill(
+        &mut self,
+        mut bytes: &mut [u8],
+        awaited: (u32, Tag),
+        wait: &mut Wait,
+    ) -> Result<(), ChannelError> {
         while !bytes.is_empty() {
             if self.seen == self.piece.len() {
                 self.next_piece(awaited, wait)?;
@@ -320,7 +329,7 @@ impl<S: Socket> Channel for StreamChannel<S> {
                 false => ChannelError::Gone { step, tag },
             });
         }
-        self.meter.sent(payload.len());
+        self.meter.sent(tag, payload.len());
         Ok(())
     }
 
@@ -363,7 +372,7 @@ impl<S: Socket> StreamChannel<S> {
             payload.resize(found.min(have + PIECE), 0);
             self.fill(&mut payload[have..], awaited, &mut wait)?;
         }
-        self.meter.received(found);
+        self.meter.received(tag, found);
         Ok(payload)
     }
 }

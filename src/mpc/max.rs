@@ -47,12 +47,10 @@ pub(super) fn winners(
     earlier: &Side,
     later: &Side,
 ) -> Result<Side, MpcError> {
-    let minus = |t: Modulus, a: &[u64], b: &[u64]| -> Wiped {
-        a.iter().zip(b).map(|(&a, &b)| t.sub(a, b)).collect()
-    };
-    let plus = |t: Modulus, a: &[u64], b: &[u64]| -> Wiped {
-        a.iter().zip(b).map(|(&a, &b)| t.add(a, b)).collect()
-    };
+    let minus =
+        |t: Modulus, a: &[u64], b: &[u64]| -> Wiped { a.iter().zip(b).map(|(&a, &b)| t.sub(a, b)).collect() };
+    let plus =
+        |t: Modulus, a: &[u64], b: &[u64]| -> Wiped { a.iter().zip(b).map(|(&a, &b)| t.add(a, b)).collect() };
     let mut sign = Sign::new(t, &minus(t, &earlier.values, &later.values));
     finish(party, &mut [&mut sign])?;
     let later_wins = sign.into_bit(party.role);

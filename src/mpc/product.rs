@@ -188,7 +188,11 @@ impl Mux {
                 b = choosing.close(party)?;
             }
         }
-        Ok(own.iter().zip(a.iter().zip(b.iter())).map(|(&o, (&a, &b))| modulus.add(o, modulus.add(a, b))).collect())
+        Ok(own
+            .iter()
+            .zip(a.iter().zip(b.iter()))
+            .map(|(&o, (&a, &b))| modulus.add(o, modulus.add(a, b)))
+            .collect())
     }
 }
 

@@ -92,28 +92,38 @@ impl Run<'_> {
         windows: &[Vec<usize>],
         share: &[u64],
     ) -> Result<Wiped, MpcError> {
-        let malformed = |(window, found): (usize, usize)| MpcError::Window { step: self.step, window, found };
-        let at = |&i: &usize| share.get(i).copied().ok_or(i);
-        let gather = |(number, window): (usize, &Vec<usize>)| match window.iter().map(at).collect() {
-            Ok(values) if !window.is_empty() => Ok(values),
-            Ok::<Vec<u64>, usize>(_) => Err((number, 0)),
-            Err(found) => Err((number, found)),
-        };
-        let windows = windows.iter().enumerate().map(gather).collect::<Result<Vec<_>, _>>();
-        let mut windows = windows.map_err(malformed)?;
-        while windows.iter().any(|window| window.len() > 1) {
-            let pairs = || windows.iter().flat_map(|window| window.as_chunks::<2>().0);
-            let earlier = Side { values: pairs().map(|pair| pair[0]).collect(), indices: Wiped::default() };
-            let later = Side { values: pairs().map(|pair| pair[1]).collect(), indices: Wiped::default() };
-            let won = self.stage(t, None, &earlier, &later)?.values;
-            let mut winners = won.iter().copied();
-            for window in &mut windows {
-                let (pairs, odd) = (window.len() / 2, window.len() % 2);
-                let last = window.last().copied().filter(|_| odd == 1);
-                *window = winners.by_ref().take(pairs).chain(last).collect();
+        let step = self.step;
+        let mut sizes = Vec::with_capacity(windows.len());
+        let mut values = Wiped::from(Vec::with_capacity(windows.iter().map(Vec::len).sum()));
+        for (number, window) in windows.iter().enumerate() {
+            let missing = |found| MpcError::Window { step, window: number, found };
+            if window.is_empty() {
+                return Err(missing(0));
+            }
+            sizes.push(window.len());
+            for &operand in window {
+                values.push(*share.get(operand).ok_or_else(|| missing(operand))?);
             }
         }
-        Ok(windows.iter().filter_map(|window| window.first().copied()).collect())
+        while sizes.iter().any(|&size| size > 1) {
+            let [earlier, later] = [0, 1].map(|which| {
+                let mut side = Wiped::from(Vec::with_capacity(values.len() / 2));
+                for window in parted(&values, &sizes) {
+                    side.extend(window.as_chunks::<2>().0.iter().map(|pair| pair[which]));
+                }
+                Side { values: side, indices: Wiped::default() }
+            });
+            let won = self.stage(t, None, &earlier, &later)?.values;
+            let mut winners = won.iter().copied();
+            let mut left = Wiped::from(Vec::with_capacity(values.len()));
+            for window in parted(&values, &sizes) {
+                let (pairs, odd) = window.as_chunks::<2>();
+                left.extend(winners.by_ref().take(pairs.len()).chain(odd.iter().copied()));
+            }
+            values = left;
+            sizes.iter_mut().for_each(|size| *size = size.div_ceil(2));
+        }
+        Ok(values)
     }
 
     pub(super) fn arg_max(&mut self, t: Modulus, share: &[u64]) -> Result<Wiped, MpcError> {
@@ -180,6 +190,15 @@ impl Run<'_> {
         }
         Ok(won)
     }
+}
+
+/// `values` in parts of those sizes.
+fn parted<'v>(mut values: &'v [u64], sizes: &'v [usize]) -> impl Iterator<Item = &'v [u64]> {
+    sizes.iter().map(move |&size| {
+        let (part, rest) = values.split_at(size.min(values.len()));
+        values = rest;
+        part
+    })
 }
 
 /// Filled up with zeros to a multiple of 64 lanes.
