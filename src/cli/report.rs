@@ -4,7 +4,7 @@ use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, ModelPath, load, output};
 use crate::params::Scheme;
-use crate::report::{Report, cryptflow2, report};
+use crate::report::{Report, cryptflow2, html, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fmt;
@@ -16,8 +16,8 @@ pub(super) struct ReportArgs {
     #[arg(required = true)]
     models: Vec<ModelPath>,
     /// How the report is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = Written::Text)]
+    format: Written,
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -29,6 +29,18 @@ pub(super) struct ReportArgs {
     costs: CostsOption,
     #[command(flatten)]
     compile: CompileOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Written {
+    /// For people, on a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For programs that people configure.
+    Yaml,
+    /// For people: one page without script or network, several models side by side.
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -113,5 +125,14 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
             Reports::Several(reports)
         }
     };
-    output::write(&output::render(&reports, args.format)?, args.output.as_deref())
+    let text = match args.format {
+        Written::Text => output::render(&reports, Format::Text)?,
+        Written::Json => output::render(&reports, Format::Json)?,
+        Written::Yaml => output::render(&reports, Format::Yaml)?,
+        Written::Html => match &reports {
+            Reports::One(report) => html(std::slice::from_ref(report)),
+            Reports::Several(reports) => html(reports),
+        },
+    };
+    output::write(&text, args.output.as_deref())
 }

@@ -194,7 +194,7 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
         share: &Share,
         meanwhile: Meanwhile<'_>,
     ) -> Result<Share, PartyError> {
-        let Client { plan, sets, keys, .. } = self.client;
+        let Client { plan, sets, keys, modulus, .. } = self.client;
         let missing = || PartyError::Graph(segment.node);
         let planned = plan.layers.get(segment.index).ok_or_else(missing)?;
         let encoding = planned.kernel.encoding();
@@ -203,7 +203,7 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
         let step = segment.node.0;
 
         let started = Instant::now();
-        let packed = Zeroizing::new(planned.kernel.input().pack(&share.data));
+        let packed = Zeroizing::new(planned.kernel.pack(&share.data, modulus.value()));
         // A few at a time, so that the server reads the first while the next are encrypted.
         for packed in packed.chunks(rayon::current_num_threads()) {
             let inputs: Vec<_> =
@@ -232,7 +232,7 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
             decrypting += started.elapsed();
         }
         let started = Instant::now();
-        let data = Wiped::from(output.unpack(&values));
+        let data = Wiped::from(planned.kernel.unpack(std::mem::take(&mut *values), modulus.value()));
         self.times.decrypt += decrypting + started.elapsed();
         let shape = self.client.network.graph.node(segment.node).shape.clone();
         Share::new(shape, data).ok_or_else(missing)

@@ -7,9 +7,10 @@ use super::share::{Share, Uniform, send_share};
 use super::walk::{Linear, Meanwhile, Prepared, walk};
 use super::{ByEncoding, ENCODINGS, PartyError, Progress, SegmentId};
 use super::{ciphertext_limit, keys_limit, modulus, sent};
-use crate::backend::{Counting, Evaluator};
+use crate::backend::{BackendError, Counting, Evaluator};
 use crate::channel::{Channel, Tag};
 use crate::circuit::{Circuit, Counts};
+use crate::clock::{Busy, Whose};
 use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};
 use crate::mpc::{Modulus, Wiped};
@@ -55,6 +56,8 @@ pub struct LayerRun {
     pub counts: Counts,
     /// Wall time of the circuit, encoding included.
     pub time: Duration,
+    /// Processor time of reading the inputs, of the circuit and of the replies, on all threads.
+    pub processor: Duration,
     /// Bytes of the client's ciphertexts.
     pub bytes_in: u64,
     /// Bytes of the replies.
@@ -162,8 +165,10 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let params = service.params.of(encoding).ok_or_else(missing)?;
         let (step, t) = (segment.node.0, *t);
 
-        let packed = Zeroizing::new(planned.kernel.input().pack(&share.data));
-        let (inputs, bytes_in) = receive_inputs(channel, step, ciphertext_limit(params), evaluator, &packed)?;
+        let packed = Zeroizing::new(planned.kernel.pack(&share.data, t.value()));
+        let busy = Busy::default();
+        let limit = ciphertext_limit(params);
+        let (inputs, bytes_in) = receive_inputs(channel, (step, limit), evaluator, &packed, &busy)?;
         let total = code.insts.len() as u64;
         let done = AtomicU64::new(0);
         let pulse = channel.pulse();
@@ -172,11 +177,14 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             let done = done.fetch_add(finished, Ordering::Relaxed) + finished;
             (self.progress)(Progress { layer: &planned.name, done, total });
         };
-        let plains = planned.kernel.plains(&weights.weight)?;
+        let plains = planned.kernel.plains(&weights.weight, t.value())?;
         let kept = kept.get(segment.index).ok_or_else(missing)?;
         let circuit = || {
             let started = Instant::now();
-            let results = exec::run_kept(evaluator, code, (&plains, kept), inputs, &report);
+            // What else runs in the process meanwhile, transfers and nothing more, is charged to it.
+            let results = busy.job(Whose::Process, || {
+                exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)
+            });
             results.map(|results| (results, started.elapsed()))
         };
         let (results, computing) = beside(circuit, || meanwhile(channel))?;
@@ -185,7 +193,7 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let places: Vec<_> = (0..results.len()).map(|output| code.contents.sent(output)).collect();
         let ring = params.ring as usize;
         let masks = places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref()));
-        let masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
+        let mut masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
         let mut bytes_out = 0;
         let mut ready = results.into_iter().zip(masks.iter().zip(&places)).peekable();
         // A few at a time, so that the client reads the first while the next are masked.
@@ -193,8 +201,10 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             let few: Vec<_> = ready.by_ref().take(rayon::current_num_threads()).collect();
             let masked = few.into_par_iter().map(|(mut ciphertext, (mask, places))| {
                 let negated: Wiped = mask.iter().map(|&r| t.sub(0, r)).collect();
-                evaluator.add_plain(&mut ciphertext, &negated)?;
-                Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
+                busy.job(Whose::Thread, || {
+                    evaluator.add_plain(&mut ciphertext, &negated)?;
+                    Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
+                })
             });
             for reply in masked.collect::<Result<Vec<_>, PartyError>>()? {
                 channel.send(step, Tag::Reply, &reply)?;
@@ -202,11 +212,13 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             }
         }
         let counts = evaluator.take(code.geometry);
-        self.layers.push(LayerRun { counts, time: computing + started.elapsed(), bytes_in, bytes_out });
+        let (time, processor) = (computing + started.elapsed(), busy.total());
+        self.layers.push(LayerRun { counts, time, processor, bytes_in, bytes_out });
 
         let shape = service.network.graph.node(segment.node).shape.clone();
         let (channels, h, w) = shape.chw();
-        let mut data = Wiped::from(planned.kernel.output().unpack(&masks));
+        let masks = std::mem::take(&mut *masks);
+        let mut data = Wiped::from(planned.kernel.unpack(masks, t.value()));
         for channel in 0..channels {
             let bias = t.residue(weights.bias.get(channel).copied().unwrap_or(0));
             for r in data.iter_mut().skip(channel * h * w).take(h * w) {
@@ -238,10 +250,10 @@ type Read<C> = Mutex<Option<Result<C, PartyError>>>;
 /// the next ones arrive.
 fn receive_inputs<E: Evaluator>(
     channel: &mut dyn Channel,
-    step: u32,
-    limit: usize,
+    (step, limit): (u32, usize),
     evaluator: &E,
     packed: &[Vec<u64>],
+    busy: &Busy,
 ) -> Result<(Vec<E::Ciphertext>, u64), PartyError> {
     let read: Vec<Read<E::Ciphertext>> = packed.iter().map(|_| Mutex::new(None)).collect();
     let mut bytes_in = 0;
@@ -250,12 +262,13 @@ fn receive_inputs<E: Evaluator>(
             let bytes = channel.receive(step, Tag::Input, limit)?;
             bytes_in += bytes.len() as u64;
             scope.spawn(move |_| {
-                let ciphertext = evaluator.load(&bytes).and_then(|mut ciphertext| {
+                let ciphertext = busy.job(Whose::Thread, || {
+                    let mut ciphertext = evaluator.load(&bytes)?;
                     evaluator.add_plain(&mut ciphertext, slots)?;
                     Ok(ciphertext)
                 });
                 if let Ok(mut place) = place.lock() {
-                    *place = Some(ciphertext.map_err(Into::into));
+                    *place = Some(ciphertext.map_err(|e: BackendError| e.into()));
                 }
             });
         }
