@@ -73,7 +73,8 @@ impl RunOptions {
 }
 
 impl RunOptions {
-    fn choices(self) -> Choices {
+    /// What both parties agree on.
+    pub(super) fn choices(self) -> Choices {
         Choices {
             activations: match self.nonlinear {
                 Nonlinear::TwoParty => Activations::TwoParty,
