@@ -56,6 +56,8 @@ pub mod input;
 
 pub mod compiled;
 
+pub mod tfhe;
+
 pub mod channel;
 
 pub mod mpc;
