@@ -4,9 +4,10 @@
 //! combinations of LWE ciphertexts under the large key, of which an activation makes fresh ones: key switch to
 //! the small key, rounding, blind rotation, several at a time so that the keys are read once for all of them.
 
+use super::input::Tap;
 use super::keys::{
-    EncryptedInput, EncryptedOutput, EvaluationKey, KeyError, KeyId, ModelId, Named, bootstrap_levels, modulus,
-    same_key, switch_levels,
+    EncryptedInput, EncryptedOutput, EvaluationKey, KeyError, KeyId, ModelId, Named, bootstrap_levels,
+    modulus, same_key, switch_levels,
 };
 use super::params::{LWE_DIMENSION, RING};
 use super::plan::{Plan, PlannedLayer, Row};
@@ -131,7 +132,11 @@ impl Server {
             levels,
         );
         par_convert_standard_lwe_bootstrap_key_to_fourier(&bootstrap, &mut fourier);
-        Self { id, switch: switch.par_decompress_into_lwe_keyswitch_key().into_container(), bootstrap: fourier }
+        Self {
+            id,
+            switch: switch.par_decompress_into_lwe_keyswitch_key().into_container(),
+            bootstrap: fourier,
+        }
     }
 
     /// Seconds of one core for a bootstrap with its key switch, measured now.
@@ -323,7 +328,7 @@ impl<'a> Run<'a> {
     fn products(&self, layer: &PlannedLayer) -> (Vec<Vec<u64>>, usize) {
         let Some(product) = &layer.product else { return (Vec::new(), 0) };
         let start = Instant::now();
-        let channel = |taps: &Vec<super::input::Tap>| {
+        let channel = |taps: &Vec<Tap>| {
             let mut sum = vec![0; 2 * RING];
             for (half, sum) in sum.chunks_exact_mut(RING).enumerate() {
                 let terms = taps.iter().filter_map(|tap| {
@@ -337,19 +342,16 @@ impl<'a> Run<'a> {
         let rings = product.taps.par_iter().map(channel).collect();
         let threads = rayon::current_num_threads() as u64;
         self.linear.fetch_add(nanoseconds(start.elapsed()).saturating_mul(threads), Ordering::Relaxed);
-        let ciphertexts = |taps: &Vec<super::input::Tap>| {
-            let mut used: Vec<usize> = taps.iter().map(|tap| tap.ciphertext).collect();
-            used.dedup();
-            used.len()
-        };
-        (rings, product.taps.iter().map(ciphertexts).sum())
+        (rings, layer.products())
     }
 
     /// The sample of result `index` before its activation.
     fn row(&self, layer: &PlannedLayer, rings: &[Vec<u64>], (index, row): (usize, &Row), sum: &mut [u64]) {
         if let Some(product) = &layer.product {
             let pixels = product.positions.len().max(1);
-            if let (Some(ring), Some(&position)) = (rings.get(index / pixels), product.positions.get(index % pixels)) {
+            if let (Some(ring), Some(&position)) =
+                (rings.get(index / pixels), product.positions.get(index % pixels))
+            {
                 extract(ring, position, sum);
             }
         } else {
@@ -385,4 +387,107 @@ fn source_of(plan: &Plan, number: u32) -> usize {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::input::InputLayout;
+    use super::super::keys::ClientKey;
+    use super::super::params::{POSITIONS_LOG, Variances};
+    use super::*;
+    use crate::tensor::{Shape, Tensor};
+
+    /// The mean square of points of the torus, and their mean.
+    fn moments(points: &[u64]) -> (f64, f64) {
+        let turn = 2_f64.powi(64);
+        let values: Vec<f64> = points.iter().map(|p| p.cast_signed() as f64 / turn).collect();
+        let n = values.len() as f64;
+        (values.iter().map(|v| v * v).sum::<f64>() / n, values.iter().sum::<f64>() / n)
+    }
+
+    fn phase(sample: &[u64], key: &[u64]) -> u64 {
+        let mask = sample.iter().zip(key).map(|(a, s)| a.wrapping_mul(*s));
+        mask.fold(sample[key.len()], u64::wrapping_sub)
+    }
+
+    /// Noise that is measured with the secret keys, step by step, against the variances that plans go by.
+    #[test]
+    fn noise_is_what_is_planned() {
+        const COUNT: usize = 16 * BATCH;
+        let (client, key) = ClientKey::generate();
+        let server = Server::new(key);
+        let shape = Shape::image(1, 16, COUNT / 16);
+        let layout = InputLayout::new(&shape, (0, 0));
+        let zeros = Tensor::zeros(shape);
+        let image = decompress(&client.encrypt([0; 32], &layout, &zeros).ciphertexts[0]);
+        let table = [vec![0; RING], vec![1 << 60; RING]].concat().repeat(BATCH);
+        let mut worker = Worker::new();
+        let (mut switched, mut rounded, mut results) = (Vec::new(), Vec::new(), Vec::new());
+        for batch in 0..COUNT / BATCH {
+            for (i, sample) in worker.large.chunks_exact_mut(LARGE).enumerate() {
+                extract(&image, layout.position(batch * BATCH + i).1, sample);
+            }
+            switch_keys(&server.switch, &worker.large, &mut worker.small);
+            switched.extend(worker.small.chunks_exact(SMALL).map(|s| phase(s, &client.small)));
+            let before: Vec<u64> =
+                worker.small.chunks_exact(SMALL).map(|s| phase(s, &client.small)).collect();
+            centre(&mut worker.small, 0);
+            let shift = 64 - POSITIONS_LOG;
+            for (sample, before) in worker.small.chunks_exact(SMALL).zip(before) {
+                let on_grid: Vec<u64> =
+                    sample.iter().map(|w| w.wrapping_add(1 << (shift - 1)) >> shift << shift).collect();
+                rounded.push(phase(&on_grid, &client.small).wrapping_sub(before));
+            }
+            let mut bootstrapped = vec![0; BATCH * LARGE];
+            server.bootstrap(&mut worker, (&table, 1 << 62), &mut bootstrapped);
+            results.extend(client.phases(&bootstrapped).map(|phase| phase.wrapping_sub(1 << 60)));
+        }
+        let planned = Variances::new();
+        for (what, points, variance) in [
+            ("key switch", switched, planned.key_switch),
+            ("modulus switch", rounded, planned.modulus_switch),
+            ("bootstrap", results, planned.bootstrap),
+        ] {
+            let (square, mean) = moments(&points);
+            let ratio = square / variance;
+            println!(
+                "{what}: measured / planned variance {ratio:.2}, mean {:.2} deviations",
+                mean / variance.sqrt()
+            );
+            assert!((0.5..1.6).contains(&ratio), "{what}: {ratio}");
+            assert!(mean.abs() < 0.45 * variance.sqrt(), "{what}: mean {mean:e}");
+        }
+    }
+
+    /// The variances of plans are those of the crate's own formulas.
+    #[test]
+    fn variances_are_those_of_the_crate() {
+        use super::super::params::{BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, SWITCH_BASE_LOG, SWITCH_LEVELS};
+        use ::tfhe::core_crypto::commons::noise_formulas::lwe_keyswitch::keyswitch_additive_variance_132_bits_security_gaussian;
+        use ::tfhe::core_crypto::commons::noise_formulas::lwe_programmable_bootstrap::pbs_variance_132_bits_security_gaussian_fft_mul;
+        let turn = 2_f64.powi(64);
+        let switch = keyswitch_additive_variance_132_bits_security_gaussian(
+            LweDimension(RING),
+            LweDimension(LWE_DIMENSION),
+            DecompositionBaseLog(SWITCH_BASE_LOG),
+            DecompositionLevelCount(SWITCH_LEVELS),
+            turn,
+            turn,
+        );
+        let bootstrap = pbs_variance_132_bits_security_gaussian_fft_mul(
+            LweDimension(LWE_DIMENSION),
+            GlweDimension(1),
+            PolynomialSize(RING),
+            DecompositionBaseLog(BOOTSTRAP_BASE_LOG),
+            DecompositionLevelCount(BOOTSTRAP_LEVELS),
+            53.0,
+            turn,
+        );
+        let planned = Variances::new();
+        for (what, own, theirs) in
+            [("key switch", planned.key_switch, switch.0), ("bootstrap", planned.bootstrap, bootstrap.0)]
+        {
+            assert!((own / theirs - 1.0).abs() < 0.02, "{what}: {own:e}, by the crate {theirs:e}");
+        }
+    }
 }

@@ -8,11 +8,12 @@
 use super::input::InputLayout;
 use super::keys::{ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey, ModelId};
 use super::params::{
-    BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, LWE_DIMENSION, LWE_STD, RING, SWITCH_BASE_LOG, SWITCH_LEVELS,
+    BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, LWE_DIMENSION, LWE_STD, RING, SWITCH_BASE_LOG,
+    SWITCH_LEVELS,
 };
 use super::plan::{MAX_VALUES, Plan};
-use crate::graph::{Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes};
 use crate::diag::Span;
+use crate::graph::{Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes};
 use crate::tensor::Shape;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -206,16 +207,14 @@ impl Card {
         if body.len() > MAX_TEXT {
             return Err(FileError::Malformed("a model card is smaller"));
         }
-        let card: Self = postcard::from_bytes(body).map_err(|_| FileError::Malformed("the card does not parse"))?;
+        let card: Self =
+            postcard::from_bytes(body).map_err(|_| FileError::Malformed("the card does not parse"))?;
         let (c, h, w) = card.layout.size;
         let elements = Shape::image(c, h, w).elements();
         let planned = InputLayout::new(&Shape::image(c, h, w), card.layout.frame);
-        let channels = card.input.mean.len();
         let fits = (1..=MAX_VALUES).contains(&elements)
             && planned == card.layout
             && (card.image || (h, w) == (1, 1))
-            && channels == card.input.std.len()
-            && channels == c
             && card.scale.is_finite()
             && card.scale > 0.0
             && card.interval.lo <= card.interval.hi
@@ -236,7 +235,8 @@ fn parameters() -> [u8; 8] {
 }
 
 fn framed(kind: Kind, body: &[u8]) -> Vec<u8> {
-    let number = KINDS.iter().position(|k| *k == kind).and_then(|i| u32::try_from(i).ok()).unwrap_or(u32::MAX);
+    let number =
+        KINDS.iter().position(|k| *k == kind).and_then(|i| u32::try_from(i).ok()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(PREFIX + body.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
@@ -438,7 +438,8 @@ impl EncryptedOutput {
             return Err(FileError::Malformed("the model's name is too long"));
         }
         let name = reader.bytes(length)?.to_vec();
-        let name = String::from_utf8(name).map_err(|_| FileError::Malformed("the model's name is no text"))?;
+        let name =
+            String::from_utf8(name).map_err(|_| FileError::Malformed("the model's name is no text"))?;
         let count = reader.length()?;
         if count == 0 || !count.is_multiple_of(RING + 1) {
             return Err(FileError::Malformed("no whole ciphertexts"));

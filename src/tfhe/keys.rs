@@ -6,8 +6,8 @@
 
 use super::input::InputLayout;
 use super::params::{
-    BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, INPUT_STEP, LWE_DIMENSION, LWE_STD, RING, SWITCH_BASE_LOG,
-    SWITCH_LEVELS,
+    BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, INPUT_STEP, LWE_DIMENSION, LWE_STD, RING,
+    SWITCH_BASE_LOG, SWITCH_LEVELS,
 };
 use super::simulate::decode;
 use crate::tensor::{Shape, Tensor};
@@ -136,7 +136,8 @@ struct OsSeeder;
 impl Seeder for OsSeeder {
     fn seed(&mut self) -> Seed {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the operating system has randomness, without which there are no keys");
+        getrandom::fill(&mut bytes)
+            .expect("the operating system has randomness, without which there are no keys");
         let seed = Seed(u128::from_le_bytes(bytes));
         bytes.zeroize();
         seed

@@ -87,7 +87,10 @@ pub fn apply(
             sum_windows(pool, x)
         }
         IntLayer::Add { shifts } => {
-            let row = |e| Row { terms: (0..shifts.len()).map(|i| (i, e, 1 << shifts[i].min(62))).collect(), bias: 0 };
+            let row = |e| Row {
+                terms: (0..shifts.len()).map(|i| (i, e, 1 << shifts[i].min(62))).collect(),
+                bias: 0,
+            };
             (0..shape.elements()).map(row).collect()
         }
         IntLayer::Concat { .. }
@@ -188,9 +191,7 @@ fn moved(layer: &IntLayer, operands: &[(&Shape, &[Combination])]) -> Option<Vec<
     let numbered: Vec<Tensor<i64>> = operands.iter().map(|(shape, _)| *shape).map(number).collect();
     let x = numbered.first()?;
     let (moved, shifts) = match layer {
-        IntLayer::Concat { shifts } => {
-            (concat(&numbered.iter().collect::<Vec<_>>())?.data, shifts.clone())
-        }
+        IntLayer::Concat { shifts } => (concat(&numbered.iter().collect::<Vec<_>>())?.data, shifts.clone()),
         IntLayer::Shuffle(l) => (l.apply(x).data, vec![0]),
         IntLayer::Subsample(l) => (l.apply(x).data, vec![0]),
         IntLayer::PadChannels(l) => (l.apply(x).data, vec![0]),

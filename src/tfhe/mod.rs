@@ -21,6 +21,7 @@ pub mod linear;
 mod observe;
 pub mod params;
 pub mod plan;
+pub mod report;
 pub mod simulate;
 pub mod table;
 #[cfg(feature = "tfhe")]
@@ -44,7 +45,10 @@ pub enum TfheError {
         layer: String,
     },
     /// Too many terms.
-    #[error("layer `{layer}`: more than {} terms of linear combinations; use a smaller layer", linear::MAX_TERMS)]
+    #[error(
+        "layer `{layer}`: more than {} terms of linear combinations; use a smaller layer",
+        linear::MAX_TERMS
+    )]
     Terms {
         /// The layer.
         layer: String,
@@ -62,7 +66,10 @@ pub enum TfheError {
         found: usize,
     },
     /// Accumulators that reach too far for any step.
-    #[error("layer `{layer}`: its accumulator has {bits:.1} bits, at most {}; use fewer bits", plan::MAX_BITS)]
+    #[error(
+        "layer `{layer}`: its accumulator has {bits:.1} bits, at most {}; use fewer bits",
+        plan::MAX_BITS
+    )]
     Wide {
         /// The layer.
         layer: String,

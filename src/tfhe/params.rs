@@ -52,8 +52,8 @@ impl Variances {
         let (n, big) = (LWE_DIMENSION as f64, RING as f64);
         let (levels, base) = (SWITCH_LEVELS as f64, 2_f64.powi(SWITCH_BASE_LOG as i32));
         let digit = |base: f64| base * base / 12.0 + 1.0 / 6.0;
-        let key_switch = levels * big * LWE_STD.powi(2) * digit(base)
-            + big / 24.0 * base.powi(-2 * SWITCH_LEVELS as i32);
+        let key_switch =
+            levels * big * LWE_STD.powi(2) * digit(base) + big / 24.0 * base.powi(-2 * SWITCH_LEVELS as i32);
         let base = 2_f64.powi(BOOTSTRAP_BASE_LOG as i32);
         // Transforms in floating point with 53 bits of mantissa: measured by the crate's authors.
         let transforms = 0.00705

@@ -7,7 +7,7 @@
 //! on both sides: then an image that reaches further may be answered wrongly.
 
 use super::TfheError;
-use super::input::{InputLayout, Product};
+use super::input::{InputLayout, Product, Tap};
 use super::linear::{Combination, apply};
 pub use super::observe::Forecast;
 use super::observe::{Seen, forecast, observe};
@@ -82,6 +82,18 @@ pub struct PlannedLayer {
     pub forecast: Forecast,
 }
 
+impl PlannedLayer {
+    /// Products of a ciphertext with a polynomial of weights.
+    #[must_use]
+    pub fn products(&self) -> usize {
+        let ciphertexts = |taps: &Vec<Tap>| {
+            let used: BTreeSet<usize> = taps.iter().map(|tap| tap.ciphertext).collect();
+            used.len()
+        };
+        self.product.as_ref().map_or(0, |product| product.taps.iter().map(ciphertexts).sum())
+    }
+}
+
 /// A network that runs in this mode. The server's: it has the weights.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -122,10 +134,8 @@ impl Plan {
         let (sinks, mut sources) = sinks(network, weights)?;
         let nodes: Vec<NodeId> = sinks.iter().map(|sink| sink.node).collect();
         let seen = observe(network, weights, images, &nodes)?;
-        let reaches: Vec<(i64, i64)> = sinks
-            .iter()
-            .map(|sink| reach(network, sink.node, seen.get(&sink.node)))
-            .collect();
+        let reaches: Vec<(i64, i64)> =
+            sinks.iter().map(|sink| reach(network, sink.node, seen.get(&sink.node))).collect();
         let used: Vec<BTreeSet<usize>> = sinks.iter().map(|sink| used(sink, &sources)).collect();
         let steps = steps(&sinks, &reaches, &used, &mut sources)?;
         let input = InputLayout::new(&network.graph.node(NodeId(0)).shape, frame(network));
@@ -225,7 +235,7 @@ fn sinks(network: &IntNetwork, weights: &IntWeights) -> Result<(Vec<Sink>, Vec<S
 /// What the value of `node` reaches.
 fn reach(network: &IntNetwork, node: NodeId, seen: Option<&Seen>) -> (i64, i64) {
     let proven = network.intervals.get(node.0 as usize).copied().unwrap_or(Interval { lo: 0, hi: 0 });
-    let Some(Seen { range: (lo, hi), .. }) = *&seen else { return (proven.lo, proven.hi) };
+    let Some(&Seen { range: (lo, hi), .. }) = seen else { return (proven.lo, proven.hi) };
     #[expect(clippy::cast_possible_truncation, reason = "a quarter of a span below 2^63, saturating")]
     let margin = ((hi - lo) as f64 * MARGIN).ceil() as i64 + 1;
     ((lo - margin).max(proven.lo), (hi + margin).min(proven.hi))
@@ -363,7 +373,8 @@ fn layer(
             return Err(refusal(&sink, norm, (noise_steps, largest), unit / a_step));
         }
         let (from, to) = activation.ramp(reach);
-        let even: Vec<i64> = (from..=to).step_by(usize::try_from((to - from) / 1024 + 1).unwrap_or(1)).collect();
+        let even: Vec<i64> =
+            (from..=to).step_by(usize::try_from((to - from) / 1024 + 1).unwrap_or(1)).collect();
         let accumulators = seen.map_or(even.as_slice(), |seen| seen.values.as_slice());
         let centre = (from as f64 + to as f64 - 1.0) / 2.0;
         let half = (unit - (to - from) as f64) / 2.0;

@@ -9,16 +9,17 @@ use crate::tensor::{Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Gaussian noise from a seed.
-struct Noise(ChaCha8Rng);
+/// Gaussian noise from a seed, or none.
+struct Noise(Option<ChaCha8Rng>);
 
 impl Noise {
     /// A point of the torus, of standard deviation `variance.sqrt()`.
     fn draw(&mut self, variance: f64) -> u64 {
+        let Some(random) = &mut self.0 else { return 0 };
         // (0, 1] and [0, 1): Box and Muller.
         let unit = 2_f64.powi(-53);
-        let u = ((self.0.next_u64() >> 11) as f64 + 1.0) * unit;
-        let v = (self.0.next_u64() >> 11) as f64 * unit;
+        let u = ((random.next_u64() >> 11) as f64 + 1.0) * unit;
+        let v = (random.next_u64() >> 11) as f64 * unit;
         let gauss = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
         #[expect(clippy::cast_possible_truncation, reason = "far below 2^63, and saturating")]
         let point = (gauss * variance.sqrt() * 2_f64.powi(64)) as i64;
@@ -37,12 +38,14 @@ pub struct Simulated {
     pub bootstraps: usize,
 }
 
-/// The output for a quantised `image`, with noise from `seed`.
+/// The output for a quantised `image`, with noise from `seed`; without one, exact but for the rounding of
+/// look-ups.
 #[must_use]
-pub fn simulate(plan: &Plan, image: &Tensor<i64>, seed: u64) -> Simulated {
+pub fn simulate(plan: &Plan, image: &Tensor<i64>, seed: Option<u64>) -> Simulated {
     let variances = Variances::new();
-    let mut noise = Noise(ChaCha8Rng::seed_from_u64(seed));
-    let encrypt = |v: &i64| v.cast_unsigned().wrapping_mul(INPUT_STEP).wrapping_add(noise.draw(variances.fresh));
+    let mut noise = Noise(seed.map(ChaCha8Rng::seed_from_u64));
+    let encrypt =
+        |v: &i64| v.cast_unsigned().wrapping_mul(INPUT_STEP).wrapping_add(noise.draw(variances.fresh));
     let mut values: Vec<u64> = image.data.iter().map(encrypt).collect();
     let (mut activations, mut bootstraps) = (Vec::new(), 0);
     for (index, layer) in plan.layers.iter().enumerate() {

@@ -140,7 +140,11 @@ impl Table {
 }
 
 /// Modulo 2^64.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the torus is the residues mod 2^64")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the torus is the residues mod 2^64"
+)]
 fn wrap(value: i128) -> u64 {
     value as u64
 }

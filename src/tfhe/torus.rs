@@ -66,7 +66,8 @@ pub(super) fn centre(small: &mut [u64], before: u64) {
     for sample in small.chunks_exact_mut(SMALL) {
         let Some((body, mask)) = sample.split_last_mut() else { continue };
         let shift = 64 - super::params::POSITIONS_LOG;
-        let error = |a: &u64| (a.wrapping_add(1 << (shift - 1)) >> shift << shift).wrapping_sub(*a).cast_signed();
+        let error =
+            |a: &u64| (a.wrapping_add(1 << (shift - 1)) >> shift << shift).wrapping_sub(*a).cast_signed();
         let errors: i64 = mask.iter().map(error).sum();
         *body = body.wrapping_add((errors / 2).cast_unsigned()).wrapping_add(before);
     }
