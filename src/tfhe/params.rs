@@ -2,8 +2,8 @@
 //!
 //! Those of `V1_1_PARAM_MESSAGE_2_CARRY_2_KS_PBS_GAUSSIAN_2M128` of the crate `tfhe`: 132 bits by the lattice
 //! estimator, binary secrets, GLWE dimension 1, native modulus 2^64. The formulas are those of the crate's
-//! `noise_formulas`, written for these numbers; a test compares them with the crate's, another with noise that
-//! is measured.
+//! `noise_formulas`, written for these numbers, but for the means of rounding errors, which are taken off
+//! here; a test compares them with the crate's, another with noise that is measured.
 
 /// Dimension of the small LWE key, under which bootstraps start.
 pub const LWE_DIMENSION: usize = 866;
@@ -39,7 +39,7 @@ pub struct Variances {
     pub fresh: f64,
     /// Of a result of a bootstrap, whatever went in.
     pub bootstrap: f64,
-    /// Added by a key switch.
+    /// Added by a key switch, the mean of its rounding taken off.
     pub key_switch: f64,
     /// Added by rounding to the positions of a blind rotation, the mean taken off.
     pub modulus_switch: f64,
@@ -50,23 +50,20 @@ impl Variances {
     #[must_use]
     pub fn new() -> Self {
         let (n, big) = (LWE_DIMENSION as f64, RING as f64);
-        let (levels, base) = (SWITCH_LEVELS as f64, 2_f64.powi(SWITCH_BASE_LOG as i32));
+        let (levels, base) = (SWITCH_LEVELS as f64, 2_f64.powf(SWITCH_BASE_LOG as f64));
         let digit = |base: f64| base * base / 12.0 + 1.0 / 6.0;
-        let key_switch =
-            levels * big * LWE_STD.powi(2) * digit(base) + big / 24.0 * base.powi(-2 * SWITCH_LEVELS as i32);
-        let base = 2_f64.powi(BOOTSTRAP_BASE_LOG as i32);
+        let key_switch = levels * big * LWE_STD.powi(2) * digit(base) + big / 48.0 * base.powf(-2.0 * levels);
+        let base = 2_f64.powf(BOOTSTRAP_BASE_LOG as f64);
         // Transforms in floating point with 53 bits of mantissa: measured by the crate's authors.
-        let transforms = 0.00705
-            * 2_f64.powi(2 * (64 - 53 + BOOTSTRAP_BASE_LOG as i32 - 64))
-            * big.powf(2.220_03)
-            * 2_f64.powf(1.018_27);
+        let transforms =
+            0.00705 * (base / 2_f64.powi(53)).powi(2) * big.powf(2.220_03) * 2_f64.powf(1.018_27);
         let product = 2.0 * big * GLWE_STD.powi(2) * digit(base);
         let rounding = (big / 2.0 + 1.0) / 24.0 * base.powi(-2);
         Self {
             fresh: GLWE_STD.powi(2),
             bootstrap: n * (transforms + product + rounding),
             key_switch,
-            modulus_switch: (n / 48.0 + 1.0 / 12.0) * 4_f64.powi(-(POSITIONS_LOG as i32)),
+            modulus_switch: (n / 48.0 + 1.0 / 12.0) * 4_f64.powf(-f64::from(POSITIONS_LOG)),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Every value carries noise of the planned variance, from a seed; look-ups round as bootstraps do. So the
 //! accuracy of simulated answers predicts that of encrypted ones, and costs nothing. It encrypts nothing.
 
-use super::params::{INPUT_STEP, Variances};
+use super::params::{INPUT_STEP, POSITIONS_LOG, Variances};
 use super::plan::{Plan, Row};
 use crate::tensor::{Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -69,7 +69,7 @@ pub fn simulate(plan: &Plan, image: &Tensor<i64>, seed: Option<u64>) -> Simulate
 
 /// The modulus switch without the rounding of the body, which the look-up does itself.
 fn rounding(variances: &Variances) -> f64 {
-    variances.modulus_switch - 4_f64.powi(-12) / 12.0
+    variances.modulus_switch - 4_f64.powf(-f64::from(POSITIONS_LOG)) / 12.0
 }
 
 fn combine(row: &Row, values: &[u64]) -> u64 {

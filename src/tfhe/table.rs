@@ -169,7 +169,7 @@ mod tests {
             let (from, to) = activation.ramp(reach);
             let centre = (from + to) / 2;
             let turn = 2 * (centre - reach.0).max(reach.1 - centre) + (to - from) + 8;
-            let step_in = ((1_u128 << 64) / u128::try_from(turn).unwrap()) as u64;
+            let step_in = u64::try_from((1_u128 << 64) / u128::try_from(turn).unwrap()).unwrap();
             let step_out = 1 << 50;
             let table = Table::new(activation, reach, step_in, step_out);
             for x in reach.0..=reach.1 {

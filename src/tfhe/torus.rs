@@ -41,13 +41,16 @@ pub(super) fn combine_turned<'a>(sum: &mut [u64], terms: impl Iterator<Item = (&
 }
 
 /// Switches ciphertexts from the large to the small key. Each block of the key is read once for all of them.
+/// The mean of what rounding the mask to its digits adds is taken off, as [`centre`] does.
 pub(super) fn switch_keys(key: &[u64], large: &[u64], small: &mut [u64]) {
-    small.fill(0);
-    for (large, small) in large.chunks_exact(LARGE).zip(small.chunks_exact_mut(SMALL)) {
-        small[LWE_DIMENSION] = large[RING];
-    }
     let (base, levels) = super::keys::switch_levels();
     let decomposer = SignedDecomposer::<u64>::new(base, levels);
+    small.fill(0);
+    for (large, small) in large.chunks_exact(LARGE).zip(small.chunks_exact_mut(SMALL)) {
+        let error = |a: &u64| a.wrapping_sub(decomposer.closest_representable(*a)).cast_signed();
+        let errors: i64 = large[..RING].iter().map(error).sum();
+        small[LWE_DIMENSION] = large[RING].wrapping_sub((errors / 2).cast_unsigned());
+    }
     pulp::Arch::new().dispatch(|| {
         for (index, block) in key.chunks_exact(SMALL * SWITCH_LEVELS).enumerate() {
             for (large, small) in large.chunks_exact(LARGE).zip(small.chunks_exact_mut(SMALL)) {

@@ -2,7 +2,6 @@
 
 use super::{Planned, planned};
 use crate::cli::eval::{EvalArgs, float_classes, ratio};
-use crate::cli::execute::progress_bar;
 use crate::cli::failure::Failure;
 use crate::cli::{Backend, output};
 use crate::graph::{NodeId, evaluate, quantise_input};
@@ -105,6 +104,7 @@ fn encrypted(
     plan: &crate::tfhe::plan::Plan,
     images: &[Tensor<i64>],
 ) -> Result<Vec<Tensor<i64>>, Failure> {
+    use crate::cli::execute::progress_bar;
     use crate::tfhe::encrypted::Server;
     use crate::tfhe::files::Card;
     use crate::tfhe::keys::ClientKey;

@@ -71,10 +71,10 @@ fn four_processes() {
     let simulated = logits(&ok(&stria(&server, &[&simulate[..], &["--format", "json"]].concat())));
     assert_eq!(found.len(), 4);
     for (found, others) in found.iter().zip(exact.iter().zip(&simulated)) {
-        // One activation of at most 3, one step off, weighs at most 3 in a logit that sums nine of them.
-        assert!(found.abs_diff(*others.0) <= 30 && others.1.abs_diff(*others.0) <= 30, "{found} {others:?}");
+        // An activation that is one step off weighs at most 3 in a logit; five of them are many.
+        assert!(found.abs_diff(*others.0) <= 15 && others.1.abs_diff(*others.0) <= 15, "{found} {others:?}");
     }
-    assert!(exact.iter().any(|logit| logit.abs() > 60), "logits tell something: {exact:?}");
+    assert!(exact.iter().any(|logit| logit.abs() > 20), "logits tell something: {exact:?}");
 
     damaged(&client, &server, &evaluate, &decrypt);
 }
