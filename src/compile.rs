@@ -9,8 +9,8 @@ use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
-use crate::select::Encodings;
-pub use crate::select::{Encode, Kernels};
+use crate::select::{Allowed, Encodings};
+pub use crate::select::{Encode, Kernels, Sparsity};
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 
@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub kernels: Kernels,
     /// By what plans are weighed; the shipped costs if absent.
     pub costs: Option<&'a CostTable>,
+    /// Whether zeros found in weights are left out, which shows.
+    pub sparsity: Sparsity,
 }
 
 /// Why a resolved model could not be compiled.
@@ -182,7 +184,8 @@ fn plan(
     sizes: (u32, u64),
     options: Options<'_>,
 ) -> Result<Compiled, CompiledError> {
-    if (options.encode, options.kernels) == (Encode::Slots, Kernels::Unified) {
+    let Options { encode, kernels, sparsity, .. } = options;
+    if (encode, kernels, sparsity) == (Encode::Slots, Kernels::Unified, Sparsity::Hidden) {
         return Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Slots));
     }
     let shipped;
@@ -193,5 +196,5 @@ fn plan(
             &shipped
         }
     };
-    Compiled::planned(network, weights, sizes, (options.encode, options.kernels), table)
+    Compiled::planned(network, weights, sizes, Allowed { encode, kernels, sparsity }, table)
 }

@@ -12,6 +12,8 @@
 //! instructions. [`compile::compile`] is the pipeline, [`protocol::run_in_process`] runs the result,
 //! [`report::report`] tells its cost. A module imports only from modules above it in this list.
 
+pub mod clock;
+
 pub mod diag;
 
 pub mod tensor;
@@ -67,6 +69,8 @@ pub mod protocol;
 pub mod report;
 
 pub mod compile;
+
+pub mod bench;
 
 pub mod cli;
 

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::refused::{beyond_tfhe, few_bits, refusal};
 use super::say::say;
 use super::{CompileOptions, DEFAULT_ENCODING, Encoding, KernelKind};
-use crate::compile::{self, CompileError, Encode, Kernels, Options, Stages};
+use crate::compile::{self, CompileError, Encode, Kernels, Options, Sparsity, Stages};
 use crate::compiled::{Compiled, MAGIC};
 use crate::cost::CostTable;
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
@@ -13,6 +13,7 @@ use crate::input::{self, Data, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
 use crate::quant::{Meaning, QuantError, Quantised, RandomWeights, random_images};
+use crate::report::Leak;
 use crate::resolve;
 use crate::syntax::{self, Ast};
 use crate::tensor::{Shape, Tensor};
@@ -284,7 +285,17 @@ impl CompileOptions {
             (Encoding::Auto, Scheme::Bfv) => Encode::Auto,
             (Encoding::Coefficients, _) => Encode::Coefficients,
         };
-        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs }
+        let sparsity = if self.leak_sparsity { Sparsity::Leaked } else { Sparsity::Hidden };
+        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs, sparsity }
+    }
+}
+
+/// Says what leaving out zeros shows to the client, or that nothing was left out though it was asked for.
+pub(super) fn tell_sparsity(compiled: &Compiled, asked: bool) {
+    match (Leak::of(compiled), asked) {
+        (Some(leak), _) => say(&format!("warning: --leak-sparsity: {leak}\n")),
+        (None, true) => say("note: --leak-sparsity: there are no weights, so no zeros are left out\n"),
+        (None, false) => {}
     }
 }
 
@@ -321,15 +332,18 @@ fn load_by(
             if options.ring.is_some()
                 || options.plain_bits.is_some()
                 || options.encoding.is_some()
-                || options.kernel.is_some() =>
+                || options.kernel.is_some()
+                || options.leak_sparsity =>
         {
             return Err(Failure::User(format!(
-                "{}: already compiled; --ring, --plain-bits, --encoding and --kernel apply to a .stria file",
+                "{}: already compiled; --ring, --plain-bits, --encoding, --kernel and --leak-sparsity apply to a \
+                 .stria file",
                 path.display()
             )));
         }
         Opened::Compiled(compiled) => {
             let compiled = compiled.for_scheme(scheme)?;
+            tell_sparsity(&compiled, false);
             let inputs = vec![path.to_owned()];
             return Ok(Loaded { compiled, float: None, meaning: Vec::new(), inputs });
         }
@@ -337,5 +351,6 @@ fn load_by(
     let (model, front) = front(path, bytes)?.checked()?;
     let Stages { compiled, float, meaning, .. } = stages(&front, &model, driver)?;
     let compiled = compiled.for_scheme(scheme)?;
+    tell_sparsity(&compiled, options.leak_sparsity);
     Ok(Loaded { compiled, float: Some(float), meaning, inputs: front.inputs })
 }

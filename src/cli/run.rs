@@ -81,6 +81,8 @@ struct Timing {
     setup: f64,
     /// Making random transfers: before the image with `--preprocess`, else layer by layer.
     preprocess: f64,
+    /// Processor time of the server's linear part on all threads, reading ciphertexts included.
+    linear_processor: f64,
     /// That part of `preprocess` that was over before the image was taken up.
     #[serde(skip)]
     preprocess_apart: f64,
@@ -196,7 +198,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             }
             Backend::Clear | Backend::FheRs | Backend::Reference | Backend::Tfhe => None,
         },
-        peak_memory: peak_memory(),
+        peak_memory: output::peak_memory(),
         image: args.input.display().to_string(),
         label: match answer {
             Answer::Logits(_) => Cost::default(),
@@ -256,6 +258,7 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
         setup,
         encrypt: inference.client.encrypt.as_secs_f64(),
         linear: inference.layers.iter().map(|l| l.time.as_secs_f64()).sum(),
+        linear_processor: inference.layers.iter().map(|l| l.processor.as_secs_f64()).sum(),
         decrypt: inference.client.decrypt.as_secs_f64(),
         nonlinear: inference.nonlinear().as_secs_f64(),
         preprocess: made,
@@ -269,13 +272,6 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
 pub(super) fn class_name(model: &Path, class: usize) -> Option<String> {
     let text = std::fs::read_to_string(model.with_file_name("labels.txt")).ok()?;
     text.lines().nth(class).map(|line| line.trim().to_owned())
-}
-
-/// The most memory that the process has held, in bytes, where the system tells it.
-pub(super) fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
 impl RunResult {
@@ -367,8 +363,9 @@ impl fmt::Display for RunResult {
             )?;
             writeln!(
                 f,
-                "seconds of the linear part: predicted {:.2} on one core ({} costs), ran {:.2} on {}",
-                self.predicted_seconds, self.report.cost_table, t.linear, self.threads
+                "seconds of the linear part: predicted {:.3} on one core ({} costs), took {:.3} of processor time; \
+                 {:.2} by the clock on {}",
+                self.predicted_seconds, self.report.cost_table, t.linear_processor, t.linear, self.threads
             )?;
         }
         match (self.predicted_memory, self.peak_memory) {

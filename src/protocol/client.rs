@@ -176,7 +176,7 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
         let step = segment.node.0;
 
         let started = Instant::now();
-        let packed = planned.kernel.input().pack(&share.data);
+        let packed = planned.kernel.pack(&share.data, self.client.plain_modulus);
         // A few at a time, so that the server reads the first while the next are encrypted.
         for packed in packed.chunks(rayon::current_num_threads()) {
             let inputs: Vec<_> =
@@ -204,7 +204,7 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
             decrypting += started.elapsed();
         }
         let started = Instant::now();
-        let data = output.unpack(&values);
+        let data = planned.kernel.unpack(values, self.client.plain_modulus);
         self.times.decrypt += decrypting + started.elapsed();
         let shape = self.client.network.graph.node(segment.node).shape.clone();
         Tensor::new(shape, data).ok_or_else(missing)

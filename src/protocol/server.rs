@@ -5,9 +5,10 @@ use super::nonlinear::{NonLinear, Reveal, Step};
 use super::share::{Share, Uniform, add_mod, residue, send_share};
 use super::walk::{Linear, walk};
 use super::{ByEncoding, PartyError, Progress, SegmentId, ciphertext_limit, keys_limit, sent};
-use crate::backend::{Counting, Evaluator};
+use crate::backend::{BackendError, Counting, Evaluator};
 use crate::channel::{Channel, Tag};
 use crate::circuit::{Circuit, Counts};
+use crate::clock::{Busy, Whose};
 use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};
 use crate::params::{Encoding, Sets};
@@ -51,6 +52,8 @@ pub struct LayerRun {
     pub counts: Counts,
     /// Wall time of the circuit, encoding included.
     pub time: Duration,
+    /// Processor time of reading the inputs, of the circuit and of the replies, on all threads.
+    pub processor: Duration,
     /// Bytes of the client's ciphertexts.
     pub bytes_in: u64,
     /// Bytes of the replies.
@@ -140,8 +143,10 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let params = service.params.of(encoding).ok_or_else(missing)?;
         let (step, t) = (segment.node.0, *t);
 
-        let packed = planned.kernel.input().pack(&share.data);
-        let (inputs, bytes_in) = receive_inputs(channel, step, ciphertext_limit(params), evaluator, &packed)?;
+        let packed = planned.kernel.pack(&share.data, t);
+        let busy = Busy::default();
+        let limit = ciphertext_limit(params);
+        let (inputs, bytes_in) = receive_inputs(channel, (step, limit), evaluator, &packed, &busy)?;
         let started = Instant::now();
 
         let total = code.insts.len() as u64;
@@ -150,9 +155,11 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             let done = done.fetch_add(finished, Ordering::Relaxed) + finished;
             (self.progress)(Progress { layer: &planned.name, done, total });
         };
-        let plains = planned.kernel.plains(&weights.weight)?;
+        let plains = planned.kernel.plains(&weights.weight, t)?;
         let kept = kept.get(segment.index).ok_or_else(missing)?;
-        let results = exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)?;
+        // The client waits meanwhile.
+        let results =
+            busy.job(Whose::Process, || exec::run_kept(evaluator, code, (&plains, kept), inputs, &report))?;
 
         let places: Vec<_> = (0..results.len()).map(|output| code.contents.sent(output)).collect();
         let ring = params.ring as usize;
@@ -165,8 +172,10 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             let few: Vec<_> = ready.by_ref().take(rayon::current_num_threads()).collect();
             let masked = few.into_par_iter().map(|(mut ciphertext, (mask, places))| {
                 let negated: Vec<u64> = mask.iter().map(|&r| if r == 0 { 0 } else { t - r }).collect();
-                evaluator.add_plain(&mut ciphertext, &negated)?;
-                Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
+                busy.job(Whose::Thread, || {
+                    evaluator.add_plain(&mut ciphertext, &negated)?;
+                    Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
+                })
             });
             for reply in masked.collect::<Result<Vec<_>, PartyError>>()? {
                 channel.send(step, Tag::Reply, &reply)?;
@@ -174,11 +183,12 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             }
         }
         let counts = evaluator.take(code.geometry);
-        self.layers.push(LayerRun { counts, time: started.elapsed(), bytes_in, bytes_out });
+        let (time, processor) = (started.elapsed(), busy.total());
+        self.layers.push(LayerRun { counts, time, processor, bytes_in, bytes_out });
 
         let shape = service.network.graph.node(segment.node).shape.clone();
         let (channels, h, w) = shape.chw();
-        let mut data = planned.kernel.output().unpack(&masks);
+        let mut data = planned.kernel.unpack(masks, t);
         for channel in 0..channels {
             let bias = residue(weights.bias.get(channel).copied().unwrap_or(0), t);
             for r in data.iter_mut().skip(channel * h * w).take(h * w) {
@@ -196,10 +206,10 @@ type Read<C> = Mutex<Option<Result<C, PartyError>>>;
 /// the next ones arrive.
 fn receive_inputs<E: Evaluator>(
     channel: &mut dyn Channel,
-    step: u32,
-    limit: usize,
+    (step, limit): (u32, usize),
     evaluator: &E,
     packed: &[Vec<u64>],
+    busy: &Busy,
 ) -> Result<(Vec<E::Ciphertext>, u64), PartyError> {
     let read: Vec<Read<E::Ciphertext>> = packed.iter().map(|_| Mutex::new(None)).collect();
     let mut bytes_in = 0;
@@ -208,12 +218,13 @@ fn receive_inputs<E: Evaluator>(
             let bytes = channel.receive(step, Tag::Input, limit)?;
             bytes_in += bytes.len() as u64;
             scope.spawn(move |_| {
-                let ciphertext = evaluator.load(&bytes).and_then(|mut ciphertext| {
+                let ciphertext = busy.job(Whose::Thread, || {
+                    let mut ciphertext = evaluator.load(&bytes)?;
                     evaluator.add_plain(&mut ciphertext, slots)?;
                     Ok(ciphertext)
                 });
                 if let Ok(mut place) = place.lock() {
-                    *place = Some(ciphertext.map_err(Into::into));
+                    *place = Some(ciphertext.map_err(|e: BackendError| e.into()));
                 }
             });
         }

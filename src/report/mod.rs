@@ -5,6 +5,8 @@
 
 mod cryptflow2;
 mod hints;
+mod html;
+mod leak;
 mod moduli;
 mod plan;
 mod quantisation;
@@ -20,6 +22,8 @@ use crate::protocol::{self, Cost, Step};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use hints::{Hint, hints};
+pub use html::html;
+pub use leak::Leak;
 pub use moduli::Moduli;
 pub use plan::{Passes, PlanPrice, Predicted, Second};
 pub use quantisation::{LayerBits, Price, Quantisation};
@@ -202,6 +206,8 @@ pub struct Report {
     pub cost_table: String,
     /// The bits of weights and values, and what they cost.
     pub quantisation: Quantisation,
+    /// What leaving out zeros of weights shows to the client; none where it shows nothing.
+    pub sparsity: Option<Leak>,
     /// Predicted seconds of all linear layers.
     pub predicted: Predicted,
     /// The plan and those of one kernel for all layers, the three cheapest of them, the cheapest first.
@@ -301,6 +307,11 @@ impl Counters {
     }
 }
 
+/// Bytes in millions, to two places.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000)
+}
+
 /// Seconds to six places: a prediction is never that good, and short figures read the same in every format.
 fn to_microseconds(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
@@ -333,8 +344,8 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         };
         totals.add(&counters);
         let mut layer = layer_report(compiled, id, place, counters);
-        if let Some((_, segment)) = segment {
-            layer.predicted = plan::predicted(compiled, segment, table);
+        if let Some((planned, segment)) = segment {
+            layer.predicted = plan::predicted(compiled, (planned, segment), table);
             layer.predicted.iter().for_each(|layer| predicted.add(layer));
             passes.add(&count(segment));
         }
@@ -367,6 +378,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         estimated_wan_seconds: wan,
         cost_table: table.name.clone(),
         quantisation: quantisation::quantisation(compiled),
+        sparsity: Leak::of(compiled),
         predicted,
         plans: plan::plans(compiled),
         passes,
@@ -431,8 +443,8 @@ fn layer_report(
         shape_in: graph.input_shapes(id).first().map(|s| s.dims().to_vec()).unwrap_or_default(),
         shape_out: node.shape.dims().to_vec(),
         channel_capacity: place.map(|p| p.kernel.channel_capacity() as u64),
-        layout_in: place.map(|p| p.kernel.input().to_string()),
-        layout_out: place.map(|p| p.kernel.output().to_string()),
+        layout_in: place.map(|p| p.kernel.layouts()[0].clone()),
+        layout_out: place.map(|p| p.kernel.layouts()[1].clone()),
         kernel: place.map(|p| p.kernel.name()),
         encoding: place.map(|p| p.kernel.encoding()),
         split: place.and_then(|p| p.kernel.choice()).map(|choice| choice.to_string()),

@@ -796,3 +796,71 @@ fn a_broken_cost_file_is_refused() {
     assert_eq!(output.status.code(), Some(1), "before a minute of measuring");
     assert!(stderr(&output).contains("folder does not exist"), "{}", stderr(&output));
 }
+
+/// One page, nothing fetched, nothing run; a file is replaced whole.
+#[test]
+fn report_as_a_page_stands_alone() {
+    let folder = scratch();
+    let models = ["examples/fashion_mnist/stria.stria", "examples/shapes/resnet20.stria"];
+    let page = folder.path().join("page.html").display().to_string();
+    std::fs::write(&page, "old").expect("a file is written");
+    let output = stria(&["report", models[0], models[1], "--format", "html", "-o", &page]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", stderr(&output));
+    let page = std::fs::read_to_string(&page).expect("the page is there");
+    let reports = json(&stria(&["report", models[0], models[1], "--format", "json"]));
+    for report in reports.as_array().expect("two reports") {
+        let rotations = &report["totals"]["rotations"];
+        for figure in [&rotations["total"], &rotations["internal"], &report["totals"]["plain_mults"]] {
+            assert!(page.contains(&format!("<dd>{figure}</dd>")), "{figure}");
+            assert!(page.contains(&format!("<td>{figure}</td>")), "{figure}");
+        }
+        for layer in report["layers"].as_array().expect("layers") {
+            let name = layer["name"].as_str().expect("a name");
+            assert!(page.contains(&format!("<th>{name}<small>")), "{name}");
+        }
+        for hint in report["hints"].as_array().expect("hints") {
+            let change = hint["change"].as_str().expect("a change");
+            assert!(page.contains(&change.replace('\'', "&#39;")), "{change}");
+        }
+    }
+    let bars = page.matches("<i style=\"width:").count();
+    let linear =
+        reports.as_array().expect("two reports").iter().flat_map(|r| r["layers"].as_array()).flatten();
+    let linear = linear.filter(|layer| layer["kernel"].is_string()).count();
+    assert_eq!(
+        bars,
+        2 * linear + 2,
+        "a bar of seconds and one of rotations a layer, one of rotations a model"
+    );
+    for outside in ["<script", "http:", "https:", "url(", "@import", "<link", "<img"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark") && page.contains("width=device-width"));
+    let opened = |tag: &str| page.matches(&format!("<{tag}")).count();
+    for tag in ["table", "tr", "td", "dl", "dd", "section", "ul", "small"] {
+        assert_eq!(opened(tag), page.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+#[test]
+fn leaked_sparsity_is_said() {
+    let folder = scratch();
+    let file = folder.path().join("leaky.striac").display().to_string();
+    let model = "examples/fashion_mnist/stria.stria";
+    let output = stria(&["compile", model, "--leak-sparsity", "-o", &file]);
+    assert!(output.status.success() && stderr(&output).contains("the client learns"), "{}", stderr(&output));
+    let report = json(&stria(&["report", &file, "--format", "json"]));
+    let shown = report["sparsity"]["plaintexts_shown"].as_u64();
+    assert!(
+        shown.is_some_and(|n| n >= report["totals"]["plain_mults"].as_u64().expect("a count")),
+        "{report}"
+    );
+    let run = json(&stria(&["run", &file, "--input", IMAGE, "--backend", "clear", "--format", "json"]));
+    assert_eq!(run["executed"]["plain_mults"], report["totals"]["plain_mults"]);
+    let report = json(&stria(&["report", model, "--format", "json"]));
+    assert!(report["sparsity"].is_null());
+    let output = stria(&["report", "examples/shapes/resnet20.stria", "--leak-sparsity"]);
+    assert!(stderr(&output).contains("no weights"), "{}", stderr(&output));
+    let output = stria(&["report", &file, "--leak-sparsity"]);
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -2,7 +2,7 @@
 
 use super::{Planned, planned};
 use crate::cli::failure::Failure;
-use crate::cli::run::{Output, RunArgs, class_name, megabytes, peak_memory};
+use crate::cli::run::{Output, RunArgs, class_name, megabytes};
 use crate::cli::{Backend, output};
 use crate::graph::{NodeId, evaluate, quantise_input};
 use crate::input;
@@ -101,7 +101,7 @@ pub(in crate::cli) fn run(args: &RunArgs) -> Result<(), Failure> {
         timing: ran.timing,
         predicted_seconds: report.totals.estimated_seconds / threads as f64,
         threads,
-        peak_memory: peak_memory(),
+        peak_memory: output::peak_memory(),
         image: args.input.display().to_string(),
         report,
     };

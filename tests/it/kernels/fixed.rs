@@ -226,7 +226,7 @@ fn impossible_layers_are_refused() {
     let kernel = Kernel::output_rotation(&g, 1024).unwrap();
     let weights = Tensor::zeros(Shape::of(&[4, 4, 3, 2]));
     assert_eq!(
-        kernel.plains(&weights).err(),
+        kernel.plains(&weights, super::PRIME).err(),
         Some(KernelError::Weights { found: weights.shape.clone(), expected: Shape::of(&[4, 4, 3, 3]) })
     );
 }
