@@ -143,8 +143,12 @@ impl Server {
     #[must_use]
     pub fn measure(&self) -> f64 {
         let mut worker = Worker::new();
-        let mut results = vec![0; BATCH * LARGE];
-        let accumulators = vec![0; BATCH * 2 * RING];
+        // Words of all kinds: a blind rotation skips positions that are 0.
+        let words = |count: usize| {
+            (1..=count as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect::<Vec<_>>()
+        };
+        worker.large = words(BATCH * LARGE);
+        let (mut results, accumulators) = (vec![0; BATCH * LARGE], words(BATCH * 2 * RING));
         self.bootstrap(&mut worker, (&accumulators, 0), &mut results);
         let start = Instant::now();
         self.bootstrap(&mut worker, (&accumulators, 0), &mut results);

@@ -55,7 +55,7 @@ pub enum TfheError {
     },
     /// Too many activations.
     #[error(
-        "layer `{layer}`: {found} values up to there, at most {} in this mode, at some 15 ms each; use fewer or \
+        "layer `{layer}`: {found} values up to there, at most {} in this mode, at some 17 ms each; use fewer or \
          strided channels",
         plan::MAX_VALUES
     )]
