@@ -22,6 +22,7 @@ use crate::layout::Packing;
 use crate::params::Encoding;
 use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support, Tensor};
 use rayon::prelude::*;
+use zeroize::Zeroize;
 use spectrum::{Spectra, Transform};
 
 /// Ring degrees that kernels accept.
@@ -288,7 +289,10 @@ impl Kernel {
             let transform = Transform::new(size, t);
             values.par_iter_mut().for_each(|slots| transform.inverse(slots));
         }
-        self.output().unpack(&values)
+        let unpacked = self.output().unpack(&values);
+        // They are shares or masks.
+        values.zeroize();
+        unpacked
     }
 
     /// How many plaintexts it has.

@@ -319,7 +319,6 @@ fn to_microseconds(seconds: f64) -> f64 {
 
 /// The report of `compiled`, predicted with `table`.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "transfers are far below 2^52")]
 pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     let graph = &compiled.network.graph;
     let mut totals = Counters::default();
@@ -352,11 +351,8 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         layers.push(layer);
     }
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
-    let nonlinear_seconds = to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS);
-    let seconds = |network| {
-        to_microseconds(totals.estimated_seconds + nonlinear_seconds + totals.seconds_over(network))
-    };
-    let (lan, wan) = (seconds(LAN), seconds(WAN));
+    let nonlinear_seconds = nonlinear_seconds(&totals);
+    let [lan, wan] = [LAN, WAN].map(|network| seconds_over(&totals, network));
     let sets = compiled.sets();
     let key_bytes = |set: Option<&SchemeParams>, keys| {
         set.map_or(0, |set| Sizes::of(compiled.scheme, set).key_bytes(keys))
@@ -386,6 +382,39 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         totals,
         layers,
     }
+}
+
+impl Report {
+    /// The report of a run in another form than the two-party steps of all layers: with these costs of its
+    /// non-linear layers, in order, and of telling the answer.
+    #[must_use]
+    pub fn in_form(mut self, steps: impl IntoIterator<Item = Cost>, told: Cost) -> Self {
+        let mut steps = steps.into_iter();
+        let mut sum = told;
+        for layer in self.layers.iter_mut().filter(|layer| layer.encoding.is_none()) {
+            let cost = steps.next().unwrap_or_default();
+            layer.counters = layer.counters.with_cost(cost);
+            sum = sum + cost;
+        }
+        let linear = self.layers.iter().filter(|layer| layer.encoding.is_some());
+        sum.rounds += linear.map(|layer| layer.counters.rounds).sum::<u64>();
+        self.totals = self.totals.with_cost(sum);
+        self.estimated_nonlinear_seconds = nonlinear_seconds(&self.totals);
+        self.estimated_lan_seconds = seconds_over(&self.totals, LAN);
+        self.estimated_wan_seconds = seconds_over(&self.totals, WAN);
+        self
+    }
+}
+
+/// Predicted seconds of the two-party steps.
+#[expect(clippy::cast_precision_loss, reason = "transfers are far below 2^52")]
+fn nonlinear_seconds(totals: &Counters) -> f64 {
+    to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS)
+}
+
+/// Predicted seconds of one inference over `network`.
+fn seconds_over(totals: &Counters, network: Network) -> f64 {
+    to_microseconds(totals.estimated_seconds + nonlinear_seconds(totals) + totals.seconds_over(network))
 }
 
 /// What the two-party form of node `id` costs; nothing if the plaintext prime is beyond what it computes
