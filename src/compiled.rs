@@ -7,6 +7,8 @@
 //! `STRIAC\r\n`, the version (u32, little-endian), the BLAKE3 hash of the body, the body's length (u64), the
 //! body (postcard). Everything is checked on load: hash, graph, shapes of weights, parameters.
 
+mod zeros;
+
 use crate::backend::SchemeParams;
 use crate::circuit::{Circuit, Segment};
 use crate::cost::{self, CostTable};
@@ -23,6 +25,7 @@ use crate::select::{
 };
 use crate::tensor::{MAX_ACTIVATION, Shape};
 use serde::{Deserialize, Serialize};
+use zeros::{Dropped, Zeros};
 
 /// First bytes of a `.striac` file. The line ending shows damage by text-mode transfers.
 pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
@@ -176,18 +179,7 @@ struct Saved {
     weighed: Vec<Option<Weighed>>,
     compared: Vec<Compared>,
     /// By layer, the plaintexts that are left out; none if zeros of weights are hidden.
-    dropped: Option<Vec<Vec<u32>>>,
-}
-
-/// Which products a circuit leaves out.
-#[derive(Clone, Copy)]
-enum Zeros<'a> {
-    /// None but what the model declares.
-    Hidden,
-    /// Those that the weights show.
-    Found,
-    /// These, by layer.
-    Given(&'a [Vec<u32>]),
+    dropped: Option<Dropped>,
 }
 
 const SECURE: Choosing = Choosing { params: params::choose, least_ring: LEAST_RING };
@@ -325,7 +317,7 @@ impl Compiled {
         zeros: Zeros<'_>,
     ) -> Result<Self, CompiledError> {
         let scheme = Scheme::default();
-        let mut coefficient_ring = choose.least_ring.min(ring);
+        let mut coefficient_ring = zeros.first_ring(choose.least_ring.min(ring), ring);
         loop {
             let rings = Rings { slots: ring, coefficients: coefficient_ring };
             let mut plan = select::plan(&network, rings, encodings)?;
@@ -451,12 +443,7 @@ impl Compiled {
             picks: self.plan.picks(),
             weighed: self.plan.layers.iter().map(|layer| layer.weighed).collect(),
             compared: self.plan.compared.clone(),
-            dropped: match self.plan.sparsity {
-                Sparsity::Hidden => None,
-                Sparsity::Leaked => {
-                    Some(self.plan.layers.iter().map(|layer| layer.dropped.clone()).collect())
-                }
-            },
+            dropped: Dropped::of(&self.plan),
         };
         let body = postcard::to_stdvec(&saved)?;
         let mut bytes = Vec::with_capacity(PREFIX + body.len());
@@ -498,40 +485,11 @@ impl Compiled {
         }
         params::require_plain(saved.plain_modulus, network.largest_accumulator())?;
         let sizes = (saved.ring, saved.plain_modulus);
-        let zeros = saved.dropped.as_deref().map_or(Zeros::Hidden, Zeros::Given);
+        let zeros = saved.dropped.as_ref().map_or(Zeros::Hidden, Zeros::Given);
         let encodings = Encodings::Picks(&saved.picks);
         let mut compiled = Self::build(network, saved.weights, (sizes, SECURE), encodings, zeros)?;
         compiled.note(saved.weighed.into_iter(), saved.compared);
         Ok(compiled)
-    }
-}
-
-impl Zeros<'_> {
-    /// Notes in `plan` which products are left out. Those given are none but zeros where `weights` are known.
-    fn leave_out(self, plan: &mut Plan, weights: Option<&IntWeights>) -> Result<(), CompiledError> {
-        match (self, weights) {
-            (Self::Hidden, _) | (Self::Found, None) => {}
-            (Self::Found, Some(weights)) => plan.drop_zeros(weights)?,
-            (Self::Given(given), None) => {
-                plan.sparsity = Sparsity::Leaked;
-                for (layer, dropped) in plan.layers.iter_mut().zip(given) {
-                    let ascending = dropped.is_sorted_by(|a, b| a < b);
-                    let there = dropped.last().is_none_or(|&last| (last as usize) < layer.kernel.products());
-                    if !(ascending && there) {
-                        return Err(CompiledError::Dropped { layer: layer.name.clone() });
-                    }
-                    layer.dropped.clone_from(dropped);
-                }
-            }
-            (Self::Given(given), Some(weights)) => {
-                plan.drop_zeros(weights)?;
-                let mut pairs = plan.layers.iter().zip(given);
-                if let Some((layer, _)) = pairs.find(|(layer, given)| layer.dropped != **given) {
-                    return Err(CompiledError::Dropped { layer: layer.name.clone() });
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -58,6 +58,8 @@ pub mod input;
 
 pub mod compiled;
 
+pub mod tfhe;
+
 pub mod channel;
 
 pub mod mpc;

@@ -19,6 +19,7 @@ mod refused;
 mod report;
 mod run;
 mod say;
+mod tfhe;
 
 use crate::params::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -60,6 +61,14 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Import an ONNX model: writes a .stria file and its weights beside it.
     Import(import::ImportArgs),
+    /// Make keys for the non-interactive mode: a secret one and an evaluation key for servers.
+    Keygen(tfhe::KeygenArgs),
+    /// Encrypt an image for the non-interactive mode.
+    Encrypt(tfhe::EncryptArgs),
+    /// Run a model on an encrypted image, alone, with an evaluation key.
+    Evaluate(tfhe::EvaluateArgs),
+    /// Decrypt an answer.
+    Decrypt(tfhe::DecryptArgs),
     /// Measure what this machine takes for each operation of the engine, for `--costs`.
     Calibrate(calibrate::CalibrateArgs),
 }
@@ -130,13 +139,15 @@ enum Backend {
     FheRs,
     /// The integer reference itself; no circuit.
     Reference,
+    /// The crate `tfhe`: what encrypts in the mode of that name.
+    Tfhe,
 }
 
 impl Backend {
     /// Who computes BFV; for backends without any, the one whose parameters are reported.
     fn scheme(self) -> Scheme {
         match self {
-            Self::Bfv | Self::Clear | Self::Reference => Scheme::Bfv,
+            Self::Bfv | Self::Clear | Self::Reference | Self::Tfhe => Scheme::Bfv,
             Self::FheRs => Scheme::FheRs,
         }
     }
@@ -148,6 +159,7 @@ impl Backend {
             Self::Clear => "clear",
             Self::FheRs => "fhe-rs",
             Self::Reference => "reference",
+            Self::Tfhe => "tfhe",
         }
     }
 }
@@ -185,7 +197,7 @@ enum Told {
 enum Mode {
     /// Linear layers under BFV, the rest on shares.
     Hybrid,
-    /// Non-interactive, by programmable bootstrapping; not built yet.
+    /// Non-interactive: the server computes alone, activations by programmable bootstrapping.
     Tfhe,
     /// Non-interactive, one leveled circuit; not built yet.
     Leveled,
@@ -215,6 +227,10 @@ pub fn main() -> ExitCode {
             Command::Eval(args) => eval::run(args),
             Command::Bench(args) => bench::run(args, &cli.threads),
             Command::Import(args) => import::run(args),
+            Command::Keygen(args) => tfhe::keygen(args),
+            Command::Encrypt(args) => tfhe::encrypt(args),
+            Command::Evaluate(args) => tfhe::evaluate(args),
+            Command::Decrypt(args) => tfhe::decrypt(args),
             Command::Calibrate(args) => calibrate::run(args),
         }
     });

@@ -2,7 +2,7 @@
 
 use super::costs::CostsOption;
 use super::failure::Failure;
-use super::{CompileOptions, Format, ModelPath, load, output};
+use super::{CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::params::Scheme;
 use crate::report::{Report, cryptflow2, html, report};
 use clap::{Args, ValueEnum};
@@ -25,6 +25,9 @@ pub(super) struct ReportArgs {
     /// papers.
     #[arg(long, value_enum, default_value_t = Accounting::Stria)]
     accounting: Accounting,
+    /// The mode that is planned: hybrid or tfhe.
+    #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
+    mode: Mode,
     #[command(flatten)]
     costs: CostsOption,
     #[command(flatten)]
@@ -100,6 +103,21 @@ fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
+    match args.mode {
+        Mode::Hybrid => {}
+        Mode::Tfhe => {
+            let format = match args.format {
+                Written::Text => Format::Text,
+                Written::Json => Format::Json,
+                Written::Yaml => Format::Yaml,
+                Written::Html => {
+                    return Err(Failure::User("--mode tfhe has no page; use text, json or yaml".into()));
+                }
+            };
+            return tfhe::reports(&args.models, format, args.output.as_deref());
+        }
+        Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid or tfhe")),
+    }
     let table = args.costs.read()?.table(Scheme::default())?;
     if let Some(file) = &args.output {
         output::spare(file, args.costs.file.as_slice())?;

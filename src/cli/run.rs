@@ -3,7 +3,7 @@
 use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
-use super::{Backend, CompileOptions, Format, ModelPath, load, output};
+use super::{Backend, CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::compiled::Compiled;
 use crate::cost::{CostTable, LAN, Means, Network, PeakMemory, WAN};
 use crate::graph::quantise_input;
@@ -20,19 +20,19 @@ use zeroize::Zeroize;
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The model, .stria or .striac.
-    model: ModelPath,
+    pub(super) model: ModelPath,
     /// The image: .png, .npy or .safetensors.
     #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// Which image of a file with several, from 0.
     #[arg(long, default_value_t = 0, value_name = "I")]
-    index: usize,
+    pub(super) index: usize,
     /// What the network runs on.
     #[arg(long, value_enum, default_value_t = Backend::Bfv)]
-    backend: Backend,
+    pub(super) backend: Backend,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    pub(super) format: Format,
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
@@ -43,15 +43,31 @@ pub(super) struct RunArgs {
 
 /// The network's answer.
 #[derive(Serialize)]
-struct Output {
+pub(super) struct Output {
     /// None if the client learns the label alone.
-    logits: Option<Vec<i64>>,
-    scale: f64,
-    argmax: usize,
+    pub(super) logits: Option<Vec<i64>>,
+    pub(super) scale: f64,
+    pub(super) argmax: usize,
     /// Name of the class, if `labels.txt` beside the model tells it.
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// The class that the file's name or its labels tell.
-    expected: Option<usize>,
+    pub(super) expected: Option<usize>,
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.class.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+        write!(f, "class {}{name}", self.argmax)?;
+        match self.expected {
+            Some(label) if label == self.argmax => writeln!(f, ", label {label}: right")?,
+            Some(label) => writeln!(f, ", label {label}: wrong")?,
+            None => writeln!(f)?,
+        }
+        match &self.logits {
+            Some(logits) => write!(f, "logits        {logits:?} x {:.3e}", self.scale),
+            None => write!(f, "logits        not told to the client"),
+        }
+    }
 }
 
 /// Wall seconds.
@@ -123,6 +139,9 @@ struct LayerExecuted {
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let table = args.costs.read()?.table(args.backend.scheme())?;
     args.options.check(args.backend)?;
+    if args.options.mode == Mode::Tfhe {
+        return tfhe::run(args);
+    }
     let compiled = load::load(&args.model, args.compile, args.backend.scheme(), Some(&table))?.compiled;
     weights(&compiled)?;
     let network = &compiled.network;
@@ -197,7 +216,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 let threads = rayon::current_num_threads() as u64;
                 Some(crate::report::peak_memory(&compiled, Means { kept: 0, threads }))
             }
-            Backend::Clear | Backend::FheRs | Backend::Reference => None,
+            Backend::Clear | Backend::FheRs | Backend::Reference | Backend::Tfhe => None,
         },
         peak_memory: output::peak_memory(),
         image: args.input.display().to_string(),
@@ -294,7 +313,7 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
 }
 
 /// Line `class` of `labels.txt` beside the model.
-fn class_name(model: &Path, class: usize) -> Option<String> {
+pub(super) fn class_name(model: &Path, class: usize) -> Option<String> {
     let text = std::fs::read_to_string(model.with_file_name("labels.txt")).ok()?;
     text.lines().nth(class).map(|line| line.trim().to_owned())
 }
@@ -324,18 +343,7 @@ impl RunResult {
 
 impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named =
-            |n: usize, name: Option<&str>| name.map_or(format!("{n}"), |name| format!("{n} ({name})"));
-        write!(f, "{}: class {}", self.image, named(self.output.argmax, self.output.class.as_deref()))?;
-        match self.output.expected {
-            Some(label) if label == self.output.argmax => writeln!(f, ", label {label}: right")?,
-            Some(label) => writeln!(f, ", label {label}: wrong")?,
-            None => writeln!(f)?,
-        }
-        match &self.output.logits {
-            Some(logits) => writeln!(f, "logits        {logits:?} x {:.3e}", self.output.scale)?,
-            None => writeln!(f, "logits        not told to the client")?,
-        }
+        writeln!(f, "{}: {}", self.image, self.output)?;
         writeln!(
             f,
             "model         {}, ring {}, t of {} bits, {}-bit security, backend {}",
@@ -414,6 +422,6 @@ impl fmt::Display for RunResult {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people, rounded anyway")]
-fn megabytes(bytes: u64) -> f64 {
+pub(super) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

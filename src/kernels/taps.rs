@@ -224,9 +224,10 @@ fn cyclic(
 }
 
 /// How far `shifts` go back and forth.
-fn reach(shifts: impl Iterator<Item = i64> + Clone) -> (usize, usize) {
-    let most = |shifts: &mut dyn Iterator<Item = i64>| usize::try_from(shifts.fold(0, i64::max)).unwrap_or(0);
-    (most(&mut shifts.clone().map(|shift| -shift)), most(&mut shifts.clone()))
+fn reach(shifts: impl Iterator<Item = i64>) -> (usize, usize) {
+    let (back, forth) = shifts.fold((0, 0), |(back, forth): (i64, i64), s| (back.min(s), forth.max(s)));
+    let size = |shift: i64| usize::try_from(shift.unsigned_abs()).unwrap_or(usize::MAX);
+    (size(back), size(forth))
 }
 
 /// Row tiles of `pitch` slots a row, `lead` rows of halo before them and `trail` after.

@@ -373,11 +373,11 @@ fn turned_sums<const D: usize>(
     for (i, target) in job.permutation.targets(job.first_block).take(blocks).enumerate() {
         let zero = _mm512_setzero_si512();
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
-        for j in 0..D {
+        for (j, digit) in digits.iter().enumerate() {
             let at = packing.stride * 2 * (i * job.key_digits + j);
             // SAFETY: `fits` says that 64 bytes follow the beginning of each group.
             let keys = unsafe { [packing.load(job.key, at), packing.load(job.key, at + packing.stride)] };
-            let (x, [k0, k1]) = (load(&digits[j][i]), keys);
+            let (x, [k0, k1]) = (load(&digit[i]), keys);
             lo0 = _mm512_madd52lo_epu64(lo0, x, k0);
             hi0 = _mm512_madd52hi_epu64(hi0, x, k0);
             lo1 = _mm512_madd52lo_epu64(lo1, x, k1);

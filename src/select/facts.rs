@@ -31,7 +31,7 @@ pub struct Facts {
 /// Seconds of either party to transform a slot of a ciphertext, either way, and of the server to make that of a
 /// plaintext, on one thread: measured on the machine of the shipped costs.
 const TRANSFORM: f64 = 12e-9;
-const SPECTRUM: f64 = 4e-9;
+const SPECTRUM: f64 = 8e-9;
 
 /// What a linear layer takes, in an inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -241,7 +241,7 @@ fn a_label_is_all_that_the_client_learns_if_so_asked() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
-    for extra in [["--mode", "tfhe"], ["--mode", "leveled"]] {
+    for extra in [["--mode", "leveled"]] {
         let output = stria(&[run.as_slice(), &extra].concat());
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));

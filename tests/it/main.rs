@@ -26,3 +26,4 @@ mod readme;
 mod rewrites;
 mod rlwe;
 mod sparsity;
+mod tfhe;

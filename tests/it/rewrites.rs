@@ -131,7 +131,7 @@ fn formulas_are_the_instructions_for_every_layer_of_the_examples() {
 /// Counted while it runs.
 fn executed(layers: &str, kernels: Kernels) -> Vec<Counts> {
     let text = format!(
-        "model block {{\n    ring: 8192\n    weights: random(3)\n    input image: tensor[256, 16, 16]\n    \
+        "model blocks {{\n    ring: 8192\n    weights: random(3)\n    input image: tensor[256, 16, 16]\n    \
          let x = image |> relu\n{layers}    output x\n}}\n"
     );
     let Compiled { network, weights, params, .. } = stages_of(text, 3).compiled;

@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-const NETWORK: &str = "model zeros {\n    ring: 4096\n    weights: random(5)\n    input image: tensor[8, 8, 8]\n    \
+const NETWORK: &str = "model zeros {\n    ring: 8192\n    weights: random(5)\n    input image: tensor[8, 8, 8]\n    \
     let x = conv(image, out: 8, kernel: 3x3, pad: same) |> relu\n    \
     let x = conv(x, out: 16, kernel: 3x3, stride: 2, pad: same) |> relu\n    \
     let y = flatten(x) |> linear(out: 10)\n    output y\n}\n";
@@ -146,7 +146,7 @@ fn circuits_tell_nothing_of_zeros_unless_asked() {
         }
         assert_eq!(of(0, Sparsity::Leaked).circuit, hidden[0].circuit, "no zeros, nothing to leave out");
         if encode == Encode::Slots && kernels == Kernels::OutputRotation {
-            let shown = of(3, Sparsity::Leaked);
+            let shown = of(1, Sparsity::Leaked);
             assert_ne!(shown.circuit, hidden[0].circuit);
             let steps = [&shown, &hidden[0]].map(|c| galois_steps(&c.circuit.segments).len());
             assert!(steps[0] < steps[1], "{steps:?}");
@@ -203,8 +203,9 @@ fn counts_fall_by_what_is_zero() {
 /// The file keeps what is left out, also the client's without weights; a file that leaves out more is refused.
 #[test]
 fn files_keep_what_is_left_out() {
-    let options = Options { encode: Encode::Auto, sparsity: Sparsity::Leaked, ..Options::default() };
-    let compiled = compiled(NETWORK, 4, options);
+    let options =
+        Options { kernels: Kernels::OutputRotation, sparsity: Sparsity::Leaked, ..Options::default() };
+    let compiled = compiled(NETWORK, 3, options);
     let leak = Leak::of(&compiled).unwrap();
     assert!(leak.plaintexts_dropped > 0, "{leak}");
     let read = Compiled::from_bytes(&compiled.to_bytes().unwrap()).unwrap();

@@ -84,10 +84,11 @@ impl Packing {
 fn gathered(bits: usize, parity: usize) -> ([u8; 64], u64) {
     let (mut table, mut mask) = ([0; 64], 0);
     for lane in (parity..LANES).step_by(2) {
-        for at in bits * lane / 8..(bits * (lane + 1)).div_ceil(8) {
-            table[at] = u8::try_from(8 * lane + at - bits * lane / 8).unwrap_or(0);
-            mask |= 1 << at;
+        let (first, end) = (bits * lane / 8, (bits * (lane + 1)).div_ceil(8));
+        for (byte, from) in table[first..end].iter_mut().zip((0..).skip(8 * lane)) {
+            *byte = from;
         }
+        mask |= ((1 << (end - first)) - 1) << first;
     }
     (table, mask)
 }
