@@ -333,9 +333,9 @@ impl RunResult {
                     ..*planned
                 }
         };
-        let layers = self.report.layers.iter().zip(&self.executed_layers);
+        let mut layers = self.report.layers.iter().zip(&self.executed_layers);
         self.report.layers.len() == self.executed_layers.len()
-            && layers.map(|(planned, ran)| same(&planned.counters, &ran.counters)).all(|same| same)
+            && layers.all(|(planned, ran)| same(&planned.counters, &ran.counters))
             && self.executed.iter().all(|executed| same(&self.report.totals, executed))
             && self.label.iter().all(|[planned, executed]| planned == executed)
     }
