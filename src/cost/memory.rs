@@ -124,7 +124,9 @@ pub fn peak_memory(
     let messages = segments.iter().map(|segment| {
         let (inputs, outputs) = (u64::from(segment.inputs), segment.outputs.len() as u64);
         let slots = words.ring * WORD;
-        (inputs * (2 * slots + 2 * sizes.fresh)).max(outputs * (3 * slots + 2 * sizes.reply))
+        // Beside the masks, replies and the client's values take the place of results, which are dropped.
+        let instead = (slots + 2 * sizes.reply).saturating_sub(words.ciphertext() * WORD);
+        (inputs * (2 * slots + 2 * sizes.fresh)).max(outputs * (slots + instead))
     });
     let digits = BATCH as u64 * words.digits * words.all * words.ring;
     let accumulators = ACCUMULATOR * words.all * words.ring;

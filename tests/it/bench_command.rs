@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::bench::{BenchError, Job, Parties, Steps, random_weights};
+use stria::circuit::PlainId;
 use stria::compile::{Encode, Options, compile};
 use stria::compiled::Compiled;
 use stria::diag::SourceFile;
@@ -172,10 +173,9 @@ fn a_wrong_layer_is_found_and_named() {
         for layer in 0..3 {
             ran(&compiled, layer).unwrap();
         }
-        // One product too few.
-        let terms = &mut compiled.circuit.segments[1].terms;
-        assert!(terms.len() > 1);
-        terms[0] = terms[1];
+        // A product by a plaintext that the layer does not have: it holds no weight.
+        let segment = &mut compiled.circuit.segments[1];
+        segment.terms[0].1 = PlainId(segment.plains);
         let wrong = ran(&compiled, 1).unwrap_err();
         let BenchError::Wrong { layer, differ, values } = wrong else { panic!("{wrong}") };
         assert_eq!((layer.as_str(), values), ("second", 64));
