@@ -23,3 +23,4 @@ mod quantise;
 mod random;
 mod readme;
 mod rlwe;
+mod train;
