@@ -9,8 +9,8 @@ use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
-use crate::select::Encodings;
-pub use crate::select::{Encode, Kernels};
+use crate::select::{Allowed, Encodings};
+pub use crate::select::{Encode, Kernels, Sparsity};
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 
@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub kernels: Kernels,
     /// By what plans are weighed; the shipped costs if absent.
     pub costs: Option<&'a CostTable>,
+    /// Whether zeros found in weights are left out, which shows.
+    pub sparsity: Sparsity,
 }
 
 /// Why a resolved model could not be compiled.
@@ -116,6 +118,39 @@ pub struct Stages {
     pub compiled: Compiled,
 }
 
+/// What the stages up to quantisation produced: all that modes have in common.
+#[derive(Debug)]
+pub struct Integers {
+    /// The float model after its passes, with its weights if it has any.
+    pub float: FloatModel,
+    /// The text of the graph after each pass, in order.
+    pub after_passes: Vec<(&'static str, String)>,
+    /// The quantised network.
+    pub quantised: Quantised,
+}
+
+/// Runs the float passes on a resolved model and quantises it.
+///
+/// # Errors
+/// The first stage that fails.
+pub fn integers(
+    model: &Model,
+    source: Option<&dyn WeightSource>,
+    calibration: Option<&[Tensor<f32>]>,
+) -> Result<Integers, CompileError> {
+    if source.is_some() {
+        require_runnable(model)?;
+    }
+    let weights = source.map(|source| FloatWeights::load(model, source)).transpose()?;
+    let mut float = FloatModel { model: model.clone(), weights };
+    let mut after_passes = Vec::new();
+    run_float(&mut float, &mut |pass, changes, after| {
+        after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
+    })?;
+    let quantised = quantise(&float.model, float.weights.as_ref(), calibration)?;
+    Ok(Integers { float, after_passes, quantised })
+}
+
 /// Compiles a resolved model.
 ///
 /// # Errors
@@ -126,17 +161,8 @@ pub fn compile(
     calibration: Option<&[Tensor<f32>]>,
     options: Options<'_>,
 ) -> Result<Stages, CompileError> {
-    if source.is_some() {
-        require_runnable(model)?;
-    }
-    let weights = source.map(|source| FloatWeights::load(model, source)).transpose()?;
-    let mut float = FloatModel { model: model.clone(), weights };
-    let mut after_passes = Vec::new();
-    run_float(&mut float, &mut |pass, changes, after| {
-        after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
-    })?;
-    let Quantised { network, weights, meaning, lost } =
-        quantise(&float.model, float.weights.as_ref(), calibration)?;
+    let Integers { float, after_passes, quantised } = integers(model, source, calibration)?;
+    let Quantised { network, weights, meaning, lost } = quantised;
     let ring = options.ring.unwrap_or(model.header.ring);
     let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)
         .map_err(|error| CompileError::Params { layer: widest(&network), error })?;
@@ -158,7 +184,8 @@ fn plan(
     sizes: (u32, u64),
     options: Options<'_>,
 ) -> Result<Compiled, CompiledError> {
-    if (options.encode, options.kernels) == (Encode::Slots, Kernels::Unified) {
+    let Options { encode, kernels, sparsity, .. } = options;
+    if (encode, kernels, sparsity) == (Encode::Slots, Kernels::Unified, Sparsity::Hidden) {
         return Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Slots));
     }
     let shipped;
@@ -169,5 +196,5 @@ fn plan(
             &shipped
         }
     };
-    Compiled::planned(network, weights, sizes, (options.encode, options.kernels), table)
+    Compiled::planned(network, weights, sizes, Allowed { encode, kernels, sparsity }, table)
 }

@@ -6,6 +6,7 @@ use crate::diag::{Diagnostic, Span};
 use crate::graph::Model;
 use crate::passes::PassError;
 use crate::quant::{LostBits, QuantError};
+use crate::tfhe::TfheError;
 
 /// The diagnostic of a refusal; none for an error of ours, or one that is about no layer.
 pub(super) fn refusal(error: &CompileError, model: &Model) -> Option<Diagnostic> {
@@ -25,6 +26,12 @@ pub(super) fn refusal(error: &CompileError, model: &Model) -> Option<Diagnostic>
 /// The warning, or the error, that no secure moduli hold a layer, or that it has no kernel.
 pub(super) fn unfit(error: &CompiledError, span: Span) -> Diagnostic {
     parted("does-not-fit", &error.to_string(), span, "this layer")
+}
+
+/// The error that a layer does not run in the mode `tfhe`.
+pub(super) fn beyond_tfhe(error: &TfheError, model: &Model) -> Option<Diagnostic> {
+    let span = place(model, error.layer()?)?;
+    Some(parted("does-not-fit", &error.to_string(), span, "this layer"))
 }
 
 /// The warning that a value keeps few of its bits.
