@@ -133,7 +133,11 @@ fn bits(n: u64) -> u32 {
 fn prices(compiled: &Compiled) -> Vec<Price> {
     let today = bits(compiled.params.plain_modulus);
     let price = |plain_bits: u32| {
-        let t = params::plain_prime(compiled.params.ring, 0, Some(plain_bits)).ok()?;
+        let t = if plain_bits == today {
+            compiled.params.plain_modulus
+        } else {
+            params::plain_prime(compiled.params.ring, 0, Some(plain_bits)).ok()?
+        };
         let workload = &compiled.params.workload;
         let chosen = params::choose(compiled.scheme, compiled.params.ring, t, workload).ok()?;
         let fit = params::fit(compiled.scheme, &chosen, workload).ok();

@@ -480,7 +480,7 @@ fn eval_measures_accuracy_and_agreement() {
     assert_eq!(right + wrong, 20);
     let layers = eval["layers"].as_array().expect("an array");
     assert!(layers.iter().any(|l| l["name"] == "stem" && l["kind"] == "conv"), "{eval}");
-    assert!(layers.iter().all(|l| l["error"].as_f64().is_some_and(|e| e < 0.1)), "{eval}");
+    assert!(layers.iter().all(|l| l["error"].as_f64().is_some_and(|e| e < 0.15)), "{eval}");
     assert_eq!(eval["layers_n"], 20);
 
     let reference = json(&stria(

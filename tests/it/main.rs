@@ -27,3 +27,4 @@ mod rewrites;
 mod rlwe;
 mod sparsity;
 mod tfhe;
+mod train;

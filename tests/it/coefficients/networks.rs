@@ -124,7 +124,9 @@ fn examples_in_coefficients() {
         let compiled = examples::compiled(model, options);
         compiled.fits().unwrap();
         let coefficients = compiled.coefficients.as_ref().unwrap();
-        assert_eq!((coefficients.ring, coefficients.modulus_bits.len()), (4096, 2), "{model}");
+        // Within the 109 bits that 128-bit security allows at this ring.
+        let bits: u32 = coefficients.modulus_bits.iter().sum();
+        assert!(coefficients.ring == 4096 && bits <= 109, "{model}: {:?}", coefficients.modulus_bits);
         let report = report(&compiled, &CostTable::shipped(Scheme::Bfv));
         assert_eq!((report.totals.rotations.total, report.totals.galois_keys), (0, 0));
         let data = examples::images(&compiled, "fashion_mnist/images");
