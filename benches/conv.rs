@@ -89,9 +89,8 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize, encode: Encode) 
     let emitted = layer.kernel.emit("as emitted");
     let weights = compiled.weights.as_ref().expect("the model has weights");
     let layer_weights = &weights.0[&layer.node];
-    let plains = layer.kernel.plains(&layer_weights.weight).expect("the weights fit");
-
     let t = compiled.params.plain_modulus;
+    let plains = layer.kernel.plains(&layer_weights.weight, t).expect("the weights fit");
     let shape = compiled.network.graph.node(NodeId(0)).shape.clone();
     let pixels = (0..shape.elements()).map(|i| i64::try_from(i * 37 % 255).expect("a small number") - 127);
     let image = Tensor { shape, data: pixels.collect::<Vec<i64>>() };
@@ -103,7 +102,7 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize, encode: Encode) 
     let evaluation = keys.evaluation_keys(&steps).expect("evaluation keys");
     let evaluator = BfvEvaluator::from_keys(&compiled.params, &evaluation).expect("an evaluator");
     drop(evaluation);
-    let packed = layer.kernel.input().pack(&residues);
+    let packed = layer.kernel.pack(&residues, t);
     let inputs = packed
         .iter()
         .map(|slots| evaluator.load(&keys.encrypt(slots).expect("a ciphertext")).expect("it loads"))
@@ -117,7 +116,7 @@ fn convolution(c: &mut Criterion, channels: usize, size: usize, encode: Encode) 
     let replies = outputs().map(|(result, sent)| {
         keys.decrypt(&evaluator.store(result, sent).expect("a reply"), sent).expect("it decrypts")
     });
-    let output = layer.kernel.output().unpack(&replies.collect::<Vec<_>>());
+    let output = layer.kernel.unpack(replies.collect(), t);
     let expected = evaluate(&compiled.network, weights, &image).expect("the reference");
     let pixels = expected.data.len() / channels;
     for (i, (&found, &wanted)) in output.iter().zip(&expected.data).enumerate() {

@@ -3,11 +3,14 @@
 //! Every id ends in the ring degree and the bits of the ciphertext modulus. `ntt_floor` is the transforms
 //! of one plain rotation done by the transform's library itself; `fhe-rs/...` is the crate `fhe`. That crate
 //! has no special prime, so the same whole modulus is its `logq` with 49 bits more. Ratios within one run are
-//! what counts.
+//! what counts: `cargo bench --features fhe-rs --bench rlwe -- bars` prints those that the engine is held to.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+#[path = "rlwe/bars.rs"]
+mod bars;
+
+use criterion::{BatchSize, Criterion, criterion_group};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,6 +201,13 @@ fn others(c: &mut Criterion) {
                 b.iter(|| s.params.combine(black_box(&terms)).unwrap());
             });
         }
+        let key = s.secret.relinearisation_key(&mut s.randomness).unwrap().expand().unwrap();
+        c.bench_function(&format!("multiply/{id}"), |b| {
+            b.iter(|| key.multiply(black_box(&s.ciphertexts[0]), &s.ciphertexts[1]).unwrap());
+        });
+        c.bench_function(&format!("square/{id}"), |b| {
+            b.iter(|| key.square(black_box(&s.ciphertexts[0])).unwrap());
+        });
         let public = s.secret.public_key(&mut s.randomness);
         c.bench_function(&format!("encrypt/public-key/{id}"), |b| {
             b.iter(|| public.encrypt(&s.message, Packing::Slots, &mut s.randomness).unwrap());
@@ -214,7 +224,8 @@ fn others(c: &mut Criterion) {
             b.iter(|| DotProduct::of(&s.params, black_box(&terms)).unwrap());
         });
         c.bench_function(&format!("mul-acc/4-sums-of-8-at-once/{id}"), |b| {
-            b.iter(|| DotProduct::of_each(&s.params, black_box(&[&terms[..]; 4])).unwrap());
+            let (ciphertexts, factors): (Vec<_>, Vec<_>) = terms.iter().copied().unzip();
+            b.iter(|| DotProduct::of_each(&s.params, black_box(&ciphertexts), &[&factors[..]; 4]).unwrap());
         });
         c.bench_function(&format!("mul-acc/finish/{id}"), |b| {
             let mut dot = DotProduct::new(&s.params);
@@ -284,4 +295,16 @@ criterion_group! {
         .measurement_time(Duration::from_millis(600));
     targets = rotations, others, oracle
 }
-criterion_main!(benches);
+
+/// The argument `bars` asks for the table of bars alone, other names for benchmarks alone.
+fn main() {
+    let names: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let only_bars = names.iter().any(|name| name == "bars");
+    if only_bars || names.is_empty() {
+        bars::print();
+    }
+    if !only_bars {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+    }
+}

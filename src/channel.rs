@@ -4,23 +4,112 @@
 //! node whose turn it is, so that parties that have lost each other find out by name. Every receiver
 //! states the tag, the step and the most bytes that it will take. [`InMemory`] joins two threads,
 //! [`StreamChannel`] two processes. Nothing here knows what a message means.
+//!
+//! A party that waits, to receive or for room to send, gives up after [`Patience::silence`] in which the other
+//! showed no sign of life. A sign of life is a message, progress of one under way, or a beat of the other's
+//! [`Pulse`]: it comes from the thread that works for the protocol, so that a process that lives on with
+//! that thread stuck is found out too. A party at work for longer than a second or so therefore beats.
 
+mod memory;
 mod stream;
 
-pub use stream::{Patience, Socket, StreamChannel};
+pub use memory::InMemory;
+pub use stream::{Socket, StreamChannel};
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Bytes of a frame before its payload.
 pub const FRAME_BYTES: u64 = 13;
 
-/// How long a thread waits for the other, whose end is noticed at once.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// A message that has begun must pass at least this fast on the whole, in bytes a second.
+const SLOWEST: u64 = 4096;
+
+/// How long an end waits for the other, and how often it shows that it is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Without a sign of life.
+    pub silence: Duration,
+    /// With signs of life but without a message, or without room for one.
+    pub work: Duration,
+    /// Between keep-alives, which are sent while the pulse beats. With `silence`, the longest that a party
+    /// that stopped remains unnoticed.
+    pub keep_alive: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(20),
+            work: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Shows the other party that this one is at work. Copies beat the same pulse, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// A sign of life.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One wait for the other party. Silence is counted in short waits that ended without a sign of life, not by the
+/// clock: a process that was suspended meanwhile does not blame the other.
+struct Wait {
+    patience: Patience,
+    begun: Instant,
+    /// What is allowed besides `patience.work`.
+    extra: Duration,
+    quiet: u32,
+}
+
+/// Short waits that make up the silence that is put up with.
+const WAITS: u32 = 20;
+
+impl Wait {
+    /// For a message of which `bytes` bytes are known to come or go.
+    fn new(patience: Patience, bytes: u64) -> Self {
+        let extra = Duration::from_secs(bytes / SLOWEST);
+        Self { patience, begun: Instant::now(), extra, quiet: 0 }
+    }
+
+    /// How long to wait before asking again.
+    fn short(patience: Patience) -> Duration {
+        (patience.silence / WAITS).max(Duration::from_millis(1))
+    }
+
+    /// There was a sign of life.
+    fn heard(&mut self) {
+        self.quiet = 0;
+    }
+
+    /// A short wait ended without one. Gives what was waited for in vain, if it was long enough.
+    fn quiet(&mut self) -> Option<Duration> {
+        self.quiet += 1;
+        if self.quiet > WAITS { Some(self.patience.silence) } else { self.late() }
+    }
+
+    /// As `quiet`, for signs of life without end.
+    fn late(&self) -> Option<Duration> {
+        (self.begun.elapsed() > self.patience.work + self.extra).then_some(self.patience.work)
+    }
+}
 
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tag {
+    /// What the parties are about to run, both ways, the first message of either.
+    Plan,
     /// Galois keys, client to server, once.
     EvaluationKeys,
     /// A linear layer's input ciphertext, client to server.
@@ -44,6 +133,7 @@ impl Tag {
             Self::NonLinear => 4,
             Self::Output => 5,
             Self::Ot => 6,
+            Self::Plan => 7,
         }
     }
 }
@@ -59,12 +149,12 @@ pub enum ChannelError {
         /// What was to be sent or received.
         tag: Tag,
     },
-    /// The other party said nothing for too long.
-    #[error("the other party said nothing for {waited:?} at step {step} ({tag:?})")]
+    /// The other party said nothing, or took nothing of what was to be sent, for too long.
+    #[error("the other party neither sent nor took anything for {waited:?} at step {step} ({tag:?})")]
     Silent {
         /// The step that was under way.
         step: u32,
-        /// What was awaited.
+        /// What was to be sent or received.
         tag: Tag,
         /// For how long.
         waited: Duration,
@@ -102,7 +192,8 @@ pub struct Traffic {
     pub sent: u64,
     /// Bytes received, frames included.
     pub received: u64,
-    /// How often this end received after it had sent: round trips it waited for.
+    /// How often this end received after it had sent: round trips it waited for, of [`Tag::Ot`] and of all other
+    /// messages apart, as the former are made while the latter are worked on.
     pub rounds: u64,
 }
 
@@ -131,18 +222,24 @@ impl std::ops::Sub for Traffic {
 #[derive(Default)]
 struct Meter {
     traffic: Traffic,
-    has_sent: bool,
+    /// Of oblivious transfer, and of all else.
+    has_sent: [bool; 2],
 }
 
 impl Meter {
-    fn sent(&mut self, payload: usize) {
+    fn sent(&mut self, tag: Tag, payload: usize) {
         self.traffic.sent += FRAME_BYTES + payload as u64;
-        self.has_sent = true;
+        match tag {
+            // Nothing answers them.
+            Tag::Plan | Tag::EvaluationKeys => {}
+            Tag::Ot => self.has_sent[0] = true,
+            Tag::Input | Tag::Reply | Tag::NonLinear | Tag::Output => self.has_sent[1] = true,
+        }
     }
 
-    fn received(&mut self, payload: usize) {
+    fn received(&mut self, tag: Tag, payload: usize) {
         self.traffic.received += FRAME_BYTES + payload as u64;
-        if std::mem::take(&mut self.has_sent) {
+        if std::mem::take(&mut self.has_sent[usize::from(tag != Tag::Ot)]) {
             self.traffic.rounds += 1;
         }
     }
@@ -164,6 +261,9 @@ pub trait Channel: Send {
 
     /// What has passed so far.
     fn traffic(&self) -> Traffic;
+
+    /// What to beat while at work between messages.
+    fn pulse(&self) -> Pulse;
 }
 
 struct Frame {
@@ -172,48 +272,26 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-/// One end of an in-memory duplex channel.
-pub struct InMemory {
-    out: SyncSender<Frame>,
-    back: Receiver<Frame>,
-    meter: Meter,
-}
-
-impl InMemory {
-    /// Both ends.
-    #[must_use]
-    pub fn pair() -> (Self, Self) {
-        let (a_out, b_in) = sync_channel(64);
-        let (b_out, a_in) = sync_channel(64);
-        let end = |out, back| Self { out, back, meter: Meter::default() };
-        (end(a_out, a_in), end(b_out, b_in))
+impl Frame {
+    /// The payload, if the frame is the one whose turn it is.
+    fn opened(self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
+        expected((self.tag, self.step, self.payload.len()), step, tag, limit)?;
+        Ok(self.payload)
     }
 }
 
-impl Channel for InMemory {
-    fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
-        let frame = Frame { tag: tag.byte(), step, payload: payload.to_vec() };
-        self.out.send(frame).map_err(|_| ChannelError::Gone { step, tag })?;
-        self.meter.sent(payload.len());
-        Ok(())
+/// Checks a frame's head against what is awaited.
+fn expected(
+    (found_tag, found_step, found): (u8, u32, usize),
+    step: u32,
+    tag: Tag,
+    limit: usize,
+) -> Result<(), ChannelError> {
+    if (found_tag, found_step) != (tag.byte(), step) {
+        return Err(ChannelError::OutOfTurn { step, tag, found_tag, found_step });
     }
-
-    fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
-        let frame = self.back.recv_timeout(PATIENCE).map_err(|e| match e {
-            RecvTimeoutError::Timeout => ChannelError::Silent { step, tag, waited: PATIENCE },
-            RecvTimeoutError::Disconnected => ChannelError::Gone { step, tag },
-        })?;
-        self.meter.received(frame.payload.len());
-        if frame.tag != tag.byte() || frame.step != step {
-            return Err(ChannelError::OutOfTurn { step, tag, found_tag: frame.tag, found_step: frame.step });
-        }
-        if frame.payload.len() > limit {
-            return Err(ChannelError::TooLong { step, tag, found: frame.payload.len(), limit });
-        }
-        Ok(frame.payload)
+    if found > limit {
+        return Err(ChannelError::TooLong { step, tag, found, limit });
     }
-
-    fn traffic(&self) -> Traffic {
-        self.meter.traffic
-    }
+    Ok(())
 }

@@ -11,8 +11,8 @@ use crate::passes::{FloatModel, PassError, run_float};
 use crate::quant::{
     FloatWeights, LostBits, Meaning, QuantError, Quantised, Statistics, quantise, quantise_measured,
 };
-use crate::select::Encodings;
-pub use crate::select::{Encode, Kernels};
+use crate::select::{Allowed, Encodings};
+pub use crate::select::{Encode, Kernels, Sparsity};
 use crate::tensor::{MAX_ACTIVATION, Tensor};
 use crate::weights::WeightSource;
 
@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub costs: Option<&'a CostTable>,
     /// Ranges that were measured before, instead of calibration images.
     pub measured: Option<&'a Statistics>,
+    /// Whether zeros found in weights are left out, which shows.
+    pub sparsity: Sparsity,
 }
 
 /// Why a resolved model could not be compiled.
@@ -120,6 +122,37 @@ pub struct Stages {
     pub compiled: Compiled,
 }
 
+/// What the stages up to quantisation produced: all that modes have in common.
+#[derive(Debug)]
+pub struct Integers {
+    /// The float model after its passes, with its weights if it has any.
+    pub float: FloatModel,
+    /// The text of the graph after each pass, in order.
+    pub after_passes: Vec<(&'static str, String)>,
+    /// The quantised network.
+    pub quantised: Quantised,
+}
+
+/// Runs the float passes on a resolved model and quantises it, with ranges from images or measured before.
+///
+/// # Errors
+/// The first stage that fails.
+pub fn integers(
+    model: &Model,
+    source: Option<&dyn WeightSource>,
+    (calibration, measured): (Option<&[Tensor<f32>]>, Option<&Statistics>),
+) -> Result<Integers, CompileError> {
+    let mut after_passes = Vec::new();
+    let float = float_model(model, source, &mut |pass, changes, after| {
+        after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
+    })?;
+    let quantised = match measured {
+        Some(measured) => quantise_measured(&float.model, float.weights.as_ref(), Some(measured)),
+        None => quantise(&float.model, float.weights.as_ref(), calibration),
+    }?;
+    Ok(Integers { float, after_passes, quantised })
+}
+
 /// Compiles a resolved model.
 ///
 /// # Errors
@@ -130,14 +163,8 @@ pub fn compile(
     calibration: Option<&[Tensor<f32>]>,
     options: Options<'_>,
 ) -> Result<Stages, CompileError> {
-    let mut after_passes = Vec::new();
-    let float = float_model(model, source, &mut |pass, changes, after| {
-        after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
-    })?;
-    let Quantised { network, weights, meaning, lost } = match options.measured {
-        Some(measured) => quantise_measured(&float.model, float.weights.as_ref(), Some(measured)),
-        None => quantise(&float.model, float.weights.as_ref(), calibration),
-    }?;
+    let Integers { float, after_passes, quantised } = integers(model, source, (calibration, options.measured))?;
+    let Quantised { network, weights, meaning, lost } = quantised;
     let ring = options.ring.unwrap_or(model.header.ring);
     let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)
         .map_err(|error| CompileError::Params { layer: widest(&network), error })?;
@@ -177,7 +204,8 @@ fn plan(
     sizes: (u32, u64),
     options: Options<'_>,
 ) -> Result<Compiled, CompiledError> {
-    if (options.encode, options.kernels) == (Encode::Slots, Kernels::Unified) {
+    let Options { encode, kernels, sparsity, .. } = options;
+    if (encode, kernels, sparsity) == (Encode::Slots, Kernels::Unified, Sparsity::Hidden) {
         return Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Slots));
     }
     let shipped;
@@ -188,5 +216,5 @@ fn plan(
             &shipped
         }
     };
-    Compiled::planned(network, weights, sizes, (options.encode, options.kernels), table)
+    Compiled::planned(network, weights, sizes, Allowed { encode, kernels, sparsity }, table)
 }

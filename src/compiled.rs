@@ -1,10 +1,13 @@
 //! A compiled network, all that is needed to run it, and its file `.striac`.
 //!
 //! The file holds the quantised network, its weights, ring degree, plaintext prime and the pick of each linear
-//! layer, with what it was weighed against; kernels, circuit and moduli follow from them and are made anew on
-//! load, so that a file cannot bring a circuit or moduli of its own. Layout: the magic
+//! layer, with what it was weighed against, and where zeros of weights are left out, of which products; kernels,
+//! circuit and moduli follow from them and are made anew on load, so that a file cannot bring a circuit or moduli of
+//! its own. Layout: the magic
 //! `STRIAC\r\n`, the version (u32, little-endian), the BLAKE3 hash of the body, the body's length (u64), the
 //! body (postcard). Everything is checked on load: hash, graph, shapes of weights, parameters.
+
+mod zeros;
 
 use crate::backend::SchemeParams;
 use crate::circuit::{Circuit, Segment};
@@ -17,16 +20,18 @@ use crate::lower::{LowerError, lower};
 use crate::params::{self, Encoding, Fit, ParamsError, Scheme, Sets, Workload};
 use crate::quant::intervals_are_proven;
 use crate::select::{
-    self, Asked, Choosing, Compared, Encode, Encodings, Facts, Kernels, Pick, Plan, PlanError, Rings, Weighed,
+    self, Allowed, Asked, Choosing, Compared, Encode, Encodings, Facts, Pick, Plan, PlanError, PlannedLayer,
+    Rings, Sparsity, Weighed,
 };
 use crate::tensor::{MAX_ACTIVATION, Shape};
 use serde::{Deserialize, Serialize};
+use zeros::{Dropped, Zeros};
 
 /// First bytes of a `.striac` file. The line ending shows damage by text-mode transfers.
 pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
 
 /// Version of the format.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 const PREFIX: usize = 8 + 4 + 32 + 8;
 
@@ -94,6 +99,12 @@ pub enum CompiledError {
         /// The layer.
         layer: String,
     },
+    /// Products are left out that are not zero, or not there.
+    #[error("layer `{layer}`: a product is left out whose weights are not all zero")]
+    Dropped {
+        /// The layer.
+        layer: String,
+    },
     /// The bounds are not those that the weights prove, so the plaintext prime may be too small.
     #[error("inconsistent network: the bounds of its values are not those of its weights")]
     Bounds,
@@ -134,6 +145,7 @@ impl CompiledError {
         match self {
             Self::Weights { layer, .. }
             | Self::Support { layer }
+            | Self::Dropped { layer }
             | Self::TooLarge { layer, .. }
             | Self::Unfit { layer, .. } => Some(layer),
             Self::Plan(error) => error.layer(),
@@ -166,6 +178,8 @@ struct Saved {
     picks: Vec<Pick>,
     weighed: Vec<Option<Weighed>>,
     compared: Vec<Compared>,
+    /// By layer, the plaintexts that are left out; none if zeros of weights are hidden.
+    dropped: Option<Dropped>,
 }
 
 const SECURE: Choosing = Choosing { params: params::choose, least_ring: LEAST_RING };
@@ -203,11 +217,11 @@ impl Compiled {
         sizes: (u32, u64),
         encodings: Encodings<'_>,
     ) -> Result<Self, CompiledError> {
-        Self::build(network, weights, sizes, encodings, SECURE)
+        Self::build(network, weights, (sizes, SECURE), encodings, Zeros::Hidden)
     }
 
     /// As [`encoded`](Self::encoded), with the layers' kernels that take the fewest seconds by `table`, among
-    /// those of `encode` and `kernels`. Where no secure moduli hold any plan, the best by rotation count.
+    /// those that are `allowed`. Where no secure moduli hold any plan, the best by rotation count.
     ///
     /// # Errors
     /// If no kernel takes a layer, or there are no secure parameters.
@@ -215,10 +229,10 @@ impl Compiled {
         network: IntNetwork,
         weights: Option<IntWeights>,
         sizes: (u32, u64),
-        (encode, kernels): (Encode, Kernels),
+        allowed: impl Into<Allowed>,
         table: &CostTable,
     ) -> Result<Self, CompiledError> {
-        Self::search(network, weights, sizes, (encode, kernels, SECURE), table)
+        Self::search(network, weights, (sizes, SECURE), allowed.into(), table)
     }
 
     /// As [`planned`](Self::planned) for any ring, without any security: for tests.
@@ -229,29 +243,34 @@ impl Compiled {
         network: IntNetwork,
         weights: Option<IntWeights>,
         sizes: (u32, u64),
-        (encode, kernels): (Encode, Kernels),
+        allowed: impl Into<Allowed>,
         table: &CostTable,
     ) -> Result<Self, CompiledError> {
-        Self::search(network, weights, sizes, (encode, kernels, insecure(sizes.0)), table)
+        Self::search(network, weights, (sizes, insecure(sizes.0)), allowed.into(), table)
     }
 
     fn search(
         network: IntNetwork,
         weights: Option<IntWeights>,
-        (ring, plain_modulus): (u32, u64),
-        (encode, kernels, choosing): (Encode, Kernels, Choosing),
+        ((ring, plain_modulus), choosing): ((u32, u64), Choosing),
+        allowed: Allowed,
         table: &CostTable,
     ) -> Result<Self, CompiledError> {
-        let asked = Asked { ring, plain_modulus, choosing, encode, kernels, table };
-        let sizes = (ring, plain_modulus);
+        let (shown, zeros) = match allowed.sparsity {
+            Sparsity::Hidden => (None, Zeros::Hidden),
+            Sparsity::Leaked => (weights.as_ref(), Zeros::Found),
+        };
+        let Allowed { encode, kernels, .. } = allowed;
+        let asked = Asked { ring, plain_modulus, choosing, encode, kernels, table, weights: shown };
+        let sizes = ((ring, plain_modulus), choosing);
         let Some(found) = select::search(&network, &asked)? else {
             let encoding = match encode {
                 Encode::Coefficients => Encoding::Coefficients,
                 Encode::Slots | Encode::Auto => Encoding::Slots,
             };
-            return Self::build(network, weights, sizes, Encodings::All(encoding), choosing);
+            return Self::build(network, weights, sizes, Encodings::All(encoding), zeros);
         };
-        let mut compiled = Self::build(network, weights, sizes, Encodings::Picks(&found.picks), choosing)?;
+        let mut compiled = Self::build(network, weights, sizes, Encodings::Picks(&found.picks), zeros)?;
         compiled.note(found.weighed.into_iter().map(Some), found.compared);
         Ok(compiled)
     }
@@ -287,27 +306,29 @@ impl Compiled {
         sizes: (u32, u64),
         encodings: Encodings<'_>,
     ) -> Result<Self, CompiledError> {
-        Self::build(network, weights, sizes, encodings, insecure(sizes.0))
+        Self::build(network, weights, (sizes, insecure(sizes.0)), encodings, Zeros::Hidden)
     }
 
     fn build(
         network: IntNetwork,
         weights: Option<IntWeights>,
-        (ring, plain_modulus): (u32, u64),
+        ((ring, plain_modulus), choose): ((u32, u64), Choosing),
         encodings: Encodings<'_>,
-        choose: Choosing,
+        zeros: Zeros<'_>,
     ) -> Result<Self, CompiledError> {
         let scheme = Scheme::default();
-        let mut coefficient_ring = choose.least_ring.min(ring);
+        let mut coefficient_ring = zeros.first_ring(choose.least_ring.min(ring), ring);
         loop {
             let rings = Rings { slots: ring, coefficients: coefficient_ring };
-            let plan = select::plan(&network, rings, encodings)?;
+            let mut plan = select::plan(&network, rings, encodings)?;
+            zeros.leave_out(&mut plan, weights.as_ref())?;
             let circuit = lower(&plan)?;
-            let facts = |segment: &Segment| {
+            let facts = |(layer, segment): (&PlannedLayer, &Segment)| {
                 let ring = circuit.ring_of(segment.contents.encoding());
-                Facts::of(segment, ring).ok_or(CompiledError::Depth)
+                Facts::of(&layer.kernel, segment, ring).ok_or(CompiledError::Depth)
             };
-            let facts = circuit.segments.iter().map(facts).collect::<Result<Vec<_>, _>>()?;
+            let layers = plan.layers.iter().zip(&circuit.segments);
+            let facts = layers.map(facts).collect::<Result<Vec<_>, _>>()?;
             let set = |encoding| {
                 let workload = select::workload(facts.iter(), encoding);
                 let set =
@@ -422,6 +443,7 @@ impl Compiled {
             picks: self.plan.picks(),
             weighed: self.plan.layers.iter().map(|layer| layer.weighed).collect(),
             compared: self.plan.compared.clone(),
+            dropped: Dropped::of(&self.plan),
         };
         let body = postcard::to_stdvec(&saved)?;
         let mut bytes = Vec::with_capacity(PREFIX + body.len());
@@ -463,7 +485,9 @@ impl Compiled {
         }
         params::require_plain(saved.plain_modulus, network.largest_accumulator())?;
         let sizes = (saved.ring, saved.plain_modulus);
-        let mut compiled = Self::encoded(network, saved.weights, sizes, Encodings::Picks(&saved.picks))?;
+        let zeros = saved.dropped.as_ref().map_or(Zeros::Hidden, Zeros::Given);
+        let encodings = Encodings::Picks(&saved.picks);
+        let mut compiled = Self::build(network, saved.weights, (sizes, SECURE), encodings, zeros)?;
         compiled.note(saved.weighed.into_iter(), saved.compared);
         Ok(compiled)
     }

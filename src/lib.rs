@@ -12,6 +12,8 @@
 //! instructions. [`compile::compile`] is the pipeline, [`protocol::run_in_process`] runs the result,
 //! [`report::report`] tells its cost. A module imports only from modules above it in this list.
 
+pub mod clock;
+
 pub mod diag;
 
 pub mod tensor;
@@ -56,6 +58,8 @@ pub mod input;
 
 pub mod compiled;
 
+pub mod tfhe;
+
 pub mod channel;
 
 pub mod mpc;
@@ -65,6 +69,8 @@ pub mod protocol;
 pub mod report;
 
 pub mod compile;
+
+pub mod bench;
 
 pub mod cli;
 

@@ -2,8 +2,8 @@
 
 use crate::circuit::{Circuit, CircuitError, Segment, Step, verify};
 use crate::kernels::Kernel;
-use crate::passes::{CircuitPassError, run_circuit};
-use crate::select::Plan;
+use crate::passes::{CircuitPassError, drop_zeros, run_circuit};
+use crate::select::{Plan, PlannedLayer};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 
@@ -35,19 +35,27 @@ pub enum LowerError {
 pub fn lower(plan: &Plan) -> Result<Circuit, LowerError> {
     let rings = plan.rings();
     let layers = plan.layers.par_iter();
-    let segments: Vec<_> =
-        layers.map(|layer| segment(&layer.kernel, &layer.name, rings.of(layer.kernel.encoding()))).collect();
+    let of = |layer: &PlannedLayer| {
+        segment(&layer.kernel, &layer.name, rings.of(layer.kernel.encoding()), &layer.dropped)
+    };
+    let segments: Vec<_> = layers.map(of).collect();
     let segments = segments.into_iter().collect::<Result<_, _>>()?;
     Ok(Circuit { ring: plan.ring, coefficient_ring: plan.coefficient_ring, segments })
 }
 
-/// The segment of one layer, verified and rewritten.
+/// The segment of one layer without the products by plaintexts of `dropped`, verified and rewritten.
 ///
 /// # Errors
 /// If it fails verification.
-pub fn segment(kernel: &Kernel, layer: &str, ring: u32) -> Result<Segment, LowerError> {
+pub fn segment(kernel: &Kernel, layer: &str, ring: u32, dropped: &[u32]) -> Result<Segment, LowerError> {
     let mut segment = kernel.emit(layer);
-    verify(&segment, ring).map_err(|source| LowerError::Kernel { layer: layer.into(), source })?;
+    let check = |segment: &Segment| {
+        verify(segment, ring).map_err(|source| LowerError::Kernel { layer: layer.into(), source })
+    };
+    check(&segment)?;
+    if drop_zeros(&mut segment, ring, dropped) > 0 {
+        check(&segment)?;
+    }
     run_circuit(&mut segment, ring).map_err(|source| LowerError::Pass { layer: layer.into(), source })?;
     Ok(segment)
 }

@@ -1,13 +1,14 @@
 //! A channel over a stream socket, TCP or Unix.
 //!
-//! A thread of its own writes: a party that sends much does not wait for the other to read, so that two that
-//! send at once do not wait for each other. A party may compute for longer than it should take to notice that
-//! the other is lost. So that thread also sends an empty keep-alive frame whenever it has been idle for an
-//! interval, and [`Patience`] has two limits: on silence, and on keep-alives without a message. Keep-alives
-//! depend on time, so [`Traffic`] does not count them: bytes predicted stay equal to bytes counted. What is
-//! announced is read in pieces, so that memory follows what has come.
+//! Two threads serve an end. One writes, so that two parties that send at once do not wait for each other; it also
+//! sends an empty keep-alive frame at intervals in which the pulse has beaten. One reads, a few pieces
+//! ahead, so that a sender that waits sees whether the other party still lives. A reader that is slow but takes
+//! something now and then, or is at work, is waited for; one that takes nothing and shows nothing is not.
+//! Keep-alives depend on time, so [`Traffic`] does not count them: bytes predicted stay equal to bytes
+//! counted. Frames are put together from pieces as they come, so that memory follows what has come, never
+//! what was announced.
 
-use super::{Channel, ChannelError, FRAME_BYTES, Meter, Tag, Traffic};
+use super::{Channel, ChannelError, FRAME_BYTES, Meter, Patience, Pulse, Tag, Traffic, Wait, expected};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -17,36 +18,15 @@ use std::time::{Duration, Instant};
 
 /// Tag of a keep-alive; no [`Tag`] has it.
 const KEEP_ALIVE: u8 = 0;
-/// A message that has begun must come at least this fast on the whole, in bytes a second.
-const SLOWEST: u64 = 4096;
-/// How much is allocated ahead of what has come.
+/// Most bytes that are read at once, and allocated ahead of what has come.
 const PIECE: usize = 1 << 20;
+/// Pieces that wait to be looked at; then nothing more is read.
+const PIECES: usize = 8;
 /// Frames that wait to be written; then a sender waits.
 const WAITING: usize = 16;
 /// Tag, step, length.
 const HEADER: usize = 1 + 4 + 8;
 const _: () = assert!(HEADER as u64 == FRAME_BYTES);
-
-/// How long an end waits, and how often it shows that it is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Without a byte.
-    pub silence: Duration,
-    /// With keep-alives but without a message; also for the other party to take what is sent.
-    pub work: Duration,
-    /// Between keep-alives; well below the other party's `silence`.
-    pub keep_alive: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            silence: Duration::from_secs(30),
-            work: Duration::from_secs(600),
-            keep_alive: Duration::from_secs(10),
-        }
-    }
-}
 
 /// A connected stream socket.
 pub trait Socket: Read + Write + Send + Sized + 'static {
@@ -56,11 +36,11 @@ pub trait Socket: Read + Write + Send + Sized + 'static {
     /// The system's.
     fn duplicate(&self) -> io::Result<Self>;
 
-    /// Sends without delay, and limits how long a read and a write may block.
+    /// Sends without delay, and limits how long a write may block.
     ///
     /// # Errors
-    /// The system's, or if a limit is zero.
-    fn prepare(&self, read: Duration, write: Duration) -> io::Result<()>;
+    /// The system's, or if the limit is zero.
+    fn prepare(&self, write: Duration) -> io::Result<()>;
 
     /// Ends the connection for all handles.
     fn hang_up(&self);
@@ -71,9 +51,9 @@ impl Socket for TcpStream {
         self.try_clone()
     }
 
-    fn prepare(&self, read: Duration, write: Duration) -> io::Result<()> {
+    fn prepare(&self, write: Duration) -> io::Result<()> {
         self.set_nodelay(true)?;
-        self.set_read_timeout(Some(read))?;
+        self.set_read_timeout(None)?;
         self.set_write_timeout(Some(write))
     }
 
@@ -89,8 +69,8 @@ impl Socket for std::os::unix::net::UnixStream {
         self.try_clone()
     }
 
-    fn prepare(&self, read: Duration, write: Duration) -> io::Result<()> {
-        self.set_read_timeout(Some(read))?;
+    fn prepare(&self, write: Duration) -> io::Result<()> {
+        self.set_read_timeout(None)?;
         self.set_write_timeout(Some(write))
     }
 
@@ -104,9 +84,10 @@ impl Socket for std::os::unix::net::UnixStream {
 /// does not take it shows later. Dropping an end delivers what was sent, unless it saw an error, and hangs up.
 /// After an error the stream is out of step: drop it.
 pub struct StreamChannel<S: Socket> {
-    reader: S,
+    socket: S,
     patience: Patience,
     meter: Meter,
+    pulse: Pulse,
     failed: bool,
     /// To the thread that writes; its end ends the thread, once all is written.
     outgoing: Option<SyncSender<Vec<u8>>>,
@@ -116,6 +97,121 @@ pub struct StreamChannel<S: Socket> {
     written: Receiver<()>,
     /// Whether that thread ended because the other party took nothing for too long.
     stuck: Arc<AtomicBool>,
+    /// From the thread that reads.
+    incoming: Receiver<Vec<u8>>,
+    /// The piece that is being looked at, and how much of it has been.
+    piece: Vec<u8>,
+    seen: usize,
+}
+
+/// What the thread that reads has seen, for the one that writes.
+#[derive(Clone, Default)]
+struct Heard {
+    /// How often something came.
+    reads: Arc<AtomicUsize>,
+    /// Whether what came waits for this end to look at it: then nothing can be said of the other.
+    behind: Arc<AtomicBool>,
+}
+
+/// The thread that writes.
+struct Writer<S> {
+    socket: S,
+    patience: Patience,
+    pulse: Pulse,
+    heard: Heard,
+    frames: Receiver<Vec<u8>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Why it stopped.
+enum Stopped {
+    /// Everything is written.
+    Done,
+    /// The connection broke.
+    Broken,
+    /// The other party took nothing for too long.
+    Stuck,
+}
+
+impl<S: Socket> Writer<S> {
+    fn run(mut self) -> Stopped {
+        let mut beats = self.pulse.count();
+        loop {
+            let stopped = match self.frames.recv_timeout(self.patience.keep_alive) {
+                Ok(frame) => {
+                    let written = self.write(&frame);
+                    self.waiting.fetch_sub(1, Ordering::AcqRel);
+                    written
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let beat = self.pulse.count();
+                    if std::mem::replace(&mut beats, beat) == beat {
+                        continue;
+                    }
+                    self.write(&header(KEEP_ALIVE, 0, 0))
+                }
+                Err(RecvTimeoutError::Disconnected) => return Stopped::Done,
+            };
+            if let Err(stopped) = stopped {
+                return stopped;
+            }
+        }
+    }
+
+    fn write(&mut self, mut frame: &[u8]) -> Result<(), Stopped> {
+        let mut wait = Wait::new(self.patience, frame.len() as u64);
+        let mut reads = self.heard.reads.load(Ordering::Acquire);
+        let mut moved = Instant::now();
+        while !frame.is_empty() {
+            let given_up = match self.socket.write(frame) {
+                Ok(0) => return Err(Stopped::Broken),
+                Ok(n) => {
+                    frame = &frame[n..];
+                    moved = Instant::now();
+                    wait.heard();
+                    wait.late()
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => None,
+                Err(e) if is_timeout(&e) => {
+                    let read = self.heard.reads.load(Ordering::Acquire);
+                    let heard = std::mem::replace(&mut reads, read) != read;
+                    if heard || self.heard.behind.load(Ordering::Acquire) {
+                        wait.heard();
+                        // At work, but not for ever.
+                        let limit = self.patience.work;
+                        (moved.elapsed() > limit).then_some(limit)
+                    } else {
+                        wait.quiet()
+                    }
+                }
+                Err(_) => return Err(Stopped::Broken),
+            };
+            if given_up.is_some() && !frame.is_empty() {
+                return Err(Stopped::Stuck);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The thread that reads, until the connection ends or this end is dropped.
+fn read_pieces<S: Socket>(mut socket: S, heard: &Heard, pieces: &SyncSender<Vec<u8>>) {
+    let mut room = vec![0; PIECE];
+    loop {
+        let read = match socket.read(&mut room) {
+            Ok(0) => return,
+            Ok(read) => read,
+            Err(e) if e.kind() == ErrorKind::Interrupted || is_timeout(&e) => continue,
+            Err(_) => return,
+        };
+        heard.reads.fetch_add(1, Ordering::AcqRel);
+        heard.behind.store(true, Ordering::Release);
+        let taken = pieces.send(room[..read].to_vec());
+        heard.behind.store(false, Ordering::Release);
+        if taken.is_err() {
+            return;
+        }
+    }
 }
 
 impl<S: Socket> StreamChannel<S> {
@@ -124,64 +220,84 @@ impl<S: Socket> StreamChannel<S> {
     /// # Errors
     /// If the socket does not take the limits or cannot be duplicated, or no thread can be started.
     pub fn new(socket: S, patience: Patience) -> io::Result<Self> {
-        socket.prepare(patience.silence, patience.work)?;
-        let mut writer = socket.duplicate()?;
+        socket.prepare(Wait::short(patience))?;
+        let (reader, writer) = (socket.duplicate()?, socket.duplicate()?);
         let (outgoing, frames) = sync_channel::<Vec<u8>>(WAITING);
+        let (pieces, incoming) = sync_channel(PIECES);
         let (ended, written) = sync_channel(0);
-        let stuck = Arc::new(AtomicBool::new(false));
+        let (stuck, waiting, pulse, heard) =
+            (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Pulse::default(), Heard::default());
+        let seen = heard.clone();
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        thread("channel reader").spawn(move || read_pieces(reader, &seen, &pieces))?;
         let told = Arc::clone(&stuck);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let left = Arc::clone(&waiting);
-        std::thread::Builder::new().name("channel".into()).spawn(move || {
+        let writer = Writer {
+            socket: writer,
+            patience,
+            pulse: pulse.clone(),
+            heard,
+            frames,
+            waiting: Arc::clone(&waiting),
+        };
+        let spawned = thread("channel writer").spawn(move || {
             let _ended: SyncSender<()> = ended;
-            let failed = loop {
-                let result = match frames.recv_timeout(patience.keep_alive) {
-                    Ok(frame) => {
-                        let result = writer.write_all(&frame);
-                        left.fetch_sub(1, Ordering::AcqRel);
-                        result
-                    }
-                    Err(RecvTimeoutError::Timeout) => writer.write_all(&header(KEEP_ALIVE, 0, 0)),
-                    Err(RecvTimeoutError::Disconnected) => return,
-                };
-                if let Err(e) = result {
-                    break e;
-                }
-            };
-            told.store(is_timeout(&failed), Ordering::Release);
-        })?;
-        let (meter, outgoing) = (Meter::default(), Some(outgoing));
-        Ok(Self { reader: socket, patience, meter, failed: false, outgoing, waiting, written, stuck })
+            told.store(matches!(writer.run(), Stopped::Stuck), Ordering::Release);
+        });
+        if let Err(e) = spawned {
+            // Ends the thread that reads.
+            socket.hang_up();
+            return Err(e);
+        }
+        Ok(Self {
+            socket,
+            patience,
+            meter: Meter::default(),
+            pulse,
+            failed: false,
+            outgoing: Some(outgoing),
+            waiting,
+            written,
+            stuck,
+            incoming,
+            piece: Vec::new(),
+            seen: 0,
+        })
     }
 
-    /// Fills `bytes`, waiting until `deadline` at most.
-    fn fill(&mut self, mut bytes: &mut [u8], deadline: Deadline) -> Result<(), ChannelError> {
-        let Deadline { step, tag, begun, waited } = deadline;
+    /// Fills `bytes`, waiting as long as `wait` allows.
+    fn fill(
+        &mut self,
+        mut bytes: &mut [u8],
+        awaited: (u32, Tag),
+        wait: &mut Wait,
+    ) -> Result<(), ChannelError> {
         while !bytes.is_empty() {
-            if begun.elapsed() > waited {
-                return Err(ChannelError::Silent { step, tag, waited });
+            if self.seen == self.piece.len() {
+                self.next_piece(awaited, wait)?;
+                continue;
             }
-            match self.reader.read(bytes) {
-                Ok(0) => return Err(ChannelError::Gone { step, tag }),
-                Ok(n) => bytes = &mut bytes[n..],
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if is_timeout(&e) => {
-                    return Err(ChannelError::Silent { step, tag, waited: self.patience.silence });
-                }
-                Err(_) => return Err(ChannelError::Gone { step, tag }),
-            }
+            let ready = &self.piece[self.seen..];
+            let n = ready.len().min(bytes.len());
+            let (filled, rest) = bytes.split_at_mut(n);
+            filled.copy_from_slice(&ready[..n]);
+            self.seen += n;
+            bytes = rest;
         }
         Ok(())
     }
-}
 
-/// What is awaited, and until when.
-#[derive(Clone, Copy)]
-struct Deadline {
-    step: u32,
-    tag: Tag,
-    begun: Instant,
-    waited: Duration,
+    fn next_piece(&mut self, (step, tag): (u32, Tag), wait: &mut Wait) -> Result<(), ChannelError> {
+        let given_up = match self.incoming.recv_timeout(Wait::short(self.patience)) {
+            Ok(piece) => {
+                (self.piece, self.seen) = (piece, 0);
+                wait.heard();
+                wait.late()
+            }
+            Err(RecvTimeoutError::Timeout) => wait.quiet(),
+            Err(RecvTimeoutError::Disconnected) => return Err(ChannelError::Gone { step, tag }),
+        };
+        given_up.map_or(Ok(()), |waited| Err(ChannelError::Silent { step, tag, waited }))
+    }
 }
 
 impl<S: Socket> Drop for StreamChannel<S> {
@@ -192,29 +308,33 @@ impl<S: Socket> Drop for StreamChannel<S> {
             // Either the thread has ended, or the other party takes too long.
             self.written.recv_timeout(self.patience.silence).ok();
         }
-        self.reader.hang_up();
+        self.socket.hang_up();
     }
 }
 
 impl<S: Socket> Channel for StreamChannel<S> {
     fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
+        self.pulse.beat();
         let header = header(tag.byte(), step, payload.len() as u64);
         let frame = [&header[..], payload].concat();
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let taken = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.send(frame).is_ok());
         if !taken {
             self.failed = true;
-            let waited = self.patience.work;
+            // The thread that writes says why before it ends.
+            self.written.recv().ok();
+            let waited = self.patience.silence;
             return Err(match self.stuck.load(Ordering::Acquire) {
                 true => ChannelError::Silent { step, tag, waited },
                 false => ChannelError::Gone { step, tag },
             });
         }
-        self.meter.sent(payload.len());
+        self.meter.sent(tag, payload.len());
         Ok(())
     }
 
     fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
+        self.pulse.beat();
         let message = self.message(step, tag, limit);
         self.failed |= message.is_err();
         message
@@ -223,41 +343,41 @@ impl<S: Socket> Channel for StreamChannel<S> {
     fn traffic(&self) -> Traffic {
         self.meter.traffic
     }
+
+    fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
 }
 
 impl<S: Socket> StreamChannel<S> {
     fn message(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
-        let begun = Instant::now();
-        let waiting = Deadline { step, tag, begun, waited: self.patience.work };
+        let awaited = (step, tag);
+        let mut wait = Wait::new(self.patience, 0);
         let (found_tag, found_step, length) = loop {
             let mut header = [0; HEADER];
-            self.fill(&mut header, waiting)?;
+            self.fill(&mut header, awaited, &mut wait)?;
             let frame = read_header(header);
             if frame != (KEEP_ALIVE, 0, 0) {
                 break frame;
             }
         };
-        if (found_tag, found_step) != (tag.byte(), step) {
-            return Err(ChannelError::OutOfTurn { step, tag, found_tag, found_step });
-        }
         let found = usize::try_from(length).unwrap_or(usize::MAX);
-        if found > limit {
-            return Err(ChannelError::TooLong { step, tag, found, limit });
-        }
-        let waited = self.patience.silence + Duration::from_secs(length / SLOWEST);
-        let coming = Deadline { begun: Instant::now(), waited, ..waiting };
+        expected((found_tag, found_step, found), step, tag, limit)?;
+        // What has begun must come on the whole, however many signs of life there are.
+        let coming = Patience { work: self.patience.silence, ..self.patience };
+        let mut wait = Wait::new(coming, length);
         let mut payload = Vec::new();
         while payload.len() < found {
             let have = payload.len();
             payload.resize(found.min(have + PIECE), 0);
-            self.fill(&mut payload[have..], coming)?;
+            self.fill(&mut payload[have..], awaited, &mut wait)?;
         }
-        self.meter.received(found);
+        self.meter.received(tag, found);
         Ok(payload)
     }
 }
 
-/// How systems say that a read or write took longer than its limit.
+/// How systems say that a write took longer than its limit.
 fn is_timeout(e: &io::Error) -> bool {
     e.kind() == ErrorKind::WouldBlock || e.kind() == ErrorKind::TimedOut
 }

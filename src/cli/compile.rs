@@ -130,6 +130,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
         }
     }
     let compiled = compiled.compiled;
+    load::tell_sparsity(&compiled, args.compile.leak_sparsity);
     for stage in &args.emit {
         let (name, text) = match stage {
             Stage::Ast => continue,

@@ -6,7 +6,7 @@ use super::execute::{RunOptions, execute, progress_bar, weights};
 use super::failure::Failure;
 use super::load::Loaded;
 use super::say::say;
-use super::{Backend, CompileOptions, Format, ModelPath, load, output};
+use super::{Backend, CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::graph::{IntNetwork, IntWeights, evaluate, quantise_input};
 use crate::input;
 use crate::passes::FloatModel;
@@ -27,22 +27,22 @@ const MEASURED: usize = 64;
 #[derive(Debug, Args)]
 pub(super) struct EvalArgs {
     /// The model, .stria or .striac.
-    model: ModelPath,
+    pub(super) model: ModelPath,
     /// Images with labels: .safetensors, or a folder of .png files named LABEL_*.png.
     #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// Run only N images. If they run encrypted, accuracy in the clear is given on all the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// Leave the first N images out.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    skip: u32,
+    pub(super) skip: u32,
     /// What the network runs on; `reference` is the fastest.
     #[arg(long, value_enum, default_value_t = Backend::Clear)]
-    backend: Backend,
+    pub(super) backend: Backend,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    pub(super) format: Format,
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
@@ -109,6 +109,9 @@ impl Scores {
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     args.options.check(args.backend)?;
+    if args.options.mode == Mode::Tfhe {
+        return tfhe::eval(args);
+    }
     let Loaded { compiled, float, meaning, .. } =
         load::load(&args.model, args.compile, args.backend.scheme(), None)?;
     let compiled = &compiled;
@@ -132,7 +135,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let answers = execute(compiled, &quantised[..n], args.backend, args.options)?.answers();
     let agreeing = match args.backend {
         Backend::Reference => n,
-        Backend::Bfv | Backend::Clear | Backend::FheRs => {
+        Backend::Bfv | Backend::Clear | Backend::FheRs | Backend::Tfhe => {
             agreeing(network, weights, &quantised[..n], &answers)?
         }
     };
@@ -198,7 +201,10 @@ fn agreeing(
 }
 
 /// The float network's answers; none if there is no float network with weights.
-fn float_classes(float: Option<&FloatModel>, images: &[Tensor<f32>]) -> Result<Option<Vec<usize>>, Failure> {
+pub(super) fn float_classes(
+    float: Option<&FloatModel>,
+    images: &[Tensor<f32>],
+) -> Result<Option<Vec<usize>>, Failure> {
     let Some(FloatModel { model, weights: Some(weights) }) = float else { return Ok(None) };
     let bar = progress_bar(images.len(), "float network");
     let class = |image: &Tensor<f32>| {
@@ -217,7 +223,7 @@ fn float_argmax(logits: &[f32]) -> usize {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of images are far below 2^52")]
-fn ratio(hits: usize, n: usize) -> f64 {
+pub(super) fn ratio(hits: usize, n: usize) -> f64 {
     hits as f64 / n as f64
 }
 

@@ -41,8 +41,11 @@ impl RunOptions {
     /// Refuses what is not built, and says what the run leaks.
     pub(super) fn check(self, backend: Backend) -> Result<(), Failure> {
         match self.mode {
+            Mode::Hybrid if backend == Backend::Tfhe => {
+                return Err(Failure::User("--backend tfhe runs with --mode tfhe".into()));
+            }
             Mode::Hybrid => {}
-            Mode::Tfhe => return Err(Failure::not_built("--mode tfhe", "--mode hybrid")),
+            Mode::Tfhe => return self.check_tfhe(backend),
             Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid")),
         }
         if (self.nonlinear, self.reveal) == (Nonlinear::Reveal, Told::Label) {
@@ -68,13 +71,37 @@ impl RunOptions {
                 say("warning: --backend clear encrypts nothing; it counts and checks\n");
                 Ok(())
             }
+            Backend::Reference | Backend::Tfhe => Ok(()),
+        }
+    }
+
+    /// What the non-interactive mode does not have.
+    fn check_tfhe(self, backend: Backend) -> Result<(), Failure> {
+        let refused = |what: &str| Err(Failure::User(format!("--mode tfhe has no {what}")));
+        if self.reveal == Told::Label {
+            return refused("--reveal label: the client decrypts all logits");
+        }
+        if self.nonlinear == Nonlinear::Reveal {
+            return refused("--nonlinear: one party computes alone");
+        }
+        if self.preprocess {
+            return refused("--preprocess: nothing is prepared between parties");
+        }
+        match backend {
+            Backend::FheRs => refused("--backend fhe-rs; leave it out, or use clear or reference"),
+            Backend::Clear => {
+                say("warning: --backend clear encrypts nothing; it computes with the same noise\n");
+                Ok(())
+            }
+            Backend::Bfv | Backend::Tfhe => super::tfhe::require_built(),
             Backend::Reference => Ok(()),
         }
     }
 }
 
 impl RunOptions {
-    fn choices(self) -> Choices {
+    /// What both parties agree on.
+    pub(super) fn choices(self) -> Choices {
         Choices {
             activations: match self.nonlinear {
                 Nonlinear::TwoParty => Activations::TwoParty,
@@ -165,7 +192,9 @@ pub(super) fn execute(
         }
         #[cfg(not(feature = "fhe-rs"))]
         Backend::FheRs => return Err(Failure::Internal("built without the feature `fhe-rs`".into())),
-        Backend::Reference => return Err(Failure::Internal("the reference runs no circuit".into())),
+        Backend::Reference | Backend::Tfhe => {
+            return Err(Failure::Internal("this backend runs no circuit".into()));
+        }
     };
     bar.finish_and_clear();
     Ok(Outcome::Protocol(session?))

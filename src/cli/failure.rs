@@ -68,6 +68,7 @@ impl From<CompiledError> for Failure {
             | CompiledError::Hash
             | CompiledError::Bounds
             | CompiledError::Support { .. }
+            | CompiledError::Dropped { .. }
             | CompiledError::TooLarge { .. }
             | CompiledError::Body(_)
             | CompiledError::Graph(_)

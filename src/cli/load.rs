@@ -1,21 +1,23 @@
 //! Opens a model: `.stria` with the files that it names, or `.striac`.
 
 use super::failure::Failure;
-use super::refused::{few_bits, refusal};
+use super::refused::{beyond_tfhe, few_bits, refusal};
 use super::say::say;
 use super::{CompileOptions, DEFAULT_ENCODING, Encoding, KernelKind};
-use crate::compile::{self, CompileError, Encode, Kernels, Options, Stages};
+use crate::compile::{self, CompileError, Encode, Kernels, Options, Sparsity, Stages};
 use crate::compiled::{Compiled, MAGIC};
 use crate::cost::CostTable;
 use crate::diag::{Diagnostic, Diagnostics, SourceFile, Span};
-use crate::graph::{Model, WeightsDecl};
+use crate::graph::{IntNetwork, IntWeights, Model, WeightsDecl};
 use crate::input::{self, Data, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
-use crate::quant::{Meaning, QuantError, RandomWeights, Statistics, StatisticsFault, random_images};
+use crate::quant::{Meaning, QuantError, Quantised, RandomWeights, Statistics, StatisticsFault, random_images};
+use crate::report::Leak;
 use crate::resolve;
 use crate::syntax::{self, Ast};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Tensor};
+use crate::tfhe::TfheError;
 use crate::weights::WeightSource;
 use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
@@ -195,11 +197,20 @@ impl Front {
 
     /// All the stages of `model`, silently.
     pub(super) fn stages(&self, model: &Model, options: Options<'_>) -> Result<Stages, CompileError> {
+        let measured = self.calibration.as_ref().and_then(Calibration::measured);
+        let options = Options { measured: options.measured.or(measured), ..options };
+        self.with_data(model, |weights, calibration| compile::compile(model, weights, calibration, options))
+    }
+
+    /// What `then` makes of the weights and of the calibration images, those of random weights included.
+    fn with_data<T>(
+        &self,
+        model: &Model,
+        then: impl FnOnce(Option<&dyn WeightSource>, Option<&[Tensor<f32>]>) -> Result<T, CompileError>,
+    ) -> Result<T, CompileError> {
         let (random, images);
         let given =
             self.calibration.as_ref().and_then(Calibration::images).map(|data| data.images.as_slice());
-        let measured = self.calibration.as_ref().and_then(Calibration::measured);
-        let options = Options { measured: options.measured.or(measured), ..options };
         let (weights, calibration): (Option<&dyn WeightSource>, _) =
             match (&self.weights, &model.header.weights) {
                 (Some(file), _) => (Some(file), given),
@@ -212,7 +223,7 @@ impl Front {
                 }
                 (None, WeightsDecl::None | WeightsDecl::File(_)) => (None, None),
             };
-        compile::compile(model, weights, calibration, options)
+        then(weights, calibration)
     }
 
     /// All the stages of `model`; what they refuse or warn of is shown at its layer.
@@ -223,14 +234,62 @@ impl Front {
                 say(&lost.render(&self.source));
                 Ok(stages)
             }
-            Err(error) => match refusal(&error, model) {
-                Some(found) => {
-                    say(&Diagnostics(vec![found]).render(&self.source));
-                    Err(Failure::User(String::new()))
-                }
-                None => Err(error.into()),
-            },
+            Err(error) => Err(self.refuse(refusal(&error, model), error.into())),
         }
+    }
+
+    /// Shows what was found at its layer, or fails with `otherwise`.
+    fn refuse(&self, found: Option<Diagnostic>, otherwise: Failure) -> Failure {
+        let Some(found) = found else { return otherwise };
+        say(&Diagnostics(vec![found]).render(&self.source));
+        Failure::User(String::new())
+    }
+}
+
+/// A network in integers, with the images that show what its values reach.
+pub(super) struct Integers {
+    pub network: IntNetwork,
+    pub weights: Option<IntWeights>,
+    /// The float network, if the model came from its source.
+    pub float: Option<FloatModel>,
+    /// Normalised; none for a compiled file.
+    pub images: Vec<Tensor<f32>>,
+    front: Option<(Front, Model)>,
+}
+
+impl Integers {
+    /// The failure of a later stage, at the layer that it names if the model came from its source.
+    pub(super) fn refuse(&self, error: &TfheError) -> Failure {
+        let otherwise = Failure::user(error);
+        match &self.front {
+            Some((front, model)) => front.refuse(beyond_tfhe(error, model), otherwise),
+            None => otherwise,
+        }
+    }
+}
+
+/// Opens `path` and quantises it, or takes the integers of a compiled file: no plan, no circuit.
+pub(super) fn integers(path: &Path) -> Result<Integers, Failure> {
+    let bytes = match open(path)? {
+        Opened::Text(bytes) => bytes,
+        Opened::Compiled(compiled) => {
+            let Compiled { network, weights, .. } = *compiled;
+            return Ok(Integers { network, weights, float: None, images: Vec::new(), front: None });
+        }
+    };
+    let (model, front) = front(path, bytes)?.checked()?;
+    let made = front.with_data(&model, |weights, images| {
+        let integers = compile::integers(&model, weights, images)?;
+        Ok((integers, images.map(<[_]>::to_vec).unwrap_or_default()))
+    });
+    match made {
+        Ok((compile::Integers { float, quantised, .. }, images)) => {
+            let lost = Diagnostics(quantised.lost.iter().map(few_bits).collect());
+            say(&lost.render(&front.source));
+            let Quantised { network, weights, .. } = quantised;
+            Ok(Integers { network, weights, float: Some(float), images, front: Some((front, model)) })
+        }
+        Err(error) => Err(front.refuse(refusal(&error, &model), error.into())),
     }
 }
 
@@ -276,7 +335,17 @@ impl CompileOptions {
             (Encoding::Auto, Scheme::Bfv) => Encode::Auto,
             (Encoding::Coefficients, _) => Encode::Coefficients,
         };
-        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs, measured: None }
+        let sparsity = if self.leak_sparsity { Sparsity::Leaked } else { Sparsity::Hidden };
+        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs, sparsity, measured: None }
+    }
+}
+
+/// Says what leaving out zeros shows to the client, or that nothing was left out though it was asked for.
+pub(super) fn tell_sparsity(compiled: &Compiled, asked: bool) {
+    match (Leak::of(compiled), asked) {
+        (Some(leak), _) => say(&format!("warning: --leak-sparsity: {leak}\n")),
+        (None, true) => say("note: --leak-sparsity: there are no weights, so no zeros are left out\n"),
+        (None, false) => {}
     }
 }
 
@@ -313,15 +382,18 @@ fn load_by(
             if options.ring.is_some()
                 || options.plain_bits.is_some()
                 || options.encoding.is_some()
-                || options.kernel.is_some() =>
+                || options.kernel.is_some()
+                || options.leak_sparsity =>
         {
             return Err(Failure::User(format!(
-                "{}: already compiled; --ring, --plain-bits, --encoding and --kernel apply to a .stria file",
+                "{}: already compiled; --ring, --plain-bits, --encoding, --kernel and --leak-sparsity apply to a \
+                 .stria file",
                 path.display()
             )));
         }
         Opened::Compiled(compiled) => {
             let compiled = compiled.for_scheme(scheme)?;
+            tell_sparsity(&compiled, false);
             let inputs = vec![path.to_owned()];
             return Ok(Loaded { compiled, float: None, meaning: Vec::new(), inputs });
         }
@@ -329,5 +401,6 @@ fn load_by(
     let (model, front) = front(path, bytes)?.checked()?;
     let Stages { compiled, float, meaning, .. } = stages(&front, &model, driver)?;
     let compiled = compiled.for_scheme(scheme)?;
+    tell_sparsity(&compiled, options.leak_sparsity);
     Ok(Loaded { compiled, float: Some(float), meaning, inputs: front.inputs })
 }

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 the user's error, 2 usage,
 //! 3 an error of ours.
 
+mod bench;
 mod bits;
 mod calibrate;
 mod check;
@@ -18,6 +19,7 @@ mod refused;
 mod report;
 mod run;
 mod say;
+mod tfhe;
 
 use crate::params::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,9 +31,16 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "stria", version, about, max_term_width = 100)]
 struct Cli {
-    /// Threads to use; 0 takes every core.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=256))]
-    threads: u16,
+    /// Threads to use; 0 takes every core. `bench` takes several numbers, which run in turn, and one thread if
+    /// there is none.
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u16).range(..=256)
+    )]
+    threads: Vec<u16>,
     #[command(subcommand)]
     command: Command,
 }
@@ -48,8 +57,18 @@ enum Command {
     Run(run::RunArgs),
     /// Measure accuracy and agreement with the reference on labelled data.
     Eval(eval::EvalArgs),
+    /// Execute the layers of a model one by one and time them beside what is predicted.
+    Bench(bench::BenchArgs),
     /// Import an ONNX model: writes a .stria file and its weights beside it.
     Import(import::ImportArgs),
+    /// Make keys for the non-interactive mode: a secret one and an evaluation key for servers.
+    Keygen(tfhe::KeygenArgs),
+    /// Encrypt an image for the non-interactive mode.
+    Encrypt(tfhe::EncryptArgs),
+    /// Run a model on an encrypted image, alone, with an evaluation key.
+    Evaluate(tfhe::EvaluateArgs),
+    /// Decrypt an answer.
+    Decrypt(tfhe::DecryptArgs),
     /// Measure what this machine takes for each operation of the engine, for `--costs`.
     Calibrate(calibrate::CalibrateArgs),
 }
@@ -69,6 +88,9 @@ struct CompileOptions {
     /// Kernels of layers in slots [default: auto].
     #[arg(long, value_enum)]
     kernel: Option<KernelKind>,
+    /// Leave out products by weights that happen to be zero: fewer operations, but the client sees which.
+    #[arg(long)]
+    leak_sparsity: bool,
 }
 
 /// The encoding of linear layers where nobody says otherwise.
@@ -117,13 +139,15 @@ enum Backend {
     FheRs,
     /// The integer reference itself; no circuit.
     Reference,
+    /// The crate `tfhe`: what encrypts in the mode of that name.
+    Tfhe,
 }
 
 impl Backend {
     /// Who computes BFV; for backends without any, the one whose parameters are reported.
     fn scheme(self) -> Scheme {
         match self {
-            Self::Bfv | Self::Clear | Self::Reference => Scheme::Bfv,
+            Self::Bfv | Self::Clear | Self::Reference | Self::Tfhe => Scheme::Bfv,
             Self::FheRs => Scheme::FheRs,
         }
     }
@@ -135,6 +159,7 @@ impl Backend {
             Self::Clear => "clear",
             Self::FheRs => "fhe-rs",
             Self::Reference => "reference",
+            Self::Tfhe => "tfhe",
         }
     }
 }
@@ -172,7 +197,7 @@ enum Told {
 enum Mode {
     /// Linear layers under BFV, the rest on shares.
     Hybrid,
-    /// Non-interactive, by programmable bootstrapping; not built yet.
+    /// Non-interactive: the server computes alone, activations by programmable bootstrapping.
     Tfhe,
     /// Non-interactive, one leveled circuit; not built yet.
     Leveled,
@@ -183,8 +208,16 @@ enum Mode {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = std::panic::catch_unwind(|| {
-        if let Err(e) = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.into()).build_global() {
+        // Of several numbers the largest is for what is done once.
+        let threads = cli.threads.iter().copied().max_by_key(|&n| if n == 0 { u16::MAX } else { n });
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0).into());
+        if let Err(e) = pool.build_global() {
             return Err(failure::Failure::Internal(e.to_string()));
+        }
+        let several = cli.threads.len() > 1 && !matches!(cli.command, Command::Bench(_));
+        if several {
+            let text = "--threads takes one number here; several are for `stria bench`";
+            return Err(failure::Failure::User(text.into()));
         }
         match &cli.command {
             Command::Check(args) => check::run(args),
@@ -192,7 +225,12 @@ pub fn main() -> ExitCode {
             Command::Report(args) => report::run(args),
             Command::Run(args) => run::run(args),
             Command::Eval(args) => eval::run(args),
+            Command::Bench(args) => bench::run(args, &cli.threads),
             Command::Import(args) => import::run(args),
+            Command::Keygen(args) => tfhe::keygen(args),
+            Command::Encrypt(args) => tfhe::encrypt(args),
+            Command::Evaluate(args) => tfhe::evaluate(args),
+            Command::Decrypt(args) => tfhe::decrypt(args),
             Command::Calibrate(args) => calibrate::run(args),
         }
     });

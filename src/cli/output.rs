@@ -59,3 +59,10 @@ pub(super) fn write(text: &str, file: Option<&Path>) -> Result<(), Failure> {
         }
     }
 }
+
+/// The most memory that the process has held, in bytes, where the system tells it.
+pub(super) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}

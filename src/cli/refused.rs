@@ -8,6 +8,7 @@ use crate::params::{Encoding, Scheme};
 use crate::passes::PassError;
 use crate::quant::{LostBits, QuantError};
 use crate::select::Encodings;
+use crate::tfhe::TfheError;
 
 /// The diagnostic of a refusal; none for an error of ours, or one that is about no layer.
 pub(super) fn refusal(error: &CompileError, model: &Model) -> Option<Diagnostic> {
@@ -40,6 +41,12 @@ pub(super) fn other_encoding(compiled: &Compiled) -> Option<&'static str> {
     let other = Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Coefficients)).ok()?;
     other.fits().ok()?;
     Some("`--encoding auto` and `--encoding coefficients` fit this ring")
+}
+
+/// The error that a layer does not run in the mode `tfhe`.
+pub(super) fn beyond_tfhe(error: &TfheError, model: &Model) -> Option<Diagnostic> {
+    let span = place(model, error.layer()?)?;
+    Some(parted("does-not-fit", &error.to_string(), span, "this layer"))
 }
 
 /// The warning that a value keeps few of its bits.

@@ -2,9 +2,9 @@
 
 use super::costs::CostsOption;
 use super::failure::Failure;
-use super::{CompileOptions, Format, ModelPath, load, output};
+use super::{CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::params::Scheme;
-use crate::report::{Report, cryptflow2, report};
+use crate::report::{Report, cryptflow2, html, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fmt;
@@ -16,8 +16,8 @@ pub(super) struct ReportArgs {
     #[arg(required = true)]
     models: Vec<ModelPath>,
     /// How the report is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = Written::Text)]
+    format: Written,
     /// File to write instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -25,10 +25,25 @@ pub(super) struct ReportArgs {
     /// papers.
     #[arg(long, value_enum, default_value_t = Accounting::Stria)]
     accounting: Accounting,
+    /// The mode that is planned: hybrid or tfhe.
+    #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
+    mode: Mode,
     #[command(flatten)]
     costs: CostsOption,
     #[command(flatten)]
     compile: CompileOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Written {
+    /// For people, on a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For programs that people configure.
+    Yaml,
+    /// For people: one page without script or network, several models side by side.
+    Html,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,6 +103,21 @@ fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
+    match args.mode {
+        Mode::Hybrid => {}
+        Mode::Tfhe => {
+            let format = match args.format {
+                Written::Text => Format::Text,
+                Written::Json => Format::Json,
+                Written::Yaml => Format::Yaml,
+                Written::Html => {
+                    return Err(Failure::User("--mode tfhe has no page; use text, json or yaml".into()));
+                }
+            };
+            return tfhe::reports(&args.models, format, args.output.as_deref());
+        }
+        Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid or tfhe")),
+    }
     let table = args.costs.read()?.table(Scheme::default())?;
     if let Some(file) = &args.output {
         output::spare(file, args.costs.file.as_slice())?;
@@ -113,5 +143,14 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
             Reports::Several(reports)
         }
     };
-    output::write(&output::render(&reports, args.format)?, args.output.as_deref())
+    let text = match args.format {
+        Written::Text => output::render(&reports, Format::Text)?,
+        Written::Json => output::render(&reports, Format::Json)?,
+        Written::Yaml => output::render(&reports, Format::Yaml)?,
+        Written::Html => match &reports {
+            Reports::One(report) => html(std::slice::from_ref(report)),
+            Reports::Several(reports) => html(reports),
+        },
+    };
+    output::write(&text, args.output.as_deref())
 }

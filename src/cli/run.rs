@@ -3,34 +3,36 @@
 use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
-use super::{Backend, CompileOptions, Format, ModelPath, Nonlinear, load, output};
+use super::{Backend, CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::compiled::Compiled;
 use crate::cost::{CostTable, LAN, Means, Network, PeakMemory, WAN};
 use crate::graph::quantise_input;
 use crate::input;
-use crate::protocol::{Answer, Cost, Inference, Session, Step, Traffic, cost};
+use crate::lower::galois_steps;
+use crate::protocol::{Choices, Inference, NodeRun, Reveal, Session, Traffic, predicted};
 use crate::report::{Counters, Report, report, segment_counters};
 use clap::Args;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroize;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The model, .stria or .striac.
-    model: ModelPath,
+    pub(super) model: ModelPath,
     /// The image: .png, .npy or .safetensors.
     #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// Which image of a file with several, from 0.
     #[arg(long, default_value_t = 0, value_name = "I")]
-    index: usize,
+    pub(super) index: usize,
     /// What the network runs on.
     #[arg(long, value_enum, default_value_t = Backend::Bfv)]
-    backend: Backend,
+    pub(super) backend: Backend,
     /// How the result is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    pub(super) format: Format,
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
@@ -41,15 +43,31 @@ pub(super) struct RunArgs {
 
 /// The network's answer.
 #[derive(Serialize)]
-struct Output {
+pub(super) struct Output {
     /// None if the client learns the label alone.
-    logits: Option<Vec<i64>>,
-    scale: f64,
-    argmax: usize,
+    pub(super) logits: Option<Vec<i64>>,
+    pub(super) scale: f64,
+    pub(super) argmax: usize,
     /// Name of the class, if `labels.txt` beside the model tells it.
-    class: Option<String>,
+    pub(super) class: Option<String>,
     /// The class that the file's name or its labels tell.
-    expected: Option<usize>,
+    pub(super) expected: Option<usize>,
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.class.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+        write!(f, "class {}{name}", self.argmax)?;
+        match self.expected {
+            Some(label) if label == self.argmax => writeln!(f, ", label {label}: right")?,
+            Some(label) => writeln!(f, ", label {label}: wrong")?,
+            None => writeln!(f)?,
+        }
+        match &self.logits {
+            Some(logits) => write!(f, "logits        {logits:?} x {:.3e}", self.scale),
+            None => write!(f, "logits        not told to the client"),
+        }
+    }
 }
 
 /// Wall seconds.
@@ -65,6 +83,8 @@ struct Timing {
     setup: f64,
     /// Making random transfers: before the image with `--preprocess`, else layer by layer.
     preprocess: f64,
+    /// Processor time of the server's linear part on all threads, reading ciphertexts included.
+    linear_processor: f64,
     /// That part of `preprocess` that was over before the image was taken up.
     #[serde(skip)]
     preprocess_apart: f64,
@@ -79,6 +99,10 @@ struct RunResult {
     report: Report,
     backend: &'static str,
     executed: Option<Counters>,
+    /// As `layers`, counted while they ran.
+    executed_layers: Vec<LayerExecuted>,
+    /// Telling the label alone, planned and executed, if that is told.
+    label: Option<[Counters; 2]>,
     output: Output,
     nonlinear: &'static str,
     /// Without those of making random transfers.
@@ -102,14 +126,22 @@ struct RunResult {
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
-    /// What it takes to tell the label alone, if that is told.
-    #[serde(skip)]
-    label: Cost,
+}
+
+/// A layer as it ran.
+#[derive(Serialize)]
+struct LayerExecuted {
+    name: String,
+    #[serde(flatten)]
+    counters: Counters,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let table = args.costs.read()?.table(args.backend.scheme())?;
     args.options.check(args.backend)?;
+    if args.options.mode == Mode::Tfhe {
+        return tfhe::run(args);
+    }
     let compiled = load::load(&args.model, args.compile, args.backend.scheme(), Some(&table))?.compiled;
     weights(&compiled)?;
     let network = &compiled.network;
@@ -118,7 +150,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         let folder = args.input.display();
         return Err(Failure::User(format!("{folder}: a folder; give one image, or use `stria eval`")));
     }
-    let data = input::load(&args.input, &network.header.input, &shape)?;
+    let mut data = input::load(&args.input, &network.header.input, &shape)?;
     let image = data.images.get(args.index).ok_or_else(|| {
         Failure::User(format!(
             "{}: no image {}, the file has {}",
@@ -127,11 +159,15 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             data.images.len()
         ))
     })?;
-    let quantised = quantise_input(network, image).map_err(Failure::user)?;
-    let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend, args.options)?;
+    let mut quantised = quantise_input(network, image).map_err(Failure::user)?;
+    let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend, args.options);
+    quantised.data.zeroize();
+    data.images.iter_mut().for_each(|image| image.data.zeroize());
+    let outcome = outcome?;
     let answer = outcome.answers().pop().ok_or_else(|| Failure::Internal("no output".into()))?;
 
-    let report = report(&compiled, &table);
+    let choices = args.options.choices();
+    let (report, label) = planned(&compiled, choices, &table)?;
     let expected = data
         .labels
         .as_ref()
@@ -142,7 +178,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         Outcome::Protocol(session) => session.inferences.first().map(|inference| (session, inference)),
         Outcome::Reference(_) => None,
     };
-    let executed = ran.map(|(_, inference)| executed(inference, &compiled, &table));
+    let executed_layers = ran.map(|(_, inference)| executed_layers(inference, &compiled, &table));
+    let executed_layers = executed_layers.unwrap_or_default();
+    let executed = ran.map(|(_, inference)| executed(inference, &executed_layers, choices));
+    let label = label.zip(ran).map(|(label, (_, inference))| [label, passed(&inference.told)]);
     let timing = ran.map_or_else(Timing::default, |(session, inference)| timing(session, inference));
     let [online, made] =
         ran.map_or([Traffic::default(); 2], |(_, inference)| [inference.online(), inference.made().traffic]);
@@ -155,6 +194,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         measured_lan_seconds: over(LAN),
         measured_wan_seconds: over(WAN),
         executed,
+        executed_layers,
+        label,
         output: Output {
             argmax,
             class: class_name(&args.model, argmax),
@@ -175,53 +216,77 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 let threads = rayon::current_num_threads() as u64;
                 Some(crate::report::peak_memory(&compiled, Means { kept: 0, threads }))
             }
-            Backend::Clear | Backend::FheRs | Backend::Reference => None,
+            Backend::Clear | Backend::FheRs | Backend::Reference | Backend::Tfhe => None,
         },
-        peak_memory: peak_memory(),
+        peak_memory: output::peak_memory(),
         image: args.input.display().to_string(),
-        label: match answer {
-            Answer::Logits(_) => Cost::default(),
-            Answer::Label(_) => {
-                let step = Step::label(network, compiled.params.plain_modulus);
-                cost(&step).map_err(|e| Failure::Internal(e.to_string()))?
-            }
-        },
         report,
     };
     output::write(&output::render(&result, args.format)?, None)
 }
 
-/// What the backend counted, in the report's form.
-fn executed(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Counters {
-    let mut sum = Counters::default();
-    for (layer, segment) in inference.layers.iter().zip(&compiled.circuit.segments) {
-        sum.add(&segment_counters(compiled, segment, &layer.counts, table));
-    }
-    let work = inference.work();
-    let passed = |nonlinear: bool| {
-        let runs = inference.runs.iter().filter(move |run| run.work.is_some() == nonlinear);
-        let label = Some(&inference.told).filter(|_| nonlinear && inference.answer.logits().is_none());
-        let runs = runs.chain(label);
-        runs.fold([Traffic::default(); 2], |[mut online, mut made], run| {
-            online += run.traffic;
-            made += run.made.traffic;
-            [online, made]
-        })
-    };
-    let ([linear, _], [nonlinear, made]) = (passed(false), passed(true));
+/// The report of the form that runs, and what telling the label alone takes, if that is told.
+fn planned(
+    compiled: &Compiled,
+    choices: Choices,
+    table: &CostTable,
+) -> Result<(Report, Option<Counters>), Failure> {
+    let predicted = predicted(&compiled.network, compiled.params.plain_modulus, choices);
+    let predicted = predicted.map_err(|e| Failure::Internal(e.to_string()))?;
+    let label = (choices.reveal == Reveal::Label).then_some(predicted.told);
+    let steps = predicted.steps.iter().map(|step| step.cost);
+    let report = report(compiled, table).in_form(steps, label.unwrap_or_default());
+    Ok((report, label.map(|cost| Counters::default().with_cost(cost))))
+}
+
+/// What passed at a layer, and what was made for it.
+fn passed(run: &NodeRun) -> Counters {
     Counters {
-        bytes_up: inference.layers.iter().map(|l| l.bytes_in).sum(),
-        bytes_down: inference.layers.iter().map(|l| l.bytes_out).sum(),
-        galois_keys: inference.galois_keys,
-        relu: work.relu,
-        requant: work.requant,
-        comparisons: work.comparisons,
-        rounds: linear.rounds + nonlinear.rounds,
-        bytes_nonlinear: total(nonlinear),
-        rounds_preprocess: made.rounds + inference.ahead.traffic.rounds,
-        bytes_preprocess: total(made) + total(inference.ahead.traffic),
-        ..sum
+        rounds: run.traffic.rounds,
+        bytes_nonlinear: total(run.traffic),
+        rounds_preprocess: run.made.traffic.rounds,
+        bytes_preprocess: total(run.made.traffic),
+        transfers: run.made.transfers,
+        ..Counters::default()
     }
+}
+
+/// What backend and channel counted, layer by layer, in the report's form.
+fn executed_layers(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Vec<LayerExecuted> {
+    let graph = &compiled.network.graph;
+    let mut linear = inference.layers.iter().zip(&compiled.circuit.segments);
+    let mut layers = Vec::new();
+    for id in graph.ids() {
+        let run = inference.runs.iter().find(|run| run.node == id);
+        let planned = compiled.plan.layers.iter().any(|layer| layer.node == id);
+        let counters = if planned && let Some((layer, segment)) = linear.next() {
+            Counters {
+                bytes_up: layer.bytes_in,
+                bytes_down: layer.bytes_out,
+                galois_keys: galois_steps(std::slice::from_ref(segment)).len() as u64,
+                rounds: run.map_or(0, |run| run.traffic.rounds),
+                ..segment_counters(compiled, segment, &layer.counts, table)
+            }
+        } else if let Some(work) = compiled.network.nonlinear_work(id) {
+            let mut counters = Counters::from_work(work);
+            run.iter().for_each(|run| counters.add(&passed(run)));
+            counters
+        } else {
+            continue;
+        };
+        layers.push(LayerExecuted { name: graph.node(id).name.clone(), counters });
+    }
+    layers
+}
+
+/// The sum of the layers, and of telling the label alone.
+fn executed(inference: &Inference, layers: &[LayerExecuted], choices: Choices) -> Counters {
+    let mut sum = Counters::default();
+    layers.iter().for_each(|layer| sum.add(&layer.counters));
+    if choices.reveal == Reveal::Label {
+        sum.add(&passed(&inference.told));
+    }
+    Counters { galois_keys: inference.galois_keys, ..sum }
 }
 
 fn total(traffic: Traffic) -> u64 {
@@ -237,6 +302,7 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
         setup,
         encrypt: inference.client.encrypt.as_secs_f64(),
         linear: inference.layers.iter().map(|l| l.time.as_secs_f64()).sum(),
+        linear_processor: inference.layers.iter().map(|l| l.processor.as_secs_f64()).sum(),
         decrypt: inference.client.decrypt.as_secs_f64(),
         nonlinear: inference.nonlinear().as_secs_f64(),
         preprocess: made,
@@ -247,53 +313,37 @@ fn timing(session: &Session, inference: &Inference) -> Timing {
 }
 
 /// Line `class` of `labels.txt` beside the model.
-fn class_name(model: &Path, class: usize) -> Option<String> {
+pub(super) fn class_name(model: &Path, class: usize) -> Option<String> {
     let text = std::fs::read_to_string(model.with_file_name("labels.txt")).ok()?;
     text.lines().nth(class).map(|line| line.trim().to_owned())
 }
 
-/// The most memory that the process has held, in bytes, where the system tells it.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
-}
-
 impl RunResult {
-    /// What is predicted for the form that ran: revealed activations take no two-party steps, a label takes
-    /// one more.
-    fn planned(&self) -> Counters {
-        let mut totals = self.report.totals;
-        totals.add(&Counters::default().with_cost(self.label));
-        match (&self.executed, self.nonlinear == Nonlinear::TwoParty.name()) {
-            (Some(e), false) => Counters {
-                rounds: e.rounds,
-                bytes_nonlinear: e.bytes_nonlinear,
-                rounds_preprocess: e.rounds_preprocess,
-                bytes_preprocess: e.bytes_preprocess,
-                transfers: e.transfers,
-                ..totals
-            },
-            (Some(e), true) => Counters { transfers: e.transfers, ..totals },
-            (None, _) => totals,
-        }
+    /// Whether what ran is what was planned, in all and layer by layer. Bytes of ciphertexts and seconds are
+    /// predicted for BFV, whatever ran.
+    fn is_as_planned(&self) -> bool {
+        let is_bfv = self.backend == Backend::Bfv.name();
+        let same = |planned: &Counters, executed: &Counters| {
+            let bytes = if is_bfv { planned } else { executed };
+            *executed
+                == Counters {
+                    bytes_up: bytes.bytes_up,
+                    bytes_down: bytes.bytes_down,
+                    estimated_seconds: executed.estimated_seconds,
+                    ..*planned
+                }
+        };
+        let layers = self.report.layers.iter().zip(&self.executed_layers);
+        self.report.layers.len() == self.executed_layers.len()
+            && layers.map(|(planned, ran)| same(&planned.counters, &ran.counters)).all(|same| same)
+            && self.executed.iter().all(|executed| same(&self.report.totals, executed))
+            && self.label.iter().all(|[planned, executed]| planned == executed)
     }
 }
 
 impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named =
-            |n: usize, name: Option<&str>| name.map_or(format!("{n}"), |name| format!("{n} ({name})"));
-        write!(f, "{}: class {}", self.image, named(self.output.argmax, self.output.class.as_deref()))?;
-        match self.output.expected {
-            Some(label) if label == self.output.argmax => writeln!(f, ", label {label}: right")?,
-            Some(label) => writeln!(f, ", label {label}: wrong")?,
-            None => writeln!(f)?,
-        }
-        match &self.output.logits {
-            Some(logits) => writeln!(f, "logits        {logits:?} x {:.3e}", self.output.scale)?,
-            None => writeln!(f, "logits        not told to the client")?,
-        }
+        writeln!(f, "{}: {}", self.image, self.output)?;
         writeln!(
             f,
             "model         {}, ring {}, t of {} bits, {}-bit security, backend {}",
@@ -304,14 +354,7 @@ impl fmt::Display for RunResult {
             self.backend
         )?;
         if let Some(e) = &self.executed {
-            // Bytes and seconds are those of the backend that ran.
-            let planned = Counters {
-                bytes_up: e.bytes_up,
-                bytes_down: e.bytes_down,
-                estimated_seconds: e.estimated_seconds,
-                ..self.planned()
-            };
-            let same = *e == planned;
+            let same = self.is_as_planned();
             writeln!(
                 f,
                 "executed      {} rotations ({} internal, {} external), {} plaintext products, {} additions{}",
@@ -359,8 +402,9 @@ impl fmt::Display for RunResult {
             )?;
             writeln!(
                 f,
-                "seconds of the linear part: predicted {:.2} on one core ({} costs), ran {:.2} on {}",
-                self.predicted_seconds, self.report.cost_table, t.linear, self.threads
+                "seconds of the linear part: predicted {:.3} on one core ({} costs), took {:.3} of processor time; \
+                 {:.2} by the clock on {}",
+                self.predicted_seconds, self.report.cost_table, t.linear_processor, t.linear, self.threads
             )?;
         }
         match (self.predicted_memory, self.peak_memory) {
@@ -378,6 +422,6 @@ impl fmt::Display for RunResult {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people, rounded anyway")]
-fn megabytes(bytes: u64) -> f64 {
+pub(super) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

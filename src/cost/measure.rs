@@ -3,16 +3,19 @@
 use super::OpCosts;
 use crate::backend::{BackendError, Basis, ClientKeys, Evaluator, Operand, SchemeParams, Sent};
 use crate::circuit::Step;
+use crate::clock::{Stopwatch, Whose};
 use crate::params::Encoding;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Rotations of the group that measures hoisting.
 const GROUP: u32 = 8;
 /// Terms of the dot products that measure a multiplication, as many as a 3x3 kernel has taps: what a sum
 /// costs by itself is shared by few.
 const TERMS: u32 = 9;
+/// Slots in a row that hold the same weight.
+const RUN: usize = 16;
 /// Of so many coefficients one is sent.
 const WANTED: usize = 4;
 /// Additions that are measured at a time.
@@ -23,8 +26,7 @@ const ADDITIONS: u32 = 64;
 pub struct Effort {
     /// Batches of runs of each operation, of which the fastest counts; none counts as one.
     pub batches: u32,
-    /// The clock time of a batch. The scheduler counts a thread's time in ticks of some milliseconds: many
-    /// of them are needed.
+    /// The clock time of a batch.
     pub batch: Duration,
 }
 
@@ -36,8 +38,8 @@ impl Effort {
 }
 
 impl OpCosts {
-    /// Measures each operation on one thread: the mean of the fastest batch of runs, on Linux by the
-    /// thread's own time on a processor, elsewhere by the clock.
+    /// Measures each operation on one thread: the mean of the fastest batch of runs, by the
+    /// thread's own time on a processor where the system tells it, elsewhere by the clock.
     ///
     /// # Errors
     /// If the backend fails, or no thread can be started.
@@ -170,27 +172,29 @@ impl<E: Evaluator> Setup<'_, E> {
     /// part of a term's price.
     fn products(&self, division: f64) -> Result<[f64; 4], BackendError> {
         let Self { evaluator, operands, steps, effort, add } = *self;
-        let weights: Vec<i64> = (-128..128).cycle().take(evaluator.ring()).collect();
-        let encode = |basis| least(effort, &mut || evaluator.encode(&weights, basis).map(drop_black_box));
-        let dot = |values: &[Operand<'_, E>], basis| {
+        let mut weights = vec![0; evaluator.ring()];
+        let mut encoded = |basis| {
+            write(&mut weights);
+            evaluator.encode(&weights, basis)
+        };
+        let mut encode = |basis| least(effort, &mut || encoded(basis).map(drop_black_box));
+        let (whole, extended) = (encode(Basis::Ciphertext)?, encode(Basis::Extended)?);
+        let mut dot = |values: &[Operand<'_, E>], basis| {
             least(effort, &mut || {
                 let values = values.iter().cycle().take(TERMS as usize);
-                let mut terms =
-                    values.map(|&value| Ok((value, Arc::new(evaluator.encode(&weights, basis)?))));
+                let mut terms = values.map(|&value| Ok((value, Arc::new(encoded(basis)?))));
                 evaluator.dot(&mut terms).map(drop_black_box)
             })
         };
         let wholes: Vec<_> = operands.iter().map(Operand::Ciphertext).collect();
         let mult = |dot: f64, encode: f64| (dot / f64::from(TERMS) - encode - add).max(0.0);
         if steps.is_empty() {
-            let whole = encode(Basis::Ciphertext)?;
             let term = mult(dot(&wholes, Basis::Ciphertext)?, whole);
             return Ok([term, whole, term, whole]);
         }
         let batch: Vec<_> = steps.iter().map(|&step| (0, step)).collect();
         let turned = evaluator.extended(&[&operands[0]], &batch)?;
         let turned: Vec<_> = turned.iter().map(Operand::Extended).collect();
-        let (whole, extended) = (encode(Basis::Ciphertext)?, encode(Basis::Extended)?);
         Ok([
             mult(dot(&wholes, Basis::Ciphertext)?, whole),
             whole,
@@ -198,6 +202,13 @@ impl<E: Evaluator> Setup<'_, E> {
             extended,
         ])
     }
+}
+
+/// Writes weights as kernels do: runs of the same one over zeros.
+fn write(values: &mut [i64]) {
+    values.fill(0);
+    values.chunks_mut(RUN).zip((-128..128).cycle()).for_each(|(run, weight)| run.fill(weight));
+    black_box(values);
 }
 
 fn drop_black_box<T>(value: T) {
@@ -208,23 +219,14 @@ fn drop_black_box<T>(value: T) {
 fn least(effort: Effort, run: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<f64, BackendError> {
     let mut least = f64::INFINITY;
     for _ in 0..effort.batches.max(1) {
-        let (wall, thread) = (Instant::now(), thread_nanoseconds());
+        let watch = Stopwatch::start(Whose::Thread);
         let mut runs = 0_u32;
-        while runs == 0 || wall.elapsed() < effort.batch {
+        while runs == 0 || watch.wall() < effort.batch {
             run()?;
             runs += 1;
         }
-        let spent = match (thread, thread_nanoseconds()) {
-            (Some(start), Some(end)) if end > start => Duration::from_nanos(end - start),
-            (None | Some(_), _) => wall.elapsed(),
-        };
+        let spent = watch.processor().unwrap_or_else(|| watch.wall());
         least = least.min(spent.as_secs_f64() / f64::from(runs));
     }
     Ok(least)
-}
-
-/// The first number of Linux' scheduler statistics of the calling thread.
-fn thread_nanoseconds() -> Option<u64> {
-    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    statistics.split_whitespace().next()?.parse().ok()
 }

@@ -52,7 +52,7 @@ pub struct OpCosts {
     pub mult: f64,
     /// An extended rotation times an encoded plaintext.
     pub extended_mult: f64,
-    /// Encoding a plaintext for multiplication.
+    /// Writing a plaintext's values and encoding them for multiplication.
     pub encode: f64,
     /// Encoding a plaintext for multiplication with extended rotations.
     pub extended_encode: f64,
@@ -104,16 +104,34 @@ impl OpCosts {
         }
     }
 
-    /// Seconds of the server: reading, rotations, products with plaintexts encoded on the way, additions,
-    /// writing. Of each group of rotations the first one cuts the digits; each rotation of a sum cuts its
-    /// own, and what is summed up or left extended is divided together.
+    /// Seconds of the server.
     #[must_use]
     pub fn server_seconds(&self, counts: &Counts) -> f64 {
+        self.read_seconds(counts) + self.evaluate_seconds(counts) + self.reply_seconds(counts)
+    }
+
+    /// Seconds of the server for reading ciphertexts and adding its share to them.
+    #[must_use]
+    pub fn read_seconds(&self, counts: &Counts) -> f64 {
+        float(counts.ciphertexts_in) * (self.load + self.add_plain)
+    }
+
+    /// Seconds of the server for replies: masks, re-randomisation, flooding, writing.
+    #[must_use]
+    pub fn reply_seconds(&self, counts: &Counts) -> f64 {
+        float(counts.ciphertexts_out) * (self.store + self.add_plain)
+    }
+
+    /// Seconds of the server between reading and replying: rotations, products with plaintexts encoded on the
+    /// way, additions. Of each group of rotations the first one cuts the digits; each rotation of a sum cuts
+    /// its own, and what is summed up or left extended is divided together.
+    #[must_use]
+    pub fn evaluate_seconds(&self, counts: &Counts) -> f64 {
+        let plain_adds = counts.plain_adds.saturating_sub(counts.ciphertexts_in + counts.ciphertexts_out);
         let groups = counts.hoisted_groups.saturating_sub(counts.sum_rotations);
         let alone = counts.key_switches.saturating_sub(counts.sum_rotations + counts.extended_rotations);
         let whole = counts.plain_mults.saturating_sub(counts.extended_mults);
-        float(counts.ciphertexts_in) * self.load
-            + float(groups) * (self.rotate - self.hoisted).max(0.0)
+        float(groups) * (self.rotate - self.hoisted).max(0.0)
             + float(alone) * self.hoisted
             + float(counts.extended_rotations) * self.extended
             + float(counts.sum_rotations) * self.sum_rotation
@@ -121,8 +139,7 @@ impl OpCosts {
             + float(whole) * (self.mult + self.encode)
             + float(counts.extended_mults) * (self.extended_mult + self.extended_encode)
             + float(counts.adds) * self.add
-            + float(counts.plain_adds) * self.add_plain
-            + float(counts.ciphertexts_out) * self.store
+            + float(plain_adds) * self.add_plain
     }
 
     /// Seconds of the client: encryption and decryption.

@@ -8,9 +8,9 @@ use super::ExecError;
 use crate::backend::Basis;
 use crate::circuit::{Inst, PlainId, Segment, Value};
 
-/// Dot products of one job at most: so many plaintexts, asked for ahead of their use, and the values that
-/// they share fit a core's cache.
-const DOTS: usize = 4;
+/// Dot products of one job at most: the values that they share are read from memory once for all of them,
+/// while all their results are held.
+const DOTS: usize = 16;
 
 /// How dot products over the same values are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,14 +175,16 @@ mod tests {
 
     #[test]
     fn dots_over_the_same_values_are_one_job_wherever_they_stand() {
-        let jobs = groups(&segment(5), Grouping::Shared { threads: 1 });
-        let expected: [&[u32]; 8] = [&[0, 2, 4], &[1], &[3], &[5], &[6, 8], &[7], &[9], &[10]];
-        assert_eq!(jobs, expected, "two jobs of about the same length, not of four and one");
+        let jobs = groups(&segment(17), Grouping::Shared { threads: 1 });
+        let dots: Vec<Vec<u32>> = jobs.iter().filter(|job| job[0] % 2 == 0).cloned().collect();
+        let expected = [(0..18).step_by(2).collect(), (18..34).step_by(2).collect(), vec![34]];
+        assert_eq!(dots, expected, "two jobs of about the same length, not of sixteen and one");
+        assert_eq!(jobs.len(), 3 + 17, "a rotation after each");
     }
 
     #[test]
     fn groups_leave_work_for_all_threads() {
-        for (dots, threads, longest, count) in [(4, 2, 2, 2), (3, 2, 2, 2), (16, 2, 4, 4), (8, 16, 1, 8)] {
+        for (dots, threads, longest, count) in [(4, 2, 2, 2), (3, 2, 2, 2), (16, 2, 8, 2), (8, 16, 1, 8)] {
             let jobs = groups(&segment(dots), Grouping::Shared { threads });
             let shared: Vec<_> = jobs.iter().filter(|job| job[0] % 2 == 0 && job[0] < 2 * dots).collect();
             assert_eq!(shared.len(), count, "{dots} dot products, {threads} threads");

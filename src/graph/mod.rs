@@ -12,7 +12,9 @@ mod verify;
 
 pub use int::{IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, NonLinearWork, Requant};
 pub(crate) use reference::walk;
-pub use reference::{MAX_VALUE, ReferenceError, evaluate, evaluate_all, evaluate_with, quantise_input};
+pub use reference::{
+    MAX_VALUE, ReferenceError, evaluate, evaluate_all, evaluate_node, evaluate_with, quantise_input,
+};
 pub use verify::{GraphError, verify, verify_model};
 
 use crate::diag::Span;

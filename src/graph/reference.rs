@@ -54,6 +54,20 @@ pub fn evaluate(
     evaluate_with(network, weights, input, &mut |_, _| {})
 }
 
+/// The value of node `id` alone, not the input, from those of its operands.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_node(
+    network: &IntNetwork,
+    id: NodeId,
+    operands: &[&Tensor<i64>],
+    weights: Option<&LayerWeights>,
+) -> Result<Tensor<i64>, ReferenceError> {
+    let node = network.graph.node(id);
+    step(&node.layer, operands, weights).map_err(|fault| fault.at(&node.name))
+}
+
 /// Every node's value, by node id.
 ///
 /// # Errors
@@ -104,11 +118,7 @@ pub fn evaluate_with(
         let node = graph.node(id);
         let value = match operands {
             [] => input.clone(),
-            _ => step(&node.layer, operands, weights.0.get(&id)).map_err(|fault| match fault {
-                Fault::Weights => ReferenceError::Weights { node: node.name.clone() },
-                Fault::Overflow => ReferenceError::Overflow { node: node.name.clone() },
-                Fault::Malformed => ReferenceError::Malformed { node: node.name.clone() },
-            })?,
+            _ => step(&node.layer, operands, weights.0.get(&id)).map_err(|fault| fault.at(&node.name))?,
         };
         visit(id, &value);
         Ok(value)
@@ -146,6 +156,18 @@ enum Fault {
     Weights,
     Overflow,
     Malformed,
+}
+
+impl Fault {
+    /// That of the layer `node`.
+    fn at(self, node: &str) -> ReferenceError {
+        let node = node.to_owned();
+        match self {
+            Self::Weights => ReferenceError::Weights { node },
+            Self::Overflow => ReferenceError::Overflow { node },
+            Self::Malformed => ReferenceError::Malformed { node },
+        }
+    }
 }
 
 fn step(

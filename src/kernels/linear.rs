@@ -120,6 +120,18 @@ impl Linear {
         }
     }
 
+    /// How many plaintexts it has.
+    pub(super) fn products(&self) -> usize {
+        self.terms.len()
+    }
+
+    /// Whether plaintext `id` is zero under `weights`.
+    pub(super) fn is_zero(&self, weights: &[i8], id: PlainId) -> bool {
+        let Some(&term) = self.terms.get(id.0 as usize) else { return true };
+        let mut read = (0..self.ring).filter_map(|slot| self.weight(term, slot));
+        read.all(|(row, column)| weights[row * self.inputs + column] == 0)
+    }
+
     /// Row and column of the weight in `slot` of a term's plaintext. All sizes are powers of two.
     fn weight(&self, term: Term, slot: usize) -> Option<(usize, usize)> {
         let half = self.ring / 2;

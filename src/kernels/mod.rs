@@ -2,12 +2,14 @@
 //!
 //! A kernel is computed from shapes alone and is public; weights enter only where plaintexts are made.
 //! Only zeros that the shape declares (groups, cross, strips, padding) are left out, never zeros found
-//! in weights, so a circuit tells nothing of the weights. Kernels know no layers and no graph.
+//! in weights, so a circuit tells nothing of the weights; [`Kernel::zeros`] is for those who ask for
+//! [`drop_zeros`](crate::passes::drop_zeros). Kernels know no layers and no graph.
 
 mod chain;
 mod coefficients;
 mod conv;
 mod linear;
+mod spectrum;
 mod taps;
 
 pub use coefficients::Coefficients;
@@ -19,6 +21,9 @@ use crate::circuit::{PlainId, PlainSource, Segment};
 use crate::layout::Packing;
 use crate::params::Encoding;
 use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support, Tensor};
+use rayon::prelude::*;
+use zeroize::Zeroize;
+use spectrum::{Spectra, Transform};
 
 /// Ring degrees that kernels accept.
 const RINGS: std::ops::RangeInclusive<usize> = 1 << 6..=1 << 16;
@@ -244,11 +249,93 @@ impl Kernel {
         }
     }
 
-    /// Its plaintexts under `weights`: `[out, in / g, kh, kw]` or `[out, in]`, row `o` being output `o`.
+    /// Rows and columns of the spectrum that each block of slots holds instead of a map's pixels, if it does.
+    #[must_use]
+    pub fn spectrum(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Conv(k) | Self::Features(k) => k.spectrum(),
+            Self::Linear(_) | Self::Coefficients(_) => None,
+        }
+    }
+
+    /// What the reports say of its layouts, in and out.
+    #[must_use]
+    pub fn layouts(&self) -> [String; 2] {
+        let held = if self.spectrum().is_some() { ", as spectra" } else { "" };
+        [self.input(), self.output()].map(|packing| format!("{packing}{held}"))
+    }
+
+    /// What the input ciphertexts hold of a tensor of residues modulo the plaintext prime `t`, for either share.
+    ///
+    /// # Panics
+    /// If `values` has fewer elements than the input.
+    #[must_use]
+    pub fn pack(&self, values: &[u64], t: u64) -> Vec<Vec<u64>> {
+        let mut packed = self.input().pack(values);
+        if let Some(size) = self.spectrum() {
+            let transform = Transform::new(size, t);
+            packed.par_iter_mut().for_each(|slots| transform.forward(slots));
+        }
+        packed
+    }
+
+    /// The tensor of residues modulo `t` that the values of the output ciphertexts stand for, of either share.
+    ///
+    /// # Panics
+    /// If there are fewer ciphertexts than the output has, or one has fewer than N values.
+    #[must_use]
+    pub fn unpack(&self, mut values: Vec<Vec<u64>>, t: u64) -> Vec<u64> {
+        if let Some(size) = self.spectrum() {
+            let transform = Transform::new(size, t);
+            values.par_iter_mut().for_each(|slots| transform.inverse(slots));
+        }
+        let unpacked = self.output().unpack(&values);
+        // They are shares or masks.
+        values.zeroize();
+        unpacked
+    }
+
+    /// How many plaintexts it has.
+    #[must_use]
+    pub fn products(&self) -> usize {
+        match self {
+            Self::Conv(k) | Self::Features(k) => k.products(),
+            Self::Linear(k) => k.products(),
+            Self::Coefficients(k) => k.products(),
+        }
+    }
+
+    /// The plaintexts that are zero under `weights`, by id: of no use, but to leave them out shows which.
     ///
     /// # Errors
     /// If the weights have another shape.
-    pub fn plains<'a>(&'a self, weights: &'a Tensor<i8>) -> Result<Plains<'a>, KernelError> {
+    pub fn zeros(&self, weights: &Tensor<i8>) -> Result<Vec<bool>, KernelError> {
+        self.check_weights(weights)?;
+        let zero = |id| match self {
+            Self::Conv(k) | Self::Features(k) => k.is_zero(&weights.data, PlainId(id)),
+            Self::Linear(k) => k.is_zero(&weights.data, PlainId(id)),
+            Self::Coefficients(k) => k.is_zero(&weights.data, PlainId(id)),
+        };
+        Ok((0..narrow(self.products())).into_par_iter().map(zero).collect())
+    }
+
+    /// Its plaintexts under `weights`, `[out, in / g, kh, kw]` or `[out, in]`, row `o` being output `o`, for
+    /// results modulo the plaintext prime `t`.
+    ///
+    /// # Errors
+    /// If the weights have another shape.
+    pub fn plains<'a>(&'a self, weights: &'a Tensor<i8>, t: u64) -> Result<Plains<'a>, KernelError> {
+        self.check_weights(weights)?;
+        let spectra = match self {
+            Self::Conv(k) | Self::Features(k) => {
+                k.spectrum().map(|size| k.spectra(&Transform::new(size, t))).unwrap_or_default()
+            }
+            Self::Linear(_) | Self::Coefficients(_) => Vec::new(),
+        };
+        Ok(Plains { kernel: self, weights: &weights.data, spectra })
+    }
+
+    fn check_weights(&self, weights: &Tensor<i8>) -> Result<(), KernelError> {
         let expected = match self {
             Self::Conv(k) => k.weight_shape(),
             Self::Linear(k) => k.weight_shape(),
@@ -258,7 +345,7 @@ impl Kernel {
         if weights.shape != expected || weights.data.len() != expected.elements() {
             return Err(KernelError::Weights { found: weights.shape.clone(), expected });
         }
-        Ok(Plains { kernel: self, weights: &weights.data })
+        Ok(())
     }
 
     /// What the reports call it.
@@ -288,17 +375,19 @@ impl Kernel {
 }
 
 /// A layer's plaintexts, made when they are asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plains<'a> {
     kernel: &'a Kernel,
     weights: &'a [i8],
+    /// By input phase, where blocks hold spectra.
+    spectra: Vec<Spectra>,
 }
 
 impl PlainSource for Plains<'_> {
     fn fill(&self, id: PlainId, slots: &mut [i64]) {
         slots.fill(0);
         match self.kernel {
-            Kernel::Conv(k) | Kernel::Features(k) => k.fill(self.weights, id, slots),
+            Kernel::Conv(k) | Kernel::Features(k) => k.fill(self.weights, id, &self.spectra, slots),
             Kernel::Linear(k) => k.fill(self.weights, id, slots),
             Kernel::Coefficients(k) => k.fill(self.weights, id, slots),
         }

@@ -4,7 +4,8 @@
 //! through tap `t`: pixel `o + shift` of input phase `(s*p + t - pad) mod sF`, with
 //! `shift = floor((s*p + t - pad) / sF)`; `o` counts within output phase `p`. Taps that meet no pixel are left
 //! out here, so later stages never see them. A tap's plaintext is zero where it leaves the image, so
-//! padding takes no slots.
+//! padding takes no slots. Where blocks hold spectra, all taps between two phases are one that shifts nothing;
+//! there padding takes the zeros that make a block cyclic.
 
 use super::KernelError;
 use super::chain::signed;
@@ -36,6 +37,8 @@ pub(super) struct TapPlan {
     pub inputs: Vec<Phase>,
     pub outputs: Vec<Phase>,
     pub taps: Vec<Tap>,
+    /// Of spectra, what their taps were on pixels.
+    pub folded: Vec<Tap>,
 }
 
 impl TapPlan {
@@ -52,6 +55,9 @@ pub enum Blocks {
     PowerOfTwo,
     /// As large as the map; more fit.
     Tight,
+    /// Powers of two along either axis that hold a map with its padding; they hold its spectrum, and a kernel
+    /// of any size turns nothing.
+    Spectrum,
 }
 
 /// One tap of one axis.
@@ -93,7 +99,10 @@ pub(super) fn plan(
     }
     let inputs = inputs(&live);
     let outputs = outputs((out_h, out_w), fragments);
-    let grid = grid(ring, &live, (&inputs, &outputs), blocks)?;
+    let grid = match blocks {
+        Blocks::PowerOfTwo | Blocks::Tight => grid(ring, &live, (&inputs, &outputs), blocks)?,
+        Blocks::Spectrum => cyclic(ring, &live, (&inputs, &outputs))?,
+    };
     let place = |phases: &[Phase], origin: (usize, usize)| phases.partition_point(|p| p.origin < origin);
     let tap = |(r, c): &(&AxisTap, &AxisTap)| Tap {
         at: (r.index, c.index),
@@ -104,8 +113,24 @@ pub(super) fn plan(
         columns: c.outputs.clone(),
         halves: halves((r.index, c.index)),
     };
-    let taps = live.iter().map(tap).collect();
-    Ok(TapPlan { grid, inputs, outputs, taps })
+    let taps: Vec<Tap> = live.iter().map(tap).collect();
+    let (taps, folded) = match blocks {
+        Blocks::PowerOfTwo | Blocks::Tight => (taps, Vec::new()),
+        Blocks::Spectrum => (merged(&taps), taps),
+    };
+    Ok(TapPlan { grid, inputs, outputs, taps, folded })
+}
+
+/// All taps between the same two phases as one without shift.
+fn merged(taps: &[Tap]) -> Vec<Tap> {
+    let mut all: BTreeMap<(usize, usize), Tap> = BTreeMap::new();
+    for tap in taps {
+        let one = all.entry((tap.output, tap.input)).or_insert_with(|| Tap { shift: (0, 0), ..tap.clone() });
+        one.rows = one.rows.start.min(tap.rows.start)..one.rows.end.max(tap.rows.end);
+        one.columns = one.columns.start.min(tap.columns.start)..one.columns.end.max(tap.columns.end);
+        one.halves |= tap.halves;
+    }
+    all.into_values().collect()
 }
 
 /// The taps of an axis of `size` pixels that meet a pixel for some of `outputs` outputs.
@@ -169,17 +194,51 @@ fn grid(
         inputs.iter().chain(outputs).fold((0, 0), |m, p| (m.0.max(p.size.0), m.1.max(p.size.1)));
     let pixels = height.saturating_mul(pitch);
     let block = match blocks {
-        Blocks::PowerOfTwo => pixels.next_power_of_two(),
+        Blocks::PowerOfTwo | Blocks::Spectrum => pixels.next_power_of_two(),
         Blocks::Tight => pixels,
     };
     if block <= half {
         return Ok(Grid { ring, block, pitch, tiles: None });
     }
+    tiled(ring, pitch, reach(live.iter().map(|(r, _)| r.shift)), outputs)
+}
+
+/// Blocks of a power of two of rows and of columns, so large that a shift around them meets zeros wherever it
+/// meets no pixel; row tiles if that exceeds a row of slots.
+fn cyclic(
+    ring: usize,
+    live: &[(&AxisTap, &AxisTap)],
+    (inputs, outputs): (&[Phase], &[Phase]),
+) -> Result<Grid, KernelError> {
+    let size = |(lead, trail): (usize, usize), of: fn(&Phase) -> usize| {
+        let most = |phases: &[Phase], more: usize| phases.iter().map(of).max().unwrap_or(0) + more;
+        most(inputs, lead).max(most(outputs, trail)).next_power_of_two()
+    };
+    let rows = reach(live.iter().map(|(r, _)| r.shift));
+    let height = size(rows, |phase| phase.size.0);
+    let pitch = size(reach(live.iter().map(|(_, c)| c.shift)), |phase| phase.size.1);
+    if height.saturating_mul(pitch) <= ring / 2 {
+        return Ok(Grid { ring, block: height * pitch, pitch, tiles: None });
+    }
+    tiled(ring, pitch, rows, outputs)
+}
+
+/// How far `shifts` go back and forth.
+fn reach(shifts: impl Iterator<Item = i64>) -> (usize, usize) {
+    let (back, forth) = shifts.fold((0, 0), |(back, forth): (i64, i64), s| (back.min(s), forth.max(s)));
+    let size = |shift: i64| usize::try_from(shift.unsigned_abs()).unwrap_or(usize::MAX);
+    (size(back), size(forth))
+}
+
+/// Row tiles of `pitch` slots a row, `lead` rows of halo before them and `trail` after.
+fn tiled(
+    ring: usize,
+    pitch: usize,
+    (lead, trail): (usize, usize),
+    outputs: &[Phase],
+) -> Result<Grid, KernelError> {
+    let half = ring / 2;
     let out_h = outputs.iter().fold(0, |m, p| m.max(p.size.0));
-    let least = live.iter().fold(0, |m, (r, _)| m.min(r.shift));
-    let most = live.iter().fold(0, |m, (r, _)| m.max(r.shift));
-    let lead = usize::try_from(-least).unwrap_or(0);
-    let trail = usize::try_from(most).unwrap_or(0);
     let rows = (half / pitch).saturating_sub(lead + trail).min(out_h);
     if rows == 0 {
         return Err(KernelError::TileTooLarge { rows: lead + trail + 1, width: pitch, half });

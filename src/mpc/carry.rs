@@ -16,15 +16,16 @@
 use super::party::Party;
 use super::stock::{BitProducts, ChosenPairs};
 use super::usage::{PerLane, Usage};
+use super::wiped::Wiped;
 use super::{MpcError, Role};
 
 /// A carry under way. Planes are XOR shares; the position is the plane's index.
 pub(super) struct Carry {
     width: usize,
     /// The bits whose product with the other party's is the leaf: gone when the leaves are done.
-    leaves: Vec<u64>,
-    generate: Vec<u64>,
-    propagate: Vec<u64>,
+    leaves: Wiped,
+    generate: Wiped,
+    propagate: Wiped,
     carry_in: CarryIn,
     open: Option<Open>,
 }
@@ -57,17 +58,17 @@ fn halved(nodes: usize) -> usize {
 
 impl Carry {
     /// The carry of `mine + theirs + carry_in`, from the planes of my number.
-    pub(super) fn private(width: usize, mine: Vec<u64>, carry_in: CarryIn) -> Self {
-        let generate = vec![0; mine.len()];
+    pub(super) fn private(width: usize, mine: Wiped, carry_in: CarryIn) -> Self {
+        let generate = Wiped::zeros(mine.len());
         Self { width, propagate: mine.clone(), leaves: mine, generate, carry_in, open: None }
     }
 
     /// The carry of a number of the client's and one that is held as XOR shares. The client gives its number
     /// and its share, the server its share alone.
-    pub(super) fn shared(width: usize, number: Option<Vec<u64>>, share: Vec<u64>) -> Self {
+    pub(super) fn shared(width: usize, number: Option<Wiped>, share: Wiped) -> Self {
         let Some(number) = number else { return Self::private(width, share, CarryIn::Zero) };
-        let generate = number.iter().zip(&share).map(|(u, v)| u & v).collect();
-        let propagate = number.iter().zip(&share).map(|(u, v)| u ^ v).collect();
+        let generate = number.iter().zip(share.iter()).map(|(u, v)| u & v).collect();
+        let propagate = number.iter().zip(share.iter()).map(|(u, v)| u ^ v).collect();
         Self { width, leaves: number, generate, propagate, carry_in: CarryIn::Zero, open: None }
     }
 
@@ -92,10 +93,10 @@ impl Carry {
     }
 
     /// The carry, once done.
-    pub(super) fn into_bit(mut self, role: Role) -> Vec<u64> {
+    pub(super) fn into_bit(mut self, role: Role) -> Wiped {
         if self.generate.is_empty() {
             let constant = self.carry_in == CarryIn::One && role == Role::Client;
-            return vec![u64::from(constant).wrapping_neg(); self.width];
+            return vec![u64::from(constant).wrapping_neg(); self.width].into();
         }
         std::mem::take(&mut self.generate)
     }
@@ -156,7 +157,7 @@ impl Carry {
         let theirs = party.told(mine.len())?;
         // (d + c)(e + b) for opened d, e and my c or b: the chooser takes e (d + c), the other d b.
         let factor = match role {
-            Role::Client => &mine,
+            Role::Client => &*mine,
             Role::Server => &products.factor,
         };
         for (((g, f), e), share) in self.generate.iter_mut().zip(factor).zip(theirs).zip(&products.share) {
@@ -175,7 +176,9 @@ impl Carry {
         let w = self.width;
         let others = nodes / 2 - 1;
         let told = party.told((2 + 3 * others) * w)?;
-        let mut generate = self.generate[w..2 * w].to_vec();
+        let left = self.generate.len() - (others + 1) * w;
+        let mut generate = Wiped::from(Vec::with_capacity(left));
+        generate.extend_from_slice(&self.generate[w..2 * w]);
         let product = Product {
             x: &self.propagate[w..2 * w],
             their_x: &told[..w],
@@ -183,7 +186,8 @@ impl Carry {
             shares: [&lowest[0].share, &lowest[1].share],
         };
         product.add_to(&mut generate, &self.generate[..w], &told[w..2 * w]);
-        let mut propagate = vec![0; w];
+        let mut propagate = Wiped::from(Vec::with_capacity(left));
+        propagate.resize(w, 0);
         for j in 0..others {
             let (low, high) = pair(j, w);
             let range = j * w..(j + 1) * w;
@@ -246,8 +250,8 @@ impl Product<'_> {
 
 /// A product of two XOR-shared planes, under way: one exchange.
 pub(super) struct And {
-    x: Vec<u64>,
-    y: Vec<u64>,
+    x: Wiped,
+    y: Wiped,
     chosen: BitProducts,
     offered: BitProducts,
 }
@@ -257,7 +261,7 @@ impl And {
         Usage { lane: PerLane { bits: [1, 1], ..PerLane::default() }, rounds: 1 }
     }
 
-    pub(super) fn open(party: &mut Party<'_>, x: Vec<u64>, y: Vec<u64>) -> Result<Self, MpcError> {
+    pub(super) fn open(party: &mut Party<'_>, x: Wiped, y: Wiped) -> Result<Self, MpcError> {
         let chosen = party.stock.choose_bits(1);
         let chosen = party.taken(chosen)?;
         let offered = party.stock.offer_bits(1);
@@ -268,9 +272,9 @@ impl And {
         Ok(Self { x, y, chosen, offered })
     }
 
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Wiped, MpcError> {
         let (their_x, their_y) = party.told(2 * self.x.len())?.split_at(self.x.len());
-        let mut product = vec![0; self.x.len()];
+        let mut product = Wiped::zeros(self.x.len());
         let shares = [&self.chosen.share[..], &self.offered.share[..]];
         let parts = Product { x: &self.x, their_x, my_factor: &self.offered.factor, shares };
         parts.add_to(&mut product, &self.y, their_y);

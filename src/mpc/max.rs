@@ -9,6 +9,7 @@ use super::party::Party;
 use super::product::Mux;
 use super::sign::{Sign, finish};
 use super::usage::Usage;
+use super::wiped::Wiped;
 
 /// Pairs that windows play, stage by stage; `(size, how many windows)` each.
 pub(super) fn pairs_of_stages(windows: impl IntoIterator<Item = (usize, usize)>) -> Vec<usize> {
@@ -34,8 +35,8 @@ pub(super) fn usage(t: Modulus, indices: Option<Modulus>) -> Usage {
 /// One side of the pairs of a batch: shares of values and, modulo another modulus, of indices.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Side {
-    pub(super) values: Vec<u64>,
-    pub(super) indices: Vec<u64>,
+    pub(super) values: Wiped,
+    pub(super) indices: Wiped,
 }
 
 /// The winners of the pairs of one batch, in lanes. Without `indices` only values are kept.
@@ -46,12 +47,10 @@ pub(super) fn winners(
     earlier: &Side,
     later: &Side,
 ) -> Result<Side, MpcError> {
-    let minus = |t: Modulus, a: &[u64], b: &[u64]| -> Vec<u64> {
-        a.iter().zip(b).map(|(&a, &b)| t.sub(a, b)).collect()
-    };
-    let plus = |t: Modulus, a: &[u64], b: &[u64]| -> Vec<u64> {
-        a.iter().zip(b).map(|(&a, &b)| t.add(a, b)).collect()
-    };
+    let minus =
+        |t: Modulus, a: &[u64], b: &[u64]| -> Wiped { a.iter().zip(b).map(|(&a, &b)| t.sub(a, b)).collect() };
+    let plus =
+        |t: Modulus, a: &[u64], b: &[u64]| -> Wiped { a.iter().zip(b).map(|(&a, &b)| t.add(a, b)).collect() };
     let mut sign = Sign::new(t, &minus(t, &earlier.values, &later.values));
     finish(party, &mut [&mut sign])?;
     let later_wins = sign.into_bit(party.role);
@@ -67,7 +66,7 @@ pub(super) fn winners(
     party.exchange()?;
     let values = plus(t, &earlier.values, &values.close(party)?);
     let indices = match index {
-        None => Vec::new(),
+        None => Wiped::default(),
         Some((modulus, mux)) => plus(modulus, &earlier.indices, &mux.close(party)?),
     };
     Ok(Side { values, indices })

@@ -20,11 +20,13 @@ mod step;
 mod stock;
 mod trunc;
 mod usage;
+mod wiped;
 
 pub use error::MpcError;
 pub use modulus::Modulus;
 pub use step::{BATCH, Cost, Function, Material, Step, max_cost};
 pub use usage::{Batch, PerLane};
+pub use wiped::Wiped;
 
 /// Which party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -63,14 +63,14 @@ impl Modulus {
 
     /// `a + b` of residues.
     #[inline]
-    pub(super) fn add(self, a: u64, b: u64) -> u64 {
+    pub(crate) fn add(self, a: u64, b: u64) -> u64 {
         let sum = a + b;
         sum.min(sum.wrapping_sub(self.value))
     }
 
     /// `a - b` of residues.
     #[inline]
-    pub(super) fn sub(self, a: u64, b: u64) -> u64 {
+    pub(crate) fn sub(self, a: u64, b: u64) -> u64 {
         let difference = a.wrapping_sub(b);
         difference.min(difference.wrapping_add(self.value))
     }
@@ -92,7 +92,7 @@ impl Modulus {
 
     /// The residue of an integer of magnitude below 2^62.
     #[inline]
-    pub(super) fn residue(self, v: i64) -> u64 {
+    pub(crate) fn residue(self, v: i64) -> u64 {
         let multiple = self.value * ((1 << 62) / self.value + 1);
         self.reduce(multiple.wrapping_add(v.cast_unsigned()))
     }
@@ -109,7 +109,7 @@ impl Modulus {
 
     /// The integer of least magnitude; `-t/2` for that residue of an even modulus.
     #[inline]
-    pub(super) fn signed(self, a: u64) -> i64 {
+    pub(crate) fn signed(self, a: u64) -> i64 {
         let negative = u64::from(a >= self.value.div_ceil(2)).wrapping_neg();
         a.wrapping_sub(self.value & negative).cast_signed()
     }

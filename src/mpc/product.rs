@@ -10,6 +10,7 @@ use super::ring::Ring;
 use super::slice::{WORD, mask, slice, unslice};
 use super::stock::{ChosenWords, OfferedWords};
 use super::usage::Usage;
+use super::wiped::Wiped;
 use super::{MpcError, Role};
 
 /// A product that is under way, at the party that knows the bit.
@@ -23,7 +24,7 @@ pub(super) struct Choosing {
 pub(super) struct Offering {
     ring: Ring,
     words: OfferedWords,
-    values: Vec<u64>,
+    values: Wiped,
 }
 
 /// What one product takes.
@@ -43,10 +44,9 @@ impl Choosing {
     }
 
     /// My share of the product, in lanes.
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Wiped, MpcError> {
         let Self { ring, words, opened } = self;
-        let offered = residues(party, ring, opened.len())?;
-        let mut share = offered;
+        let mut share = residues(party, ring, opened.len())?;
         for (block, chunk) in share.chunks_exact_mut(WORD).enumerate() {
             let (choice, opened) = (words.choice[block], opened[block]);
             let got = &words.got[block * WORD..(block + 1) * WORD];
@@ -61,7 +61,7 @@ impl Choosing {
 
 impl Offering {
     /// My words, one a lane, residues of the ring.
-    pub(super) fn open(party: &mut Party<'_>, ring: Ring, values: Vec<u64>) -> Result<Self, MpcError> {
+    pub(super) fn open(party: &mut Party<'_>, ring: Ring, values: Wiped) -> Result<Self, MpcError> {
         let words = party.stock.offer_words(ring);
         let words = party.taken(words)?;
         let masked: Vec<u64> = values
@@ -69,13 +69,13 @@ impl Offering {
             .zip(words.zero.iter().zip(&words.one))
             .map(|(&v, (&zero, &one))| ring.sub(ring.add(v, zero), one))
             .collect();
-        party.tell(slice(&masked, ring.bits() as usize));
+        party.tell(slice(&masked, ring.bits() as usize).iter().copied());
         party.expect(values.len() / WORD);
         Ok(Self { ring, words, values })
     }
 
     /// My share of the product, in lanes.
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Wiped, MpcError> {
         let Self { ring, words, values } = self;
         let opened = party.told(values.len() / WORD)?;
         let mut share = values;
@@ -92,7 +92,7 @@ impl Offering {
 }
 
 /// The other party's words, each checked to be below the modulus.
-fn residues(party: &mut Party<'_>, ring: Ring, width: usize) -> Result<Vec<u64>, MpcError> {
+fn residues(party: &mut Party<'_>, ring: Ring, width: usize) -> Result<Wiped, MpcError> {
     let step = party.step;
     let lanes = unslice(party.told(width * ring.bits() as usize)?, width);
     match ring {
@@ -117,7 +117,7 @@ impl OneWay {
         chooser: Role,
         ring: Ring,
         bit: &[u64],
-        words: impl FnOnce() -> Vec<u64>,
+        words: impl FnOnce() -> Wiped,
     ) -> Result<Self, MpcError> {
         if party.role == chooser {
             Choosing::open(party, ring, bit).map(Self::Choosing)
@@ -126,7 +126,7 @@ impl OneWay {
         }
     }
 
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Wiped, MpcError> {
         match self {
             Self::Choosing(side) => side.close(party),
             Self::Offering(side) => side.close(party),
@@ -137,7 +137,7 @@ impl OneWay {
 /// `x s` of shared x and s: what each party knows of x goes across once.
 pub(super) struct Mux {
     modulus: Modulus,
-    own: Vec<u64>,
+    own: Wiped,
     choosing: Choosing,
     offering: Offering,
 }
@@ -175,7 +175,7 @@ impl Mux {
         Ok(Self { modulus, own, choosing, offering })
     }
 
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Wiped, MpcError> {
         let Self { modulus, own, choosing, offering } = self;
         let (a, b);
         match party.role {
@@ -188,13 +188,17 @@ impl Mux {
                 b = choosing.close(party)?;
             }
         }
-        Ok(own.iter().zip(a.iter().zip(&b)).map(|(&o, (&a, &b))| modulus.add(o, modulus.add(a, b))).collect())
+        Ok(own
+            .iter()
+            .zip(a.iter().zip(b.iter()))
+            .map(|(&o, (&a, &b))| modulus.add(o, modulus.add(a, b)))
+            .collect())
     }
 }
 
 /// A constant times an XOR-shared bit, as a number.
 pub(super) struct Weighted {
-    own: Vec<u64>,
+    own: Wiped,
     modulus: Modulus,
     across: OneWay,
 }
@@ -218,14 +222,14 @@ impl Weighted {
         let words = || masks().map(|s| modulus.negate_if(s, modulus.sub(weight, 0))).collect();
         // s0 + s1 - 2 s0 s1: the party that offers sends s1 (1 - 2 s0) across, and both know their own s0;
         // the chooser's own s1 is in that product.
-        let own = if party.role == chooser { vec![0; lanes] } else { own };
+        let own = if party.role == chooser { Wiped::zeros(lanes) } else { own };
         let across = OneWay::open(party, chooser, Ring::Sum(modulus), bit, words)?;
         Ok(Self { own, modulus, across })
     }
 
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Wiped, MpcError> {
         let Self { own, modulus, across } = self;
         let across = across.close(party)?;
-        Ok(own.iter().zip(&across).map(|(&a, &b)| modulus.add(a, b)).collect())
+        Ok(own.iter().zip(across.iter()).map(|(&a, &b)| modulus.add(a, b)).collect())
     }
 }

@@ -17,6 +17,7 @@ use super::product::{Mux, Weighted};
 use super::sign::Sign;
 use super::trunc::{Carrying, Known, Selecting, Shift, Shifting};
 use super::usage::Usage;
+use super::wiped::Wiped;
 use super::{MpcError, Role};
 use crate::graph::{Interval, Requant};
 
@@ -133,10 +134,11 @@ impl Plan {
     }
 
     /// My shares of the result, from my shares of x, in lanes.
-    pub(super) fn run(&self, party: &mut Party<'_>, share: &[u64]) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn run(&self, party: &mut Party<'_>, share: &[u64]) -> Result<Wiped, MpcError> {
         let role = party.role;
         if let Some(constant) = self.constant {
-            return Ok(vec![if role == Role::Client { self.to().residue(constant) } else { 0 }; share.len()]);
+            let mine = if role == Role::Client { self.to().residue(constant) } else { 0 };
+            return Ok(vec![mine; share.len()].into());
         }
         let x = added(role, self.shift.from, share, self.add);
         let mut sign = (self.wrap != Wrap::Half).then(|| Sign::new(self.shift.from, &x));
@@ -153,7 +155,7 @@ impl Plan {
         party: &mut Party<'_>,
         x: &[u64],
         sign: &mut Option<Sign>,
-    ) -> Result<Vec<Vec<u64>>, MpcError> {
+    ) -> Result<Vec<Wiped>, MpcError> {
         let open = |&known| Selecting::open(party, &self.shift, known, x);
         let selecting = self.wrap.known().iter().map(open).collect::<Result<Vec<_>, _>>()?;
         open_along(party, sign)?;
@@ -196,19 +198,19 @@ impl Plan {
         &self,
         party: &mut Party<'_>,
         sign: &mut Option<Sign>,
-        [first, second]: [Vec<Vec<u64>>; 2],
-    ) -> Result<Vec<Vec<u64>>, MpcError> {
+        [first, second]: [Vec<Wiped>; 2],
+    ) -> Result<Vec<Wiped>, MpcError> {
         let bit = finished(party, sign)?.unwrap_or_default();
         let mut muxes = Vec::new();
         for ((a, b), &t) in first.iter().zip(&second).zip(&self.shift.to) {
-            let difference: Vec<u64> = a.iter().zip(b).map(|(&a, &b)| t.sub(b, a)).collect();
+            let difference: Wiped = a.iter().zip(b.iter()).map(|(&a, &b)| t.sub(b, a)).collect();
             muxes.push(Mux::open(party, t, &bit, &difference)?);
         }
         party.exchange()?;
         let mut selected = first;
         for ((value, mux), &t) in selected.iter_mut().zip(muxes).zip(&self.shift.to) {
-            for (v, d) in value.iter_mut().zip(mux.close(party)?) {
-                *v = t.add(*v, d);
+            for (v, d) in value.iter_mut().zip(mux.close(party)?.iter()) {
+                *v = t.add(*v, *d);
             }
         }
         Ok(selected)
@@ -217,19 +219,19 @@ impl Plan {
     fn clamped(
         &self,
         party: &mut Party<'_>,
-        values: &[Vec<u64>],
+        values: &[Wiped],
         mut sign: Option<Sign>,
-    ) -> Result<Vec<u64>, MpcError> {
+    ) -> Result<Wiped, MpcError> {
         let (role, to) = (party.role, self.to());
         let [mut below, mut not_above] = self.compared(party, values, &mut sign)?;
         let negative = finished(party, &mut sign)?;
         if self.wrap == Wrap::Relu {
             below = negative;
         }
-        let value = values.first().map(Vec::as_slice).unwrap_or_default();
+        let value = values.first().map(|value| value.as_slice()).unwrap_or_default();
         let (lo, hi) = (self.lo.unwrap_or(0), self.hi.unwrap_or(0));
         let (inside, reference, outside) = match (below, not_above.take()) {
-            (None, None) => return Ok(value.to_vec()),
+            (None, None) => return Ok(value.to_vec().into()),
             (Some(below), None) => (complement(role, &below), lo, None),
             (None, Some(not_above)) => (not_above, hi, None),
             (Some(below), Some(not_above)) if self.wrap == Wrap::Relu => {
@@ -238,7 +240,7 @@ impl Plan {
                 (and.close(party)?, hi, Some(below))
             }
             (Some(below), Some(not_above)) => {
-                let inside = below.iter().zip(&not_above).map(|(b, a)| b ^ a).collect();
+                let inside = below.iter().zip(not_above.iter()).map(|(b, a)| b ^ a).collect();
                 (inside, hi, Some(below))
             }
         };
@@ -248,8 +250,8 @@ impl Plan {
         party.exchange()?;
         let mut result = added(role, to, &mux.close(party)?, reference);
         if let Some(outside) = outside {
-            for (r, v) in result.iter_mut().zip(outside.close(party)?) {
-                *r = to.add(*r, v);
+            for (r, v) in result.iter_mut().zip(outside.close(party)?.iter()) {
+                *r = to.add(*r, *v);
             }
         }
         Ok(result)
@@ -259,12 +261,12 @@ impl Plan {
     fn compared(
         &self,
         party: &mut Party<'_>,
-        values: &[Vec<u64>],
+        values: &[Wiped],
         sign: &mut Option<Sign>,
-    ) -> Result<[Option<Vec<u64>>; 2], MpcError> {
+    ) -> Result<[Option<Wiped>; 2], MpcError> {
         let Some(short) = self.short else { return Ok([None, None]) };
         let role = party.role;
-        let value: Vec<u64> =
+        let value: Wiped =
             values.last().map(|v| v.iter().map(|&v| v & (short.value() - 1)).collect()).unwrap_or_default();
         let compare = |bound: i64| Sign::new(short, &added(role, short, &value, -bound));
         let mut below = self.lo.filter(|_| self.compares_below()).map(compare);
@@ -289,13 +291,13 @@ fn signed_bits(v: i64) -> u32 {
 }
 
 /// The client adds a public integer to its share.
-fn added(role: Role, t: Modulus, share: &[u64], v: i64) -> Vec<u64> {
+fn added(role: Role, t: Modulus, share: &[u64], v: i64) -> Wiped {
     let v = if role == Role::Client { t.residue(v) } else { 0 };
     share.iter().map(|&s| t.add(s, v)).collect()
 }
 
 /// The other bit, by the client.
-fn complement(role: Role, plane: &[u64]) -> Vec<u64> {
+fn complement(role: Role, plane: &[u64]) -> Wiped {
     let flip = if role == Role::Client { u64::MAX } else { 0 };
     plane.iter().map(|word| word ^ flip).collect()
 }
@@ -309,7 +311,7 @@ fn close_along(party: &mut Party<'_>, sign: &mut Option<Sign>) -> Result<(), Mpc
 }
 
 /// The sign's bit, after the exchanges that it still lacks.
-fn finished(party: &mut Party<'_>, sign: &mut Option<Sign>) -> Result<Option<Vec<u64>>, MpcError> {
+fn finished(party: &mut Party<'_>, sign: &mut Option<Sign>) -> Result<Option<Wiped>, MpcError> {
     let Some(mut sign) = sign.take() else { return Ok(None) };
     super::sign::finish(party, &mut [&mut sign])?;
     Ok(Some(sign.into_bit(party.role)))

@@ -10,10 +10,11 @@ use super::slice::{WORD, slice};
 use super::step::index_modulus;
 use super::stock::Stock;
 use super::usage::Batch;
+use super::wiped::Wiped;
 use super::{MpcError, Role};
 use crate::channel::{Channel, Tag};
 
-pub(super) fn less(party: &mut Party<'_>, bits: u32, share: &[u64]) -> Result<Vec<u64>, MpcError> {
+pub(super) fn less(party: &mut Party<'_>, bits: u32, share: &[u64]) -> Result<Wiped, MpcError> {
     // u < v is the carry of !u + v.
     let ones = if party.role == Role::Client { u64::MAX } else { 0 };
     let planes = slice(share, bits as usize).iter().map(|word| word ^ ones).collect();
@@ -27,7 +28,7 @@ pub(super) fn less(party: &mut Party<'_>, bits: u32, share: &[u64]) -> Result<Ve
     Ok((0..share.len()).map(|j| bit[j / WORD] >> (j % WORD) & 1).collect())
 }
 
-pub(super) fn relu(party: &mut Party<'_>, t: Modulus, share: &[u64]) -> Result<Vec<u64>, MpcError> {
+pub(super) fn relu(party: &mut Party<'_>, t: Modulus, share: &[u64]) -> Result<Wiped, MpcError> {
     let mut sign = Sign::new(t, share);
     finish(party, &mut [&mut sign])?;
     let mut kept = sign.into_bit(party.role);
@@ -71,9 +72,9 @@ impl Run<'_> {
     pub(super) fn elementwise(
         &mut self,
         share: &[u64],
-        work: impl Fn(&mut Party<'_>, &[u64]) -> Result<Vec<u64>, MpcError>,
-    ) -> Result<Vec<u64>, MpcError> {
-        let mut result = Vec::with_capacity(share.len());
+        work: impl Fn(&mut Party<'_>, &[u64]) -> Result<Wiped, MpcError>,
+    ) -> Result<Wiped, MpcError> {
+        let mut result = Wiped::from(Vec::with_capacity(share.len()));
         let mut rest = share;
         while !rest.is_empty() {
             let (part, after) = rest.split_at(self.next_of(rest.len()));
@@ -90,36 +91,47 @@ impl Run<'_> {
         t: Modulus,
         windows: &[Vec<usize>],
         share: &[u64],
-    ) -> Result<Vec<u64>, MpcError> {
-        let malformed = |(window, found): (usize, usize)| MpcError::Window { step: self.step, window, found };
-        let at = |&i: &usize| share.get(i).copied().ok_or(i);
-        let gather = |(number, window): (usize, &Vec<usize>)| match window.iter().map(at).collect() {
-            Ok(values) if !window.is_empty() => Ok(values),
-            Ok::<Vec<u64>, usize>(_) => Err((number, 0)),
-            Err(found) => Err((number, found)),
-        };
-        let windows = windows.iter().enumerate().map(gather).collect::<Result<Vec<_>, _>>();
-        let mut windows = windows.map_err(malformed)?;
-        while windows.iter().any(|window| window.len() > 1) {
-            let pairs = || windows.iter().flat_map(|window| window.as_chunks::<2>().0);
-            let earlier = Side { values: pairs().map(|pair| pair[0]).collect(), indices: Vec::new() };
-            let later = Side { values: pairs().map(|pair| pair[1]).collect(), indices: Vec::new() };
-            let mut winners = self.stage(t, None, &earlier, &later)?.values.into_iter();
-            for window in &mut windows {
-                let (pairs, odd) = (window.len() / 2, window.len() % 2);
-                let last = window.last().copied().filter(|_| odd == 1);
-                *window = winners.by_ref().take(pairs).chain(last).collect();
+    ) -> Result<Wiped, MpcError> {
+        let step = self.step;
+        let mut sizes = Vec::with_capacity(windows.len());
+        let mut values = Wiped::from(Vec::with_capacity(windows.iter().map(Vec::len).sum()));
+        for (number, window) in windows.iter().enumerate() {
+            let missing = |found| MpcError::Window { step, window: number, found };
+            if window.is_empty() {
+                return Err(missing(0));
+            }
+            sizes.push(window.len());
+            for &operand in window {
+                values.push(*share.get(operand).ok_or_else(|| missing(operand))?);
             }
         }
-        Ok(windows.iter().filter_map(|window| window.first().copied()).collect())
+        while sizes.iter().any(|&size| size > 1) {
+            let [earlier, later] = [0, 1].map(|which| {
+                let mut side = Wiped::from(Vec::with_capacity(values.len() / 2));
+                for window in parted(&values, &sizes) {
+                    side.extend(window.as_chunks::<2>().0.iter().map(|pair| pair[which]));
+                }
+                Side { values: side, indices: Wiped::default() }
+            });
+            let won = self.stage(t, None, &earlier, &later)?.values;
+            let mut winners = won.iter().copied();
+            let mut left = Wiped::from(Vec::with_capacity(values.len()));
+            for window in parted(&values, &sizes) {
+                let (pairs, odd) = window.as_chunks::<2>();
+                left.extend(winners.by_ref().take(pairs.len()).chain(odd.iter().copied()));
+            }
+            values = left;
+            sizes.iter_mut().for_each(|size| *size = size.div_ceil(2));
+        }
+        Ok(values)
     }
 
-    pub(super) fn arg_max(&mut self, t: Modulus, share: &[u64]) -> Result<Vec<u64>, MpcError> {
+    pub(super) fn arg_max(&mut self, t: Modulus, share: &[u64]) -> Result<Wiped, MpcError> {
         let modulus = index_modulus(share.len())?;
         let first = if self.role == Role::Client { 0..share.len() as u64 } else { 0..0 };
-        let mut indices: Vec<u64> = first.collect();
+        let mut indices: Wiped = first.collect();
         indices.resize(share.len(), 0);
-        let mut field = Side { values: share.to_vec(), indices };
+        let mut field = Side { values: share.to_vec().into(), indices };
         while field.values.len() > 1 {
             let pick =
                 |lanes: &[u64], which: usize| lanes.as_chunks::<2>().0.iter().map(|p| p[which]).collect();
@@ -132,11 +144,11 @@ impl Run<'_> {
             }
             field = next;
         }
-        let Some(&mine) = field.indices.first() else { return Ok(Vec::new()) };
+        let Some(&mine) = field.indices.first() else { return Ok(Wiped::default()) };
         match self.role {
             Role::Server => {
                 self.channel.send(self.step, Tag::NonLinear, &mine.to_le_bytes())?;
-                Ok(Vec::new())
+                Ok(Wiped::default())
             }
             Role::Client => {
                 let payload = self.channel.receive(self.step, Tag::NonLinear, 8)?;
@@ -151,7 +163,7 @@ impl Run<'_> {
                 if theirs >= modulus.value() {
                     return Err(MpcError::Residue { step, found: theirs, modulus: modulus.value() });
                 }
-                Ok(vec![modulus.add(mine, theirs)])
+                Ok(vec![modulus.add(mine, theirs)].into())
             }
         }
     }
@@ -180,9 +192,18 @@ impl Run<'_> {
     }
 }
 
+/// `values` in parts of those sizes.
+fn parted<'v>(mut values: &'v [u64], sizes: &'v [usize]) -> impl Iterator<Item = &'v [u64]> {
+    sizes.iter().map(move |&size| {
+        let (part, rest) = values.split_at(size.min(values.len()));
+        values = rest;
+        part
+    })
+}
+
 /// Filled up with zeros to a multiple of 64 lanes.
-fn padded(lanes: &[u64]) -> Vec<u64> {
-    let mut padded = lanes.to_vec();
-    padded.resize(lanes.len().next_multiple_of(WORD), 0);
+fn padded(lanes: &[u64]) -> Wiped {
+    let mut padded = Wiped::zeros(lanes.len().next_multiple_of(WORD));
+    padded[..lanes.len()].copy_from_slice(lanes);
     padded
 }

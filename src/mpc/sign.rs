@@ -10,12 +10,13 @@ use super::modulus::{Modulus, Scale};
 use super::party::Party;
 use super::slice::slice;
 use super::usage::Usage;
+use super::wiped::Wiped;
 use super::{MpcError, Role};
 
 /// A sign under way: XOR shares of whether the number is negative.
 pub(super) struct Sign {
     carry: Carry,
-    top: Vec<u64>,
+    top: Wiped,
 }
 
 impl Sign {
@@ -30,11 +31,11 @@ impl Sign {
             (slice(share, bits), CarryIn::Zero)
         } else {
             let scale = Scale::new(modulus);
-            let points: Vec<u64> = share.iter().map(|&a| scale.apply(a)).collect();
+            let points: Wiped = share.iter().map(|&a| scale.apply(a)).collect();
             (slice(&points, bits), CarryIn::One)
         };
         let width = planes.len() / bits;
-        let top = planes.split_off((bits - 1) * width);
+        let top = planes.split_off((bits - 1) * width).into();
         Self { carry: Carry::private(width, planes, carry_in), top }
     }
 
@@ -51,9 +52,9 @@ impl Sign {
     }
 
     /// My share of the sign, once done: a plane.
-    pub(super) fn into_bit(self, role: Role) -> Vec<u64> {
+    pub(super) fn into_bit(self, role: Role) -> Wiped {
         let mut bit = self.carry.into_bit(role);
-        for (b, t) in bit.iter_mut().zip(&self.top) {
+        for (b, t) in bit.iter_mut().zip(self.top.iter()) {
             *b ^= t;
         }
         bit

@@ -3,13 +3,15 @@
 //! Plane i holds bit i of all lanes; planes lie one after another, each of `lanes / 64` words. The same
 //! layout is the wire format of residues, so that none takes more bits than it needs.
 
+use super::wiped::Wiped;
+
 /// Lanes of a word.
 pub(super) const WORD: usize = 64;
 
 /// The planes `0..bits` of `lanes`, whose number is a multiple of 64.
-pub(super) fn slice(lanes: &[u64], bits: usize) -> Vec<u64> {
+pub(super) fn slice(lanes: &[u64], bits: usize) -> Wiped {
     let width = lanes.len() / WORD;
-    let mut planes = vec![0; bits * width];
+    let mut planes = Wiped::zeros(bits * width);
     let mut square = [0; WORD];
     for (block, chunk) in lanes.chunks_exact(WORD).enumerate() {
         square.copy_from_slice(chunk);
@@ -22,8 +24,8 @@ pub(super) fn slice(lanes: &[u64], bits: usize) -> Vec<u64> {
 }
 
 /// The lanes of planes of `width` words.
-pub(super) fn unslice(planes: &[u64], width: usize) -> Vec<u64> {
-    let mut lanes = vec![0; width * WORD];
+pub(super) fn unslice(planes: &[u64], width: usize) -> Wiped {
+    let mut lanes = Wiped::zeros(width * WORD);
     for (block, chunk) in lanes.chunks_exact_mut(WORD).enumerate() {
         let mut square = [0; WORD];
         for (row, plane) in square.iter_mut().zip(planes.chunks_exact(width)) {
@@ -36,7 +38,7 @@ pub(super) fn unslice(planes: &[u64], width: usize) -> Vec<u64> {
 }
 
 /// One plane: the bit that `of` gives for each lane.
-pub(super) fn plane(lanes: &[u64], of: impl Fn(u64) -> bool) -> Vec<u64> {
+pub(super) fn plane(lanes: &[u64], of: impl Fn(u64) -> bool) -> Wiped {
     let pack = |chunk: &[u64]| chunk.iter().rev().fold(0, |word, &lane| word << 1 | u64::from(of(lane)));
     lanes.chunks(WORD).map(pack).collect()
 }
@@ -76,7 +78,7 @@ mod tests {
                 assert_eq!(plane[j / 64] >> (j % 64) & 1, lane >> i & 1, "bit {i} of lane {j}");
             }
         }
-        assert_eq!(unslice(&planes, 3), lanes);
-        assert_eq!(plane(&lanes, |v| v & 1 == 1), planes[..3]);
+        assert_eq!(*unslice(&planes, 3), lanes);
+        assert_eq!(plane(&lanes, |v| v & 1 == 1)[..], planes[..3]);
     }
 }

@@ -7,6 +7,7 @@ use super::product::{self, OneWay};
 use super::ring::Ring;
 use super::slice::slice;
 use super::usage::Usage;
+use super::wiped::Wiped;
 use super::{MpcError, Role};
 
 pub(super) fn usage(t: Modulus) -> Usage {
@@ -19,20 +20,20 @@ pub(super) fn polynomial(
     t: Modulus,
     [a, b, c]: [i64; 3],
     x: &[u64],
-) -> Result<Vec<u64>, MpcError> {
+) -> Result<Wiped, MpcError> {
     let [a, b, c] = [a, b, c].map(|v| residue(t, v));
     let planes = slice(x, t.bits() as usize);
     let mut products = Vec::with_capacity(t.bits() as usize);
-    let mut power = x.to_vec();
+    let mut power = Wiped::from(x.to_vec());
     for plane in planes.chunks_exact(party.width()) {
         products.push(OneWay::open(party, Role::Client, Ring::Sum(t), plane, || power.clone())?);
         power.iter_mut().for_each(|p| *p = t.add(*p, *p));
     }
     party.exchange()?;
-    let mut across = vec![0; x.len()];
+    let mut across = Wiped::zeros(x.len());
     for one in products {
-        for (sum, v) in across.iter_mut().zip(one.close(party)?) {
-            *sum = t.add(*sum, v);
+        for (sum, v) in across.iter_mut().zip(one.close(party)?.iter()) {
+            *sum = t.add(*sum, *v);
         }
     }
     let constant = if party.role == Role::Client { c } else { 0 };
@@ -40,7 +41,7 @@ pub(super) fn polynomial(
         let square = t.add(t.mul(x, x), t.add(across, across));
         t.add(t.add(t.mul(a, square), t.mul(b, x)), constant)
     };
-    Ok(x.iter().zip(&across).map(value).collect())
+    Ok(x.iter().zip(across.iter()).map(value).collect())
 }
 
 /// The residue of any integer.

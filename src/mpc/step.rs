@@ -177,7 +177,7 @@ impl Step {
             Function::Max { modulus, windows } => run.max(*modulus, windows, share),
             Function::ArgMax { modulus } => run.arg_max(*modulus, share),
         }?;
-        if run.batches.next().is_some() { Err(MpcError::Material(self.id)) } else { Ok(result) }
+        if run.batches.next().is_some() { Err(MpcError::Material(self.id)) } else { Ok(result.into_vec()) }
     }
 }
 

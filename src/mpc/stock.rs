@@ -160,17 +160,19 @@ impl Stock {
     ) -> Result<(), MpcError> {
         let xor = |a: &[u64], b: &[u64]| a.iter().zip(b).map(|(a, b)| a ^ b).collect();
         if bits > 0 {
-            let ots = ots.send_bits(channel, step, bits)?;
+            let mut ots = ots.send_bits(channel, step, bits)?;
             let factor = xor(&ots.zero.words, &ots.one.words);
+            ots.one.zeroize();
             self.offered_bits = BitProducts { factor, share: ots.zero.words };
         }
         if pairs > 0 {
             let planes = ots.send_pairs(channel, step, pairs)?;
-            let [[a0, b0], [a1, b1]] = planes.map(|lanes| two_planes(lanes, pairs / WORD));
+            let [[a0, b0], [mut a1, mut b1]] = planes.map(|lanes| two_planes(lanes, pairs / WORD));
             self.offered_pairs = [
                 BitProducts { factor: xor(&a0, &a1), share: a0 },
                 BitProducts { factor: xor(&b0, &b1), share: b0 },
             ];
+            [&mut a1, &mut b1].into_iter().for_each(Zeroize::zeroize);
         }
         Ok(())
     }

@@ -13,7 +13,9 @@ use super::product::{self, OneWay, Weighted};
 use super::ring::Ring;
 use super::slice::{plane, slice};
 use super::usage::Usage;
+use super::wiped::Wiped;
 use super::{MpcError, Role};
+use zeroize::Zeroizing;
 
 /// What is known of the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +57,18 @@ impl Shift {
 pub(super) struct Selecting<'s> {
     shift: &'s Shift,
     /// My part of the shifted value, an integer a lane.
-    own: Vec<i64>,
+    own: Zeroizing<Vec<i64>>,
     sums: Vec<OneWay>,
     low: Option<OneWay>,
     /// My low bits where the sign of a is not negative.
-    low_own: Vec<u64>,
+    low_own: Wiped,
 }
 
 /// After the selection: the carry of the low bits, and the rest of the result.
 pub(super) struct Shifting<'s> {
     shift: &'s Shift,
     pub(super) carry: Option<Carry>,
-    sums: Vec<Vec<u64>>,
+    sums: Vec<Wiped>,
 }
 
 impl<'s> Selecting<'s> {
@@ -82,14 +84,14 @@ impl<'s> Selecting<'s> {
         let signed = share.iter().map(|&v| from.signed(v));
         // The two values of the server's side: for a not negative, and for a negative.
         let t = from.value().cast_signed();
-        let pairs: Vec<(i64, i64)> = match (party.role, known) {
+        let pairs: Zeroizing<Vec<(i64, i64)>> = Zeroizing::new(match (party.role, known) {
             (Role::Client, _) => signed.map(|a| (a, a)).collect(),
             (Role::Server, Known::NotNegative) => signed.map(|b| (b, b + (t & b >> 63))).collect(),
             (Role::Server, Known::Negative) => signed.map(|b| (b - (t & !(b >> 63)), b)).collect(),
-        };
+        });
         let sign = match party.role {
             Role::Client => plane(share, |v| from.signed(v) < 0),
-            Role::Server => Vec::new(),
+            Role::Server => Wiped::default(),
         };
         let mut sums = Vec::with_capacity(shift.to.len());
         for &to in &shift.to {
@@ -103,7 +105,7 @@ impl<'s> Selecting<'s> {
             None
         };
         let low_own = pairs.iter().map(|&(b0, _)| b0.cast_unsigned() & low_mask).collect();
-        let own = pairs.iter().map(|&(b0, _)| b0 >> k).collect();
+        let own = Zeroizing::new(pairs.iter().map(|&(b0, _)| b0 >> k).collect());
         Ok(Self { shift, own, sums, low, low_own })
     }
 
@@ -112,7 +114,7 @@ impl<'s> Selecting<'s> {
         let bits = shift.k as usize;
         let add = |(one_way, &to): (OneWay, &Modulus)| {
             let mut sum = one_way.close(party)?;
-            for (s, &v) in sum.iter_mut().zip(&own) {
+            for (s, &v) in sum.iter_mut().zip(own.iter()) {
                 *s = to.add(*s, to.residue(v));
             }
             Ok(sum)
@@ -123,12 +125,12 @@ impl<'s> Selecting<'s> {
             return Ok(Shifting { shift, carry: None, sums });
         }
         let width = party.width();
-        let across = across.map(|lanes| slice(&lanes, bits)).unwrap_or_else(|| vec![0; bits * width]);
+        let across = across.map(|lanes| slice(&lanes, bits)).unwrap_or_else(|| Wiped::zeros(bits * width));
         let mine = slice(&low_own, bits);
         let carry = match party.role {
             Role::Client => Carry::shared(width, Some(mine), across),
             Role::Server => {
-                Carry::shared(width, None, mine.iter().zip(&across).map(|(a, b)| a ^ b).collect())
+                Carry::shared(width, None, mine.iter().zip(across.iter()).map(|(a, b)| a ^ b).collect())
             }
         };
         Ok(Shifting { shift, carry: Some(carry), sums })
@@ -144,7 +146,7 @@ impl Shifting<'_> {
 /// The carry on its way into the result.
 pub(super) struct Carrying<'s> {
     shift: &'s Shift,
-    sums: Vec<Vec<u64>>,
+    sums: Vec<Wiped>,
     weighted: Vec<Weighted>,
 }
 
@@ -163,11 +165,11 @@ impl<'s> Carrying<'s> {
     }
 
     /// My shares, in the order of the moduli.
-    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<Vec<u64>>, MpcError> {
+    pub(super) fn close(self, party: &mut Party<'_>) -> Result<Vec<Wiped>, MpcError> {
         let Self { shift, mut sums, weighted } = self;
         for ((one, sum), &to) in weighted.into_iter().zip(&mut sums).zip(&shift.to) {
-            for (s, v) in sum.iter_mut().zip(one.close(party)?) {
-                *s = to.add(*s, v);
+            for (s, v) in sum.iter_mut().zip(one.close(party)?.iter()) {
+                *s = to.add(*s, *v);
             }
         }
         Ok(sums)

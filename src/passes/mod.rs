@@ -10,7 +10,7 @@ mod circuit;
 mod drop_dead;
 mod fold_batch_norm;
 
-pub use circuit::{CIRCUIT_PASSES, CircuitPass, CircuitPassError, run_circuit};
+pub use circuit::{CIRCUIT_PASSES, CircuitPass, CircuitPassError, drop_zeros, run_circuit};
 
 use crate::graph::{Graph, GraphError, Model, NodeId, verify_model};
 use crate::layers::{FloatLayer, Layer};

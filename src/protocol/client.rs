@@ -1,27 +1,33 @@
 //! The client's role: image and secret key. It never holds weights.
 
-use super::nonlinear::{NonLinear, Reveal, Step};
-use super::share::{Share, add_mod, receive_share, residue, signed};
-use super::walk::{Linear, NodeRun, Seen, walk};
-use super::{ByEncoding, PartyError, SegmentId, ciphertext_limit, sent};
+use super::agreement::{Fingerprint, agree};
+use super::nonlinear::{Made, NonLinear, Reveal};
+use super::session::Choices;
+use super::share::{Share, receive_share};
+use super::walk::{Linear, Meanwhile, NodeRun, Prepared, Seen, walk};
+use super::{ByEncoding, PartyError, SegmentId, ciphertext_limit, modulus, sent};
 use crate::backend::ClientKeys;
 use crate::channel::{Channel, Tag};
 use crate::circuit;
 use crate::graph::IntNetwork;
+use crate::mpc::{Modulus, Wiped};
 use crate::params::{Encoding, Sets};
 use crate::protocol::first_of_greatest;
 use crate::select::Plan;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// The client: keys, the public network and plan.
 pub struct Client<'a, K> {
     network: &'a IntNetwork,
     plan: &'a Plan,
     sets: Sets<'a>,
-    plain_modulus: u64,
+    modulus: Modulus,
+    choices: Choices,
     keys: ByEncoding<K>,
+    key_bytes: u64,
 }
 
 /// Where the client's time went at linear layers.
@@ -76,18 +82,22 @@ pub struct Answered {
 }
 
 impl<'a, K: ClientKeys> Client<'a, K> {
-    /// Generates the keys of each set of parameters and sends their evaluation keys: those in slots for
-    /// `steps`, those in coefficients for none.
+    /// Agrees with the server on what is run, generates the keys of each set of parameters and sends their
+    /// evaluation keys: those in slots for `steps`, those in coefficients for none.
     ///
     /// # Errors
-    /// If the parameters are refused or the server is gone.
+    /// If the server runs something else, the parameters are refused or the server is gone.
     pub fn connect(
         network: &'a IntNetwork,
         plan: &'a Plan,
         sets: Sets<'a>,
         steps: &[circuit::Step],
+        choices: Choices,
         channel: &mut dyn Channel,
     ) -> Result<Self, PartyError> {
+        let mine = Fingerprint::of(network, plan, sets)?;
+        agree(channel, choices, mine).map_err(|e| e.at("agreement"))?;
+        let before = channel.traffic().sent;
         let keys = ByEncoding::make(|encoding| {
             let Some(params) = sets.of(encoding) else { return Ok(None) };
             let keys = K::generate(params)?;
@@ -97,18 +107,32 @@ impl<'a, K: ClientKeys> Client<'a, K> {
             };
             channel.send(0, Tag::EvaluationKeys, &keys.evaluation_keys(steps)?)?;
             Ok::<_, PartyError>(Some(keys))
-        })?;
-        let plain_modulus = sets.plain_modulus().ok_or(PartyError::Graph(network.graph.output()))?;
-        Ok(Self { network, plan, sets, plain_modulus, keys })
+        });
+        let keys = keys.map_err(|e| e.at("keys"))?;
+        let key_bytes = channel.traffic().sent - before;
+        let modulus = modulus(network, sets)?;
+        Ok(Self { network, plan, sets, modulus, choices, keys, key_bytes })
     }
 
-    /// The plaintext prime t of all shares.
+    /// Bytes of the evaluation keys, frames included.
     #[must_use]
-    pub fn plain_modulus(&self) -> u64 {
-        self.plain_modulus
+    pub fn key_bytes(&self) -> u64 {
+        self.key_bytes
     }
 
-    /// What the network makes of a quantised `image`, with the server's help.
+    /// Makes ahead what the choices say is made before an image is known.
+    ///
+    /// # Errors
+    /// If the server does not keep to the protocol.
+    pub fn prepare(
+        &self,
+        channel: &mut dyn Channel,
+        nonlinear: &mut dyn NonLinear,
+    ) -> Result<Prepared, PartyError> {
+        self.choices.prepare(self.network, self.modulus, channel, nonlinear)
+    }
+
+    /// What the network makes of a quantised `image`, with the server's help and what was `prepared`.
     ///
     /// # Errors
     /// If the server does not keep to the protocol.
@@ -117,15 +141,15 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         image: &Tensor<i64>,
         channel: &mut dyn Channel,
         nonlinear: &mut dyn NonLinear,
-        reveal: Reveal,
+        mut prepared: Prepared,
     ) -> Result<Answered, PartyError> {
-        let t = self.plain_modulus;
-        let input = image.map(|&x| residue(x, t));
+        let input = Share::of(image, self.modulus);
         let mut turn = Turn { client: self, times: ClientTimes::default() };
-        let walked = walk(self.network, t, input, channel, nonlinear, &mut turn)?;
+        let walked = walk(self.network, self.modulus, input, channel, nonlinear, &mut prepared, &mut turn)?;
         let seen = Seen::now(channel, nonlinear);
-        let answer = self.answer(walked.output, channel, nonlinear, reveal).map_err(|e| e.at("output"))?;
-        let told = seen.until_now(channel, nonlinear, self.network.graph.output(), None);
+        let answer = self.answer(walked.output, channel, nonlinear, &mut prepared);
+        let (answer, ahead) = answer.map_err(|e| e.at("output"))?;
+        let told = seen.until_now(channel, nonlinear, self.network.graph.output(), (None, Some(ahead)));
         Ok(Answered { answer, times: turn.times, runs: walked.runs, told })
     }
 
@@ -134,22 +158,24 @@ impl<'a, K: ClientKeys> Client<'a, K> {
         mine: Share,
         channel: &mut dyn Channel,
         nonlinear: &mut dyn NonLinear,
-        reveal: Reveal,
-    ) -> Result<Answer, PartyError> {
-        let (t, output) = (self.plain_modulus, self.network.graph.output());
-        match reveal {
+        prepared: &mut Prepared,
+    ) -> Result<(Answer, Made), PartyError> {
+        let (t, output) = (self.modulus, self.network.graph.output());
+        match self.choices.reveal {
             Reveal::Logits => {
                 let theirs = receive_share(channel, output.0, Tag::Output, &mine.shape, t)?;
-                let pairs = mine.data.iter().zip(&theirs.data);
-                let data = pairs.map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();
-                Ok(Answer::Logits(Tensor { shape: mine.shape, data }))
+                let pairs = mine.data.iter().zip(theirs.data.iter());
+                let data = pairs.map(|(&a, &b)| t.signed(t.add(a, b))).collect();
+                Ok((Answer::Logits(Tensor { shape: mine.shape, data }), Made::default()))
             }
             Reveal::Label => {
                 let classes = mine.data.len();
-                let label = nonlinear.apply(channel, &Step::label(self.network, t), mine)?;
+                let (step, ahead) = prepared.next().ok_or(PartyError::Graph(output))?;
+                let label = nonlinear.apply(channel, &step, mine)?;
                 // A server that shares another position than was computed is malformed, not a wrong index.
                 let label = label.data.first().and_then(|&label| usize::try_from(label).ok());
-                label.filter(|&label| label < classes).map(Answer::Label).ok_or(PartyError::Label { classes })
+                let label = label.filter(|&label| label < classes).ok_or(PartyError::Label { classes })?;
+                Ok((Answer::Label(label), ahead))
             }
         }
     }
@@ -166,8 +192,9 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
         channel: &mut dyn Channel,
         segment: SegmentId,
         share: &Share,
+        meanwhile: Meanwhile<'_>,
     ) -> Result<Share, PartyError> {
-        let Client { plan, sets, keys, .. } = self.client;
+        let Client { plan, sets, keys, modulus, .. } = self.client;
         let missing = || PartyError::Graph(segment.node);
         let planned = plan.layers.get(segment.index).ok_or_else(missing)?;
         let encoding = planned.kernel.encoding();
@@ -176,7 +203,7 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
         let step = segment.node.0;
 
         let started = Instant::now();
-        let packed = planned.kernel.input().pack(&share.data);
+        let packed = Zeroizing::new(planned.kernel.pack(&share.data, modulus.value()));
         // A few at a time, so that the server reads the first while the next are encrypted.
         for packed in packed.chunks(rayon::current_num_threads()) {
             let inputs: Vec<_> =
@@ -186,9 +213,10 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
             }
         }
         self.times.encrypt += started.elapsed();
+        meanwhile(channel)?;
 
         let output = planned.kernel.output();
-        let mut values = Vec::with_capacity(output.ciphertexts());
+        let mut values = Zeroizing::new(Vec::with_capacity(output.ciphertexts()));
         let mut decrypting = Duration::ZERO;
         while values.len() < output.ciphertexts() {
             let first = values.len();
@@ -204,9 +232,9 @@ impl<K: ClientKeys> Linear for Turn<'_, '_, K> {
             decrypting += started.elapsed();
         }
         let started = Instant::now();
-        let data = output.unpack(&values);
+        let data = Wiped::from(planned.kernel.unpack(std::mem::take(&mut *values), modulus.value()));
         self.times.decrypt += decrypting + started.elapsed();
         let shape = self.client.network.graph.node(segment.node).shape.clone();
-        Tensor::new(shape, data).ok_or_else(missing)
+        Share::new(shape, data).ok_or_else(missing)
     }
 }

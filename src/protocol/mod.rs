@@ -7,7 +7,9 @@
 //! weights, [`Server`] cannot hold a secret key or the image, and nothing passes between them but the
 //! messages of a [`Channel`], also in one process. Layers mean nothing here beyond the integer network.
 
+mod agreement;
 mod client;
+mod form;
 mod nonlinear;
 mod reveal;
 mod server;
@@ -17,21 +19,29 @@ mod two_party;
 mod walk;
 
 pub use crate::channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traffic};
-pub use crate::mpc::{Cost, MpcError, Role};
+pub use crate::mpc::{Cost, Modulus, MpcError, Role, Wiped};
+pub use agreement::Fingerprint;
 pub use client::{Answer, Answered, Client, ClientTimes};
+pub use form::{NodeCost, Predicted, predicted};
 pub use nonlinear::{Function, Made, NonLinear, NonLinearError, Reveal, Step, steps};
 pub use reveal::{REVEAL_LEAKS, RevealClient, RevealServer, first_of_greatest};
 pub use server::{LayerRun, Server, Service};
 pub use session::{Activations, Ahead, Choices, Inference, Session, infer_all, run_in_process, serve_all};
 pub use share::{RandomnessError, Share, Uniform, local};
 pub use two_party::{TwoParty, cost};
-pub use walk::NodeRun;
+pub use walk::{NodeRun, Prepared};
 
 use crate::backend::{BackendError, SchemeParams, Sent};
 use crate::exec::ExecError;
-use crate::graph::NodeId;
+use crate::graph::{IntNetwork, NodeId};
 use crate::kernels::KernelError;
-use crate::params::Encoding;
+use crate::params::{Encoding, Sets};
+
+/// The modulus of all shares: the plaintext prime.
+fn modulus(network: &IntNetwork, sets: Sets<'_>) -> Result<Modulus, PartyError> {
+    let t = sets.plain_modulus().ok_or(PartyError::Graph(network.graph.output()))?;
+    Modulus::new(t).map_err(|e| NonLinearError::from(e).into())
+}
 
 /// A linear layer in order of execution.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +71,41 @@ pub enum PartyError {
     /// No randomness.
     #[error(transparent)]
     Randomness(#[from] RandomnessError),
+    /// The other party is of another version, or no party at all.
+    #[error(
+        "the other party speaks another version of the protocol ({theirs:?}, here {mine}): use the same program"
+    )]
+    Version {
+        /// Of this program.
+        mine: u8,
+        /// Of the other party, if it said one.
+        theirs: Option<u8>,
+    },
+    /// The first message is malformed.
+    #[error("the first message has {found} bytes, expected {expected}")]
+    Agreement {
+        /// Bytes found.
+        found: usize,
+        /// Bytes expected.
+        expected: usize,
+    },
+    /// The parties were started with different options.
+    #[error("the other party chose otherwise for `{what}`: start both with the same options")]
+    Choices {
+        /// The option.
+        what: &'static str,
+    },
+    /// The parties have different plans.
+    #[error(
+        "the other party has another plan of the network (fingerprint {theirs}, here {mine}): give the client the \
+         public file of the very compilation that the server runs"
+    )]
+    Plan {
+        /// Here.
+        mine: Fingerprint,
+        /// There.
+        theirs: Fingerprint,
+    },
     /// Network, plan and circuit do not belong together: an error of ours.
     #[error("internal error: node {} has no plan, weights or operand", .0.0)]
     Graph(NodeId),

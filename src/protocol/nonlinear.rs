@@ -116,6 +116,16 @@ pub struct Made {
     pub time: Duration,
     /// What passed meanwhile.
     pub traffic: Traffic,
+    /// Transfers, of all kinds and both directions.
+    pub transfers: u64,
+}
+
+impl std::ops::AddAssign for Made {
+    fn add_assign(&mut self, o: Self) {
+        self.time += o.time;
+        self.traffic += o.traffic;
+        self.transfers += o.transfers;
+    }
 }
 
 impl std::ops::Sub for Made {
@@ -123,17 +133,27 @@ impl std::ops::Sub for Made {
 
     /// What was made since `earlier`.
     fn sub(self, earlier: Self) -> Self {
-        Self { time: self.time.saturating_sub(earlier.time), traffic: self.traffic - earlier.traffic }
+        Self {
+            time: self.time.saturating_sub(earlier.time),
+            traffic: self.traffic - earlier.traffic,
+            transfers: self.transfers - earlier.transfers,
+        }
     }
 }
 
 /// One party's half of every non-linear step.
 pub trait NonLinear: Send {
-    /// Makes ahead what `steps` will need, in this order.
+    /// Makes ahead what `step` will need, for up to `room` values. Steps are prepared in the order in which they
+    /// will be applied. Gives the room that is left, none if not all of the step was prepared.
     ///
     /// # Errors
     /// If the other party does not keep to the protocol.
-    fn prepare(&mut self, channel: &mut dyn Channel, steps: &[Step]) -> Result<(), NonLinearError>;
+    fn prepare(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: &Step,
+        room: usize,
+    ) -> Result<usize, NonLinearError>;
 
     /// Consumes this party's share of the operand, returns its share of the result.
     ///

@@ -2,9 +2,10 @@
 //! applies the function and shares the result anew. It leaks; [`REVEAL_LEAKS`] says what.
 
 use super::nonlinear::{Function, Made, NonLinear, NonLinearError, Step};
-use super::share::{Share, Uniform, add_mod, receive_share, residue, send_share, signed, sub_mod};
-use crate::channel::{Channel, Tag};
+use super::share::{Share, Uniform, receive_share, send_share, share_bytes};
+use crate::channel::{Channel, FRAME_BYTES, Tag};
 use crate::graph::MAX_VALUE;
+use crate::mpc::{Cost, Modulus, Wiped};
 use crate::tensor::{Shape, Tensor};
 
 /// What a run with revealed activations leaks; said on every such run.
@@ -19,8 +20,8 @@ pub struct RevealClient;
 pub struct RevealServer;
 
 impl NonLinear for RevealClient {
-    fn prepare(&mut self, _: &mut dyn Channel, _: &[Step]) -> Result<(), NonLinearError> {
-        Ok(())
+    fn prepare(&mut self, _: &mut dyn Channel, _: &Step, room: usize) -> Result<usize, NonLinearError> {
+        Ok(room)
     }
 
     fn apply(
@@ -29,19 +30,19 @@ impl NonLinear for RevealClient {
         step: &Step,
         share: Share,
     ) -> Result<Share, NonLinearError> {
-        let t = step.modulus;
+        let t = Modulus::new(step.modulus)?;
         let theirs = receive_share(channel, step.node, Tag::NonLinear, &step.shape_in, t)?;
         let values =
-            share.data.iter().zip(&theirs.data).map(|(&a, &b)| signed(add_mod(a, b, t), t)).collect();
+            share.data.iter().zip(theirs.data.iter()).map(|(&a, &b)| t.signed(t.add(a, b))).collect();
         let operand = Tensor { shape: share.shape, data: values };
         let result = step.function.apply(&operand, &step.shape_out);
         if step.function == Function::ArgMax {
-            return Ok(result.map(|&y| residue(y, t)));
+            return Ok(Share::of(&result, t));
         }
-        let fresh = Uniform::fresh(t)?.take(result.data.len());
-        let mine = result.data.iter().zip(&fresh).map(|(&y, &r)| sub_mod(residue(y, t), r, t)).collect();
+        let fresh = Uniform::fresh(t.value())?.take(result.data.len());
+        let mine = result.data.iter().zip(fresh.iter()).map(|(&y, &r)| t.sub(t.residue(y), r)).collect();
         send_share(channel, step.node, Tag::NonLinear, &fresh, t)?;
-        Ok(Tensor { shape: step.shape_out.clone(), data: mine })
+        Ok(Share { shape: step.shape_out.clone(), data: mine })
     }
 
     fn made(&self) -> Made {
@@ -50,8 +51,8 @@ impl NonLinear for RevealClient {
 }
 
 impl NonLinear for RevealServer {
-    fn prepare(&mut self, _: &mut dyn Channel, _: &[Step]) -> Result<(), NonLinearError> {
-        Ok(())
+    fn prepare(&mut self, _: &mut dyn Channel, _: &Step, room: usize) -> Result<usize, NonLinearError> {
+        Ok(room)
     }
 
     fn apply(
@@ -60,16 +61,31 @@ impl NonLinear for RevealServer {
         step: &Step,
         share: Share,
     ) -> Result<Share, NonLinearError> {
-        send_share(channel, step.node, Tag::NonLinear, &share.data, step.modulus)?;
+        let t = Modulus::new(step.modulus)?;
+        send_share(channel, step.node, Tag::NonLinear, &share.data, t)?;
         if step.function == Function::ArgMax {
-            return Ok(Tensor::zeros(Shape::flat(0)));
+            return Ok(Share { shape: Shape::flat(0), data: Wiped::default() });
         }
-        receive_share(channel, step.node, Tag::NonLinear, &step.shape_out, step.modulus)
+        receive_share(channel, step.node, Tag::NonLinear, &step.shape_out, t)
     }
 
     fn made(&self) -> Made {
         Made::default()
     }
+}
+
+/// What `step` costs in this form, as the channel counts it: the server's share and the client's answer. The client
+/// waits for a round where it sent the message before the server's.
+#[must_use]
+pub(super) fn cost(step: &Step, after_own_message: bool) -> Cost {
+    let answer = match step.function {
+        Function::ArgMax => 0,
+        Function::Requant(_) | Function::Poly { .. } | Function::MaxPool(_) => {
+            FRAME_BYTES + share_bytes(step.shape_out.elements(), step.modulus) as u64
+        }
+    };
+    let share = FRAME_BYTES + share_bytes(step.shape_in.elements(), step.modulus) as u64;
+    Cost { online_bytes: share + answer, rounds: u64::from(after_own_message), ..Cost::default() }
 }
 
 impl Function {

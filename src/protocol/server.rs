@@ -1,22 +1,26 @@
 //! The server's role: weights and evaluation keys. It never holds a secret key, nor the image.
 
-use super::ENCODINGS;
-use super::nonlinear::{NonLinear, Reveal, Step};
-use super::share::{Share, Uniform, add_mod, residue, send_share};
-use super::walk::{Linear, walk};
-use super::{ByEncoding, PartyError, Progress, SegmentId, ciphertext_limit, keys_limit, sent};
-use crate::backend::{Counting, Evaluator};
+use super::agreement::{Fingerprint, agree};
+use super::nonlinear::{NonLinear, Reveal};
+use super::session::Choices;
+use super::share::{Share, Uniform, send_share};
+use super::walk::{Linear, Meanwhile, Prepared, walk};
+use super::{ByEncoding, ENCODINGS, PartyError, Progress, SegmentId};
+use super::{ciphertext_limit, keys_limit, modulus, sent};
+use crate::backend::{BackendError, Counting, Evaluator};
 use crate::channel::{Channel, Tag};
 use crate::circuit::{Circuit, Counts};
+use crate::clock::{Busy, Whose};
 use crate::exec::{self, Kept};
 use crate::graph::{IntNetwork, IntWeights};
+use crate::mpc::{Modulus, Wiped};
 use crate::params::{Encoding, Sets};
 use crate::select::Plan;
-use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
 
 /// What the server brings along.
 #[derive(Clone, Copy)]
@@ -38,7 +42,8 @@ pub struct Service<'a> {
 /// The server: weights, and the client's evaluation keys.
 pub struct Server<'a, E: Evaluator> {
     service: Service<'a>,
-    plain_modulus: u64,
+    modulus: Modulus,
+    choices: Choices,
     evaluators: ByEncoding<Counting<E>>,
     /// One a segment.
     kept: Vec<Kept<E::Plaintext>>,
@@ -51,6 +56,8 @@ pub struct LayerRun {
     pub counts: Counts,
     /// Wall time of the circuit, encoding included.
     pub time: Duration,
+    /// Processor time of reading the inputs, of the circuit and of the replies, on all threads.
+    pub processor: Duration,
     /// Bytes of the client's ciphertexts.
     pub bytes_in: u64,
     /// Bytes of the replies.
@@ -58,11 +65,19 @@ pub struct LayerRun {
 }
 
 impl<'a, E: Evaluator> Server<'a, E> {
-    /// Receives the evaluation keys.
+    /// Agrees with the client on what is run, and receives the evaluation keys.
     ///
     /// # Errors
-    /// If they are none of these parameters.
-    pub fn accept(service: Service<'a>, steps: usize, channel: &mut dyn Channel) -> Result<Self, PartyError> {
+    /// If the client runs something else, or sends no keys of these parameters.
+    pub fn accept(
+        service: Service<'a>,
+        steps: usize,
+        choices: Choices,
+        channel: &mut dyn Channel,
+    ) -> Result<Self, PartyError> {
+        let Service { network, plan, params, .. } = service;
+        let mine = Fingerprint::of(network, plan, params)?;
+        agree(channel, choices, mine).map_err(|e| e.at("agreement"))?;
         let evaluators = ByEncoding::make(|encoding| {
             let Some(params) = service.params.of(encoding) else { return Ok(None) };
             let steps = match encoding {
@@ -71,16 +86,23 @@ impl<'a, E: Evaluator> Server<'a, E> {
             };
             let keys = channel.receive(0, Tag::EvaluationKeys, keys_limit(params, steps))?;
             Ok::<_, PartyError>(Some(Counting::new(E::from_keys(params, &keys)?)))
-        })?;
+        });
+        let evaluators = evaluators.map_err(|e| e.at("keys"))?;
         let kept = Kept::of(&service.circuit.segments, service.memory);
-        let none = || PartyError::Graph(service.network.graph.output());
-        let plain_modulus = service.params.plain_modulus().ok_or_else(none)?;
-        Ok(Self { service, plain_modulus, evaluators, kept })
+        let modulus = modulus(network, params)?;
+        Ok(Self { service, modulus, choices, evaluators, kept })
     }
 
-    /// The plaintext prime t of all shares.
-    pub fn plain_modulus(&self) -> u64 {
-        self.plain_modulus
+    /// Makes ahead what the choices say is made before an image is known.
+    ///
+    /// # Errors
+    /// If the client does not keep to the protocol.
+    pub fn prepare(
+        &self,
+        channel: &mut dyn Channel,
+        nonlinear: &mut dyn NonLinear,
+    ) -> Result<Prepared, PartyError> {
+        self.choices.prepare(self.service.network, self.modulus, channel, nonlinear)
     }
 
     /// Galois keys used so far.
@@ -88,7 +110,7 @@ impl<'a, E: Evaluator> Server<'a, E> {
         ENCODINGS.iter().filter_map(|&e| self.evaluators.of(e)).map(Counting::galois_keys).sum()
     }
 
-    /// Serves one inference. Gives the counts of each linear layer.
+    /// Serves one inference with what was `prepared`. Gives the counts of each linear layer.
     ///
     /// # Errors
     /// If the client does not keep to the protocol.
@@ -96,20 +118,22 @@ impl<'a, E: Evaluator> Server<'a, E> {
         &self,
         channel: &mut dyn Channel,
         nonlinear: &mut dyn NonLinear,
-        reveal: Reveal,
+        mut prepared: Prepared,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Vec<LayerRun>, PartyError> {
-        let (Service { network, .. }, t) = (self.service, self.plain_modulus);
+        let (Service { network, .. }, t) = (self.service, self.modulus);
+        let output = network.graph.output();
         let input = network.graph.ids().next().map(|id| network.graph.node(id).shape.clone());
-        let input = Tensor::zeros(input.unwrap_or_else(|| crate::tensor::Shape::flat(0)));
-        let masks = Uniform::fresh(t)?;
+        let input = Share::zeros(input.ok_or(PartyError::Graph(output))?);
+        let masks = Uniform::fresh(t.value())?;
         let mut turn = Turn { server: self, masks, layers: Vec::new(), progress };
-        let mine = walk(network, t, input, channel, nonlinear, &mut turn)?.output;
-        let told = match reveal {
-            Reveal::Logits => {
-                send_share(channel, network.graph.output().0, Tag::Output, &mine.data, t).map_err(Into::into)
+        let mine = walk(network, t, input, channel, nonlinear, &mut prepared, &mut turn)?.output;
+        let told = match self.choices.reveal {
+            Reveal::Logits => send_share(channel, output.0, Tag::Output, &mine.data, t).map_err(Into::into),
+            Reveal::Label => {
+                let (step, _) = prepared.next().ok_or(PartyError::Graph(output))?;
+                nonlinear.apply(channel, &step, mine).map(drop)
             }
-            Reveal::Label => nonlinear.apply(channel, &Step::label(network, t), mine).map(drop),
         };
         told.map_err(|e| PartyError::from(e).at("output"))?;
         Ok(turn.layers)
@@ -129,8 +153,9 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         channel: &mut dyn Channel,
         segment: SegmentId,
         share: &Share,
+        meanwhile: Meanwhile<'_>,
     ) -> Result<Share, PartyError> {
-        let Server { service, plain_modulus: t, evaluators, kept } = self.server;
+        let Server { service, modulus: t, evaluators, kept, .. } = self.server;
         let missing = || PartyError::Graph(segment.node);
         let planned = service.plan.layers.get(segment.index).ok_or_else(missing)?;
         let code = service.circuit.segments.get(segment.index).ok_or_else(missing)?;
@@ -140,33 +165,46 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let params = service.params.of(encoding).ok_or_else(missing)?;
         let (step, t) = (segment.node.0, *t);
 
-        let packed = planned.kernel.input().pack(&share.data);
-        let (inputs, bytes_in) = receive_inputs(channel, step, ciphertext_limit(params), evaluator, &packed)?;
-        let started = Instant::now();
-
+        let packed = Zeroizing::new(planned.kernel.pack(&share.data, t.value()));
+        let busy = Busy::default();
+        let limit = ciphertext_limit(params);
+        let (inputs, bytes_in) = receive_inputs(channel, (step, limit), evaluator, &packed, &busy)?;
         let total = code.insts.len() as u64;
         let done = AtomicU64::new(0);
+        let pulse = channel.pulse();
         let report = |finished: u64| {
+            pulse.beat();
             let done = done.fetch_add(finished, Ordering::Relaxed) + finished;
             (self.progress)(Progress { layer: &planned.name, done, total });
         };
-        let plains = planned.kernel.plains(&weights.weight)?;
+        let plains = planned.kernel.plains(&weights.weight, t.value())?;
         let kept = kept.get(segment.index).ok_or_else(missing)?;
-        let results = exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)?;
+        let circuit = || {
+            let started = Instant::now();
+            // What else runs in the process meanwhile, transfers and nothing more, is charged to it.
+            let results = busy.job(Whose::Process, || {
+                exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)
+            });
+            results.map(|results| (results, started.elapsed()))
+        };
+        let (results, computing) = beside(circuit, || meanwhile(channel))?;
 
+        let started = Instant::now();
         let places: Vec<_> = (0..results.len()).map(|output| code.contents.sent(output)).collect();
         let ring = params.ring as usize;
-        let masks: Vec<Vec<u64>> =
-            places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref())).collect();
+        let masks = places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref()));
+        let mut masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
         let mut bytes_out = 0;
         let mut ready = results.into_iter().zip(masks.iter().zip(&places)).peekable();
         // A few at a time, so that the client reads the first while the next are masked.
         while ready.peek().is_some() {
             let few: Vec<_> = ready.by_ref().take(rayon::current_num_threads()).collect();
             let masked = few.into_par_iter().map(|(mut ciphertext, (mask, places))| {
-                let negated: Vec<u64> = mask.iter().map(|&r| if r == 0 { 0 } else { t - r }).collect();
-                evaluator.add_plain(&mut ciphertext, &negated)?;
-                Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
+                let negated: Wiped = mask.iter().map(|&r| t.sub(0, r)).collect();
+                busy.job(Whose::Thread, || {
+                    evaluator.add_plain(&mut ciphertext, &negated)?;
+                    Ok(evaluator.store(&ciphertext, sent(places.as_ref()))?)
+                })
             });
             for reply in masked.collect::<Result<Vec<_>, PartyError>>()? {
                 channel.send(step, Tag::Reply, &reply)?;
@@ -174,19 +212,35 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             }
         }
         let counts = evaluator.take(code.geometry);
-        self.layers.push(LayerRun { counts, time: started.elapsed(), bytes_in, bytes_out });
+        let (time, processor) = (computing + started.elapsed(), busy.total());
+        self.layers.push(LayerRun { counts, time, processor, bytes_in, bytes_out });
 
         let shape = service.network.graph.node(segment.node).shape.clone();
         let (channels, h, w) = shape.chw();
-        let mut data = planned.kernel.output().unpack(&masks);
+        let masks = std::mem::take(&mut *masks);
+        let mut data = Wiped::from(planned.kernel.unpack(masks, t.value()));
         for channel in 0..channels {
-            let bias = residue(weights.bias.get(channel).copied().unwrap_or(0), t);
+            let bias = t.residue(weights.bias.get(channel).copied().unwrap_or(0));
             for r in data.iter_mut().skip(channel * h * w).take(h * w) {
-                *r = add_mod(*r, bias, t);
+                *r = t.add(*r, bias);
             }
         }
-        Tensor::new(shape, data).ok_or_else(missing)
+        Share::new(shape, data).ok_or_else(missing)
     }
+}
+
+/// What `compute` gives, on the threads of the pool, while this one does something else: it may wait for the
+/// other party, which a thread of the pool must not.
+fn beside<T: Send>(
+    compute: impl FnOnce() -> Result<T, exec::ExecError> + Send,
+    meanwhile: impl FnOnce() -> Result<(), PartyError>,
+) -> Result<T, PartyError> {
+    let mut computed = None;
+    rayon::in_place_scope(|scope| {
+        scope.spawn(|_| computed = Some(compute()));
+        meanwhile()
+    })?;
+    Ok(computed.ok_or(PartyError::Thread("server"))??)
 }
 
 /// Where a ciphertext is put once it is read.
@@ -196,10 +250,10 @@ type Read<C> = Mutex<Option<Result<C, PartyError>>>;
 /// the next ones arrive.
 fn receive_inputs<E: Evaluator>(
     channel: &mut dyn Channel,
-    step: u32,
-    limit: usize,
+    (step, limit): (u32, usize),
     evaluator: &E,
     packed: &[Vec<u64>],
+    busy: &Busy,
 ) -> Result<(Vec<E::Ciphertext>, u64), PartyError> {
     let read: Vec<Read<E::Ciphertext>> = packed.iter().map(|_| Mutex::new(None)).collect();
     let mut bytes_in = 0;
@@ -208,12 +262,13 @@ fn receive_inputs<E: Evaluator>(
             let bytes = channel.receive(step, Tag::Input, limit)?;
             bytes_in += bytes.len() as u64;
             scope.spawn(move |_| {
-                let ciphertext = evaluator.load(&bytes).and_then(|mut ciphertext| {
+                let ciphertext = busy.job(Whose::Thread, || {
+                    let mut ciphertext = evaluator.load(&bytes)?;
                     evaluator.add_plain(&mut ciphertext, slots)?;
                     Ok(ciphertext)
                 });
                 if let Ok(mut place) = place.lock() {
-                    *place = Some(ciphertext.map_err(Into::into));
+                    *place = Some(ciphertext.map_err(|e: BackendError| e.into()));
                 }
             });
         }
@@ -227,9 +282,9 @@ fn receive_inputs<E: Evaluator>(
 
 /// Uniform values for all that is sent, 0 elsewhere.
 fn mask(masks: &mut Uniform, ring: usize, places: Option<&[u32]>) -> Vec<u64> {
-    let Some(places) = places else { return masks.take(ring) };
+    let Some(places) = places else { return masks.take(ring).into_vec() };
     let mut values = vec![0; ring];
-    for (&place, mask) in places.iter().zip(masks.take(places.len())) {
+    for (&place, &mask) in places.iter().zip(masks.take(places.len()).iter()) {
         values[place as usize] = mask;
     }
     values

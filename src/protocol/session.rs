@@ -2,17 +2,17 @@
 //! process of its own.
 
 use super::client::{Answer, Client, ClientTimes};
-use super::nonlinear::{NonLinear, NonLinearError, Reveal, steps};
+use super::nonlinear::{NonLinear, NonLinearError, Reveal};
 use super::reveal::{RevealClient, RevealServer};
 use super::server::{LayerRun, Server, Service};
 use super::two_party::TwoParty;
-use super::walk::NodeRun;
+use super::walk::{NodeRun, Prepared};
 use super::{Made, PartyError, Progress};
 use crate::backend::{ClientKeys, Evaluator};
 use crate::channel::{Channel, InMemory, Traffic};
 use crate::graph::{IntNetwork, NonLinearWork};
 use crate::lower::galois_steps;
-use crate::mpc::Role;
+use crate::mpc::{Modulus, Role};
 use crate::params::Sets;
 use crate::select::Plan;
 use crate::tensor::Tensor;
@@ -31,7 +31,7 @@ pub enum Activations {
 /// When random transfers are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ahead {
-    /// A layer's when it is reached: least memory.
+    /// A layer's while the linear layer before it is computed, as far as memory allows, else when it is reached.
     #[default]
     Layer,
     /// An image's before it is known: least time from image to answer.
@@ -56,7 +56,7 @@ pub struct Session {
     pub inferences: Vec<Inference>,
     /// Key generation on the client and loading on the server.
     pub keygen: Duration,
-    /// Bytes of the evaluation keys, frame included.
+    /// Bytes of the evaluation keys, frames included.
     pub key_bytes: u64,
     /// The set-up of the non-linear steps: time and what passed.
     pub setup: Made,
@@ -110,9 +110,8 @@ impl Inference {
     /// What was made for non-linear steps, ahead or when it was needed.
     #[must_use]
     pub fn made(&self) -> Made {
-        self.runs.iter().chain([&self.told]).fold(self.ahead, |mut sum, run| {
-            sum.time += run.made.time;
-            sum.traffic += run.made.traffic;
+        self.runs.iter().chain([&self.told]).fold(Made::default(), |mut sum, run| {
+            sum += run.made;
             sum
         })
     }
@@ -136,19 +135,21 @@ impl Choices {
     }
 
     /// Makes what an image will need, if that is made ahead.
-    fn prepare(
+    pub(super) fn prepare(
         self,
         network: &IntNetwork,
-        plain_modulus: u64,
-        nonlinear: &mut dyn NonLinear,
+        modulus: Modulus,
         channel: &mut dyn Channel,
-    ) -> Result<(), PartyError> {
+        nonlinear: &mut dyn NonLinear,
+    ) -> Result<Prepared, PartyError> {
+        let mut prepared = Prepared::nothing(network, modulus, self.reveal);
         match self.ahead {
-            Ahead::Layer => Ok(()),
-            Ahead::Image => nonlinear
-                .prepare(channel, &steps(network, plain_modulus, self.reveal))
-                .map_err(|e| PartyError::from(e).at("transfers made ahead")),
+            Ahead::Layer => {}
+            Ahead::Image => prepared
+                .prepare(channel, nonlinear, None, usize::MAX)
+                .map_err(|e| e.at("transfers made ahead"))?,
         }
+        Ok(prepared)
     }
 }
 
@@ -204,12 +205,12 @@ pub fn serve_all<E: Evaluator>(
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Vec<(Vec<LayerRun>, u64)>, PartyError> {
     let steps = galois_steps(&service.circuit.segments).len();
-    let server = Server::<E>::accept(service, steps, channel).map_err(|e| e.at("keys"))?;
+    let server = Server::<E>::accept(service, steps, choices, channel)?;
     let nonlinear = choices.nonlinear(Role::Server, channel);
     let mut nonlinear = nonlinear.map_err(|e| PartyError::from(e).at("set-up"))?;
     let serve = |_| {
-        choices.prepare(service.network, server.plain_modulus(), &mut *nonlinear, channel)?;
-        let layers = server.serve(channel, &mut *nonlinear, choices.reveal, progress)?;
+        let prepared = server.prepare(channel, &mut *nonlinear)?;
+        let layers = server.serve(channel, &mut *nonlinear, prepared, progress)?;
         Ok((layers, server.galois_keys()))
     };
     (0..images).map(serve).collect()
@@ -229,18 +230,19 @@ pub fn infer_all<K: ClientKeys>(
     done: &(dyn Fn(usize) + Sync),
 ) -> Result<Session, PartyError> {
     let started = Instant::now();
-    let client = Client::<K>::connect(network, plan, sets, steps, channel).map_err(|e| e.at("keys"))?;
+    let client = Client::<K>::connect(network, plan, sets, steps, choices, channel)?;
     let (keygen, keys) = (started.elapsed(), channel.traffic());
     let nonlinear = choices.nonlinear(Role::Client, channel);
     let mut nonlinear = nonlinear.map_err(|e| PartyError::from(e).at("set-up"))?;
-    let setup = Made { time: started.elapsed() - keygen, traffic: channel.traffic() - keys };
+    let setup =
+        Made { time: started.elapsed() - keygen, traffic: channel.traffic() - keys, ..Made::default() };
     let mut inferences = Vec::with_capacity(images.len());
     for (i, image) in images.iter().enumerate() {
         let made = nonlinear.made();
-        choices.prepare(network, client.plain_modulus(), &mut *nonlinear, channel)?;
+        let prepared = client.prepare(channel, &mut *nonlinear)?;
         let ahead = nonlinear.made() - made;
         let (before, started) = (channel.traffic(), Instant::now());
-        let answered = client.infer(image, channel, &mut *nonlinear, choices.reveal)?;
+        let answered = client.infer(image, channel, &mut *nonlinear, prepared)?;
         inferences.push(Inference {
             answer: answered.answer,
             layers: Vec::new(),
@@ -254,5 +256,5 @@ pub fn infer_all<K: ClientKeys>(
         });
         done(i + 1);
     }
-    Ok(Session { inferences, keygen, key_bytes: keys.sent, setup })
+    Ok(Session { inferences, keygen, key_bytes: client.key_bytes(), setup })
 }

@@ -12,8 +12,8 @@ use crate::channel::Channel;
 use crate::graph::{Interval, Requant};
 use crate::layers::Pool;
 use crate::mpc::ot::OtSetup;
-use crate::mpc::{self, BATCH, Cost, Material, Modulus, MpcError, Role};
-use crate::tensor::{Shape, Tensor};
+use crate::mpc::{self, BATCH, Cost, Material, Modulus, MpcError, Role, Wiped};
+use crate::tensor::Shape;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -56,10 +56,10 @@ impl TwoParty {
         ots: &mut OtSetup,
         part: &mpc::Step,
     ) -> Result<Material, MpcError> {
-        let (started, before) = (Instant::now(), channel.traffic());
+        let (started, before, transfers) = (Instant::now(), channel.traffic(), ots.made());
         let material = part.prepare(self.role, ots, channel)?;
-        self.made.time += started.elapsed();
-        self.made.traffic += channel.traffic() - before;
+        let traffic = channel.traffic() - before;
+        self.made += Made { time: started.elapsed(), traffic, transfers: ots.made() - transfers };
         Ok(material)
     }
 
@@ -68,11 +68,11 @@ impl TwoParty {
         channel: &mut dyn Channel,
         ots: &mut OtSetup,
         step: &Step,
-        mut values: Vec<u64>,
-    ) -> Result<Vec<u64>, MpcError> {
+        mut values: Wiped,
+    ) -> Result<Wiped, MpcError> {
         for stage in stages(step)? {
             let mut rest = values.as_slice();
-            let mut result = Vec::with_capacity(rest.len());
+            let mut result = Wiped::from(Vec::with_capacity(rest.len()));
             for part in stage {
                 let short = MpcError::Shares { step: step.node, found: rest.len(), expected: part.values };
                 let (mine, after) = rest.split_at_checked(part.values).ok_or(short)?;
@@ -80,7 +80,7 @@ impl TwoParty {
                     Some(material) => material,
                     None => self.make(channel, ots, &part)?,
                 };
-                result.extend(part.run(self.role, channel, material, mine)?);
+                result.extend_from_slice(&Wiped::from(part.run(self.role, channel, material, mine)?));
                 rest = after;
             }
             values = result;
@@ -90,16 +90,25 @@ impl TwoParty {
 }
 
 impl NonLinear for TwoParty {
-    fn prepare(&mut self, channel: &mut dyn Channel, steps: &[Step]) -> Result<(), NonLinearError> {
-        for step in steps {
-            let mut ots = self.take(step.node)?;
-            for part in stages(step)?.into_iter().flatten() {
-                let material = self.make(channel, &mut ots, &part)?;
-                self.ahead.push_back(material);
+    fn prepare(
+        &mut self,
+        channel: &mut dyn Channel,
+        step: &Step,
+        mut room: usize,
+    ) -> Result<usize, NonLinearError> {
+        let mut ots = self.take(step.node)?;
+        for part in stages(step)?.into_iter().flatten() {
+            // What follows is made when it is needed, so that what is made ahead is used in order.
+            if part.values > room {
+                room = 0;
+                break;
             }
-            self.ots = Some(ots);
+            room -= part.values;
+            let material = self.make(channel, &mut ots, &part)?;
+            self.ahead.push_back(material);
         }
-        Ok(())
+        self.ots = Some(ots);
+        Ok(room)
     }
 
     fn apply(
@@ -116,7 +125,7 @@ impl NonLinear for TwoParty {
             Function::ArgMax => Shape::flat(result.len()),
         };
         let (found, expected) = (result.len(), shape.elements());
-        Tensor::new(shape, result).ok_or(MpcError::Shares { step: step.node, found, expected }.into())
+        Share::new(shape, result).ok_or(MpcError::Shares { step: step.node, found, expected }.into())
     }
 
     fn made(&self) -> Made {

@@ -8,7 +8,8 @@ use super::{Accounting, Counters, LayerReport, Moduli, Passes, Predicted, Report
 use crate::circuit::Counts;
 use crate::compiled::Compiled;
 use crate::cost::cryptflow2::{self, NoKernel};
-use crate::graph::{IntLayer, NodeId};
+use crate::graph::NodeId;
+use crate::select::Operation;
 
 /// Bits of its primes at any ring, the special one last.
 const PRIMES: [u32; 4] = [60, 60, 60, 38];
@@ -74,6 +75,7 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         estimated_lan_seconds: 0.0,
         estimated_wan_seconds: 0.0,
         cost_table: "no".into(),
+        sparsity: None,
         predicted: Predicted::default(),
         plans: Vec::new(),
         passes: Passes::default(),
@@ -85,24 +87,10 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
 
 /// The counts of node `id` if it is a linear layer.
 fn linear(compiled: &Compiled, id: NodeId) -> Option<Result<Counts, NoKernel>> {
-    let graph = &compiled.network.graph;
-    let shapes = graph.input_shapes(id);
-    let shape = shapes.first()?;
-    match &graph.node(id).layer {
-        IntLayer::Conv(conv) => Some(cryptflow2::convolution(&conv.geometry(shape))),
-        IntLayer::Linear(linear) => Some(cryptflow2::linear(shape.elements(), linear.out)),
-        IntLayer::Input(_)
-        | IntLayer::Add { .. }
-        | IntLayer::Concat { .. }
-        | IntLayer::Shuffle(_)
-        | IntLayer::Subsample(_)
-        | IntLayer::PadChannels(_)
-        | IntLayer::SumPool(_)
-        | IntLayer::MaxPool(_)
-        | IntLayer::Requant(_)
-        | IntLayer::Poly { .. }
-        | IntLayer::Flatten => None,
-    }
+    Some(match Operation::of(&compiled.network, id).ok()?? {
+        Operation::Conv(geometry) => cryptflow2::convolution(&geometry),
+        Operation::Features { inputs, outputs } => cryptflow2::linear(inputs, outputs),
+    })
 }
 
 fn counters(counts: &Counts) -> Counters {

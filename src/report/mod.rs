@@ -5,6 +5,8 @@
 
 mod cryptflow2;
 mod hints;
+mod html;
+mod leak;
 mod moduli;
 mod plan;
 mod quantisation;
@@ -20,6 +22,8 @@ use crate::protocol::{self, Cost, Step};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use hints::{Hint, hints};
+pub use html::html;
+pub use leak::Leak;
 pub use moduli::Moduli;
 pub use plan::{Passes, PlanPrice, Predicted, Second};
 pub use quantisation::{LayerBits, Price, Quantisation};
@@ -202,6 +206,8 @@ pub struct Report {
     pub cost_table: String,
     /// The bits of weights and values, and what they cost.
     pub quantisation: Quantisation,
+    /// What leaving out zeros of weights shows to the client; none where it shows nothing.
+    pub sparsity: Option<Leak>,
     /// Predicted seconds of all linear layers.
     pub predicted: Predicted,
     /// The plan and those of one kernel for all layers, the three cheapest of them, the cheapest first.
@@ -301,6 +307,11 @@ impl Counters {
     }
 }
 
+/// Bytes in millions, to two places.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000)
+}
+
 /// Seconds to six places: a prediction is never that good, and short figures read the same in every format.
 fn to_microseconds(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
@@ -308,7 +319,6 @@ fn to_microseconds(seconds: f64) -> f64 {
 
 /// The report of `compiled`, predicted with `table`.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "transfers are far below 2^52")]
 pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
     let graph = &compiled.network.graph;
     let mut totals = Counters::default();
@@ -333,19 +343,16 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         };
         totals.add(&counters);
         let mut layer = layer_report(compiled, id, place, counters);
-        if let Some((_, segment)) = segment {
-            layer.predicted = plan::predicted(compiled, segment, table);
+        if let Some((planned, segment)) = segment {
+            layer.predicted = plan::predicted(compiled, (planned, segment), table);
             layer.predicted.iter().for_each(|layer| predicted.add(layer));
             passes.add(&count(segment));
         }
         layers.push(layer);
     }
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
-    let nonlinear_seconds = to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS);
-    let seconds = |network| {
-        to_microseconds(totals.estimated_seconds + nonlinear_seconds + totals.seconds_over(network))
-    };
-    let (lan, wan) = (seconds(LAN), seconds(WAN));
+    let nonlinear_seconds = nonlinear_seconds(&totals);
+    let [lan, wan] = [LAN, WAN].map(|network| seconds_over(&totals, network));
     let sets = compiled.sets();
     let key_bytes = |set: Option<&SchemeParams>, keys| {
         set.map_or(0, |set| Sizes::of(compiled.scheme, set).key_bytes(keys))
@@ -367,6 +374,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         estimated_wan_seconds: wan,
         cost_table: table.name.clone(),
         quantisation: quantisation::quantisation(compiled),
+        sparsity: Leak::of(compiled),
         predicted,
         plans: plan::plans(compiled),
         passes,
@@ -374,6 +382,39 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         totals,
         layers,
     }
+}
+
+impl Report {
+    /// The report of a run in another form than the two-party steps of all layers: with these costs of its
+    /// non-linear layers, in order, and of telling the answer.
+    #[must_use]
+    pub fn in_form(mut self, steps: impl IntoIterator<Item = Cost>, told: Cost) -> Self {
+        let mut steps = steps.into_iter();
+        let mut sum = told;
+        for layer in self.layers.iter_mut().filter(|layer| layer.encoding.is_none()) {
+            let cost = steps.next().unwrap_or_default();
+            layer.counters = layer.counters.with_cost(cost);
+            sum = sum + cost;
+        }
+        let linear = self.layers.iter().filter(|layer| layer.encoding.is_some());
+        sum.rounds += linear.map(|layer| layer.counters.rounds).sum::<u64>();
+        self.totals = self.totals.with_cost(sum);
+        self.estimated_nonlinear_seconds = nonlinear_seconds(&self.totals);
+        self.estimated_lan_seconds = seconds_over(&self.totals, LAN);
+        self.estimated_wan_seconds = seconds_over(&self.totals, WAN);
+        self
+    }
+}
+
+/// Predicted seconds of the two-party steps.
+#[expect(clippy::cast_precision_loss, reason = "transfers are far below 2^52")]
+fn nonlinear_seconds(totals: &Counters) -> f64 {
+    to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS)
+}
+
+/// Predicted seconds of one inference over `network`.
+fn seconds_over(totals: &Counters, network: Network) -> f64 {
+    to_microseconds(totals.estimated_seconds + nonlinear_seconds(totals) + totals.seconds_over(network))
 }
 
 /// What the two-party form of node `id` costs; nothing if the plaintext prime is beyond what it computes
@@ -431,8 +472,8 @@ fn layer_report(
         shape_in: graph.input_shapes(id).first().map(|s| s.dims().to_vec()).unwrap_or_default(),
         shape_out: node.shape.dims().to_vec(),
         channel_capacity: place.map(|p| p.kernel.channel_capacity() as u64),
-        layout_in: place.map(|p| p.kernel.input().to_string()),
-        layout_out: place.map(|p| p.kernel.output().to_string()),
+        layout_in: place.map(|p| p.kernel.layouts()[0].clone()),
+        layout_out: place.map(|p| p.kernel.layouts()[1].clone()),
         kernel: place.map(|p| p.kernel.name()),
         encoding: place.map(|p| p.kernel.encoding()),
         split: place.and_then(|p| p.kernel.choice()).map(|choice| choice.to_string()),

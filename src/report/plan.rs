@@ -100,9 +100,13 @@ impl Passes {
 }
 
 /// What a layer takes under its parameters; none if the table has no row for them.
-pub(super) fn predicted(compiled: &Compiled, segment: &Segment, table: &CostTable) -> Option<Predicted> {
+pub(super) fn predicted(
+    compiled: &Compiled,
+    (layer, segment): (&PlannedLayer, &Segment),
+    table: &CostTable,
+) -> Option<Predicted> {
     let encoding = segment.contents.encoding();
-    let facts = Facts::of(segment, compiled.circuit.ring_of(encoding))?;
+    let facts = Facts::of(&layer.kernel, segment, compiled.circuit.ring_of(encoding))?;
     let prices = Prices::of(compiled.sets().of(encoding)?.clone(), table)?;
     let cost = facts.cost(&prices);
     let wire = cost.seconds() - cost.server - cost.client;

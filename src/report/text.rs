@@ -1,6 +1,6 @@
 //! The report as text for a terminal: one line a layer that costs something, then totals.
 
-use super::{Accounting, Report};
+use super::{Accounting, Report, megabytes};
 use std::fmt;
 
 impl fmt::Display for Report {
@@ -74,7 +74,6 @@ impl Report {
 
     fn totals_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = &self.totals;
-        let megabytes = |bytes: u64| format!("{}.{:02} MB", bytes / 1_000_000, bytes % 1_000_000 / 10_000);
         write!(
             f,
             "\nrotations     {} = {} internal + {} external",
@@ -104,6 +103,9 @@ impl Report {
         )?;
         writeln!(f, "quantisation  {}", self.quantisation)?;
         writeln!(f, "passes        {}", self.passes)?;
+        if let Some(leak) = &self.sparsity {
+            writeln!(f, "shown         {leak}")?;
+        }
         writeln!(
             f,
             "two-party     {} rounds with the linear layers, {} online, {} for transfers made ahead",

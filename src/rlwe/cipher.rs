@@ -99,12 +99,15 @@ impl Ciphertext {
     pub fn multiply_plain(&self, factor: &Plaintext) -> Result<Self, RlweError> {
         factor.fits(&self.params, self.primes())?;
         let params = &*self.params;
-        let parts = self.parts.each_ref().map(|part| {
-            let mut product = Poly::pooled(&params.scratch, params.ring(), part.primes());
-            product.set_product(&params.primes, part, &factor.poly);
-            product
-        });
-        Ok(Self { params: self.params.clone(), parts })
+        let mut product = Self::unset(&self.params, self.primes());
+        let mut row = params.scratch.take(params.ring());
+        for (i, prime) in params.primes[..self.primes()].iter().enumerate() {
+            kernels::unpack(prime.modulus, factor.poly.limb(i), &mut row);
+            for (out, part) in product.parts.iter_mut().zip(&self.parts) {
+                kernels::multiply(prime.modulus, out.limb_mut(i), part.limb(i), &row);
+            }
+        }
+        Ok(product)
     }
 
     /// Forgets all but the first `primes` primes of an encryption of zero, which stays one.

@@ -9,8 +9,9 @@
 use super::error::RlweError;
 use super::kernels;
 use super::modulus::{MOST_TERMS, Modulus, low};
+use super::ntt::Limb;
+use super::packed::{PackedPoly, packed_words};
 use super::params::Parameters;
-use super::poly::{Ntt, Poly};
 use zeroize::Zeroizing;
 
 /// Where the values of a message lie in its polynomial.
@@ -34,7 +35,7 @@ pub enum Basis {
 /// A message encoded as a factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plaintext {
-    pub(super) poly: Poly<Ntt>,
+    pub(super) poly: PackedPoly,
     /// That of its parameters.
     fingerprint: [u8; 16],
 }
@@ -52,7 +53,7 @@ impl Plaintext {
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.poly.limbs().map(size_of_val).sum()
+        self.poly.bytes()
     }
 }
 
@@ -69,16 +70,25 @@ impl Parameters {
             self.plain.inverse(&mut message);
             kernels::scale(t, &mut message, self.plain.degree_inverse);
         }
-        let primes = match basis {
+        let poly = PackedPoly::new(&self.scratch, self.ring(), self.basis(basis), |_, prime, row| {
+            kernels::lift(t, prime.modulus, &message, row);
+            prime.forward(row);
+        });
+        Ok(Plaintext { poly, fingerprint: self.fingerprint() })
+    }
+
+    /// Bytes of memory that an encoded factor takes.
+    #[must_use]
+    pub fn plaintext_bytes(&self, basis: Basis) -> usize {
+        let words = |m| packed_words(m, self.ring());
+        size_of::<u64>() * self.basis(basis).iter().map(|prime| words(prime.modulus)).sum::<usize>()
+    }
+
+    fn basis(&self, basis: Basis) -> &[Limb] {
+        match basis {
             Basis::Ciphertext => self.own(),
             Basis::Extended => &self.primes,
-        };
-        let mut poly = Poly::pooled(&self.scratch, self.ring(), primes.len());
-        for (prime, limb) in primes.iter().zip(poly.limbs_mut()) {
-            kernels::lift(t, prime.modulus, &message, limb);
-            prime.forward(limb);
         }
-        Ok(Plaintext { poly, fingerprint: self.fingerprint() })
     }
 
     /// The linear combination of encoded factors, without encoding anew. Its coefficients are not reduced
@@ -94,13 +104,12 @@ impl Parameters {
             let count = terms.len();
             return Err(RlweError::Count { what: "factors", count, least: 1, most: MOST_TERMS });
         }
-        let mut poly = Poly::pooled(&self.scratch, self.ring(), primes);
         let mut residues: Vec<(&[u64], u64)> = Vec::with_capacity(terms.len());
-        for (i, (prime, limb)) in self.primes.iter().zip(poly.limbs_mut()).enumerate() {
+        let poly = PackedPoly::new(&self.scratch, self.ring(), &self.primes[..primes], |i, prime, row| {
             residues.clear();
             residues.extend(terms.iter().map(|(c, factor)| (factor.poly.limb(i), prime.modulus.residue(*c))));
-            kernels::combine(prime.modulus, &residues, limb);
-        }
+            kernels::combine(prime.modulus, &residues, row);
+        });
         Ok(Plaintext { poly, fingerprint: self.fingerprint() })
     }
 

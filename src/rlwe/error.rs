@@ -103,6 +103,14 @@ pub enum RlweError {
         /// Bits of noise that still decrypts.
         room: f64,
     },
+    /// Even the product of two fresh ciphertexts would not decrypt.
+    #[error("a product of ciphertexts has {needed:.0} bits of noise, the modulus leaves {room:.0}")]
+    NoRoom {
+        /// Bits of noise of the product of two fresh ciphertexts.
+        needed: f64,
+        /// Bits of noise that still decrypts.
+        room: f64,
+    },
     /// The operating system gave no entropy.
     #[error("the operating system gave no entropy")]
     Entropy,

@@ -116,7 +116,8 @@ impl ExtendedSum {
             same(&self.params, &ciphertext.params)?;
             factor.fits(&self.params, expected)?;
         }
-        self.sums.add(&self.params, terms, |(ciphertext, factor)| (&ciphertext.parts, &factor.poly));
+        let terms = terms.iter().map(|&(ciphertext, factor)| (&ciphertext.parts, &factor.poly));
+        self.sums.add(&self.params, terms);
         Ok(())
     }
 

@@ -1,30 +1,21 @@
-//! Galois keys: made from the secret key, sent half-size, prepared for use.
-//!
-//! A key hides the turned secret under the old one, once a digit, weighted by the gadget. In use it is
-//! stored permuted by the inverse automorphism, so that digits are used unpermuted and only the two
-//! results are permuted, on their way to memory; and with all digits of 8 coefficients side by side, so
-//! that it is read as one stream.
+//! Galois keys: one for each automorphism that a circuit applies.
 
 use super::cipher::same;
 use super::error::RlweError;
-use super::galois::{Automorphism, LANES, Permutation};
-use super::kernels::{self, Addends, InnerProduct};
-use super::keys::{SecretKey, error};
+use super::galois::{Automorphism, Permutation};
+use super::keys::SecretKey;
 use super::params::Parameters;
-use super::poly::{Ntt, Poly};
-use super::pool::Words;
-use super::random::{Randomness, Seed, expand};
+use super::random::Randomness;
+use super::switch_key::{SeededSwitchKey, SwitchKey};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One Galois key as it travels: its uniform half is a seed.
+/// One Galois key as it travels.
 #[derive(Clone, Debug)]
 pub(super) struct SeededGaloisKey {
     pub(super) automorphism: Automorphism,
-    pub(super) seed: Seed,
-    /// For each digit.
-    pub(super) masked: Vec<Poly<Ntt>>,
+    pub(super) key: SeededSwitchKey,
 }
 
 /// Galois keys as they travel: half the bytes.
@@ -34,18 +25,11 @@ pub struct SeededGaloisKeys {
     pub(super) keys: Vec<SeededGaloisKey>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct GaloisKey {
-    permutation: Permutation,
-    /// `[prime][block of 8 coefficients][digit][half][lane]`, times 2^52.
-    prepared: Words,
-}
-
 /// Galois keys ready for use, by the exponent of their automorphism.
 #[derive(Clone, Debug)]
 pub struct GaloisKeys {
     pub(super) params: Arc<Parameters>,
-    keys: BTreeMap<usize, GaloisKey>,
+    keys: BTreeMap<usize, SwitchKey>,
 }
 
 impl SecretKey {
@@ -62,37 +46,13 @@ impl SecretKey {
             wanted.entry(automorphism.exponent(ring)).or_insert(automorphism);
         }
         wanted.remove(&1);
-        let keys = wanted.into_iter().map(|(g, a)| self.galois_key(a, g, randomness)).collect();
-        SeededGaloisKeys { params: self.params.clone(), keys }
-    }
-
-    fn galois_key(
-        &self,
-        automorphism: Automorphism,
-        g: usize,
-        randomness: &mut Randomness,
-    ) -> SeededGaloisKey {
-        let params = &self.params;
-        let (ring, primes) = (params.ring(), &params.primes);
-        let permutation = Permutation::new(ring, g);
-        let seed = randomness.seed();
-        let mut turned = zeroize::Zeroizing::new(vec![0; ring]);
-        let masked = (0u64..).zip(0..params.gadget.digits()).map(|(stream, j)| {
-            let uniform = expand(&seed, stream, ring, primes);
-            let mut masked = error(params, randomness, primes.len());
-            masked.multiply_sub(primes, &uniform, &self.transform);
-            for (r, (prime, limb)) in primes.iter().zip(masked.limbs_mut()).enumerate() {
-                let weight = params.gadget.values[r][j];
-                if weight != 0 {
-                    permutation.apply(self.transform.limb(r), &mut turned);
-                    kernels::scale(prime.modulus, &mut turned, prime.modulus.factor(weight));
-                    kernels::add(prime.modulus, limb, &turned);
-                }
-            }
-            masked
+        let keys = wanted.into_iter().map(|(g, automorphism)| {
+            let permutation = Permutation::new(ring, g);
+            let turned = |r: usize, out: &mut [u64]| permutation.apply(self.transform.limb(r), out);
+            SeededGaloisKey { automorphism, key: self.switch_key(randomness, turned) }
         });
-        let masked = masked.collect();
-        SeededGaloisKey { automorphism, seed, masked }
+        let keys = keys.collect();
+        SeededGaloisKeys { params: self.params.clone(), keys }
     }
 }
 
@@ -108,62 +68,9 @@ impl SeededGaloisKeys {
         let ring = self.params.ring();
         let keys = self.keys.par_iter().map(|key| {
             let g = key.automorphism.exponent(ring);
-            (g, GaloisKey::prepare(&self.params, key, g))
+            (g, SwitchKey::prepare(&self.params, &key.key, g))
         });
         GaloisKeys { params: self.params.clone(), keys: keys.collect() }
-    }
-}
-
-impl GaloisKey {
-    fn prepare(params: &Parameters, key: &SeededGaloisKey, g: usize) -> Self {
-        let ring = params.ring();
-        let digits = params.gadget.digits();
-        let back = Permutation::new(ring, inverse(g, 2 * ring));
-        let mut prepared = Words::zero(params.primes.len() * ring * digits * 2);
-        let mut turned = Words::zero(ring);
-        for ((j, masked), stream) in key.masked.iter().enumerate().zip(0u64..) {
-            let uniform = expand(&key.seed, stream, ring, &params.primes);
-            let limbs = prepared.chunks_exact_mut(ring * digits * 2).zip(&params.primes);
-            for (r, (limb, prime)) in limbs.enumerate() {
-                for (half, poly) in [masked, &uniform].into_iter().enumerate() {
-                    back.apply(poly.limb(r), &mut turned);
-                    kernels::scale(prime.modulus, &mut turned, params.gadget.preparations[r][j]);
-                    let places = limb.chunks_exact_mut(LANES).skip(2 * j + half).step_by(2 * digits);
-                    for (place, block) in places.zip(turned.chunks_exact(LANES)) {
-                        place.copy_from_slice(block);
-                    }
-                }
-            }
-        }
-        Self { permutation: Permutation::new(ring, g), prepared }
-    }
-
-    /// The inner product with digits modulo prime `r`, with the addends, permuted; from block `first` of the
-    /// ring on, as many blocks as the digits have.
-    pub(super) fn apply(
-        &self,
-        params: &Parameters,
-        r: usize,
-        first: usize,
-        digits: &[&[u64]],
-        addends: Addends<'_>,
-        out: [&mut [u64]; 2],
-    ) {
-        let key_digits = params.gadget.digits();
-        let per_block = key_digits * 2 * LANES;
-        let start = r * (params.ring() / LANES) * per_block + first * per_block;
-        let len = digits[0].len() / LANES * per_block;
-        let job = InnerProduct {
-            modulus: params.primes[r].modulus,
-            digits,
-            key: &self.prepared[start..start + len],
-            key_digits,
-            addends,
-            permutation: &self.permutation,
-            first_block: first,
-        };
-        let [out0, out1] = out;
-        kernels::inner_product(&job, out0, out1);
     }
 }
 
@@ -187,7 +94,7 @@ impl GaloisKeys {
     /// Bytes of memory that the keys take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.keys.values().map(|k| size_of_val(&*k.prepared)).sum()
+        self.keys.values().map(SwitchKey::bytes).sum()
     }
 
     /// Whether `automorphism` can be applied.
@@ -197,20 +104,11 @@ impl GaloisKeys {
         g == 1 || self.keys.contains_key(&g)
     }
 
-    pub(super) fn key(&self, automorphism: Automorphism) -> Result<Option<&GaloisKey>, RlweError> {
+    pub(super) fn key(&self, automorphism: Automorphism) -> Result<Option<&SwitchKey>, RlweError> {
         let g = automorphism.exponent(self.params.ring());
         if g == 1 {
             return Ok(None);
         }
         self.keys.get(&g).map(Some).ok_or(RlweError::MissingKey(automorphism))
     }
-}
-
-/// `g^-1` modulo a power of two.
-fn inverse(g: usize, cycle: usize) -> usize {
-    let mut x = g;
-    while g * x % cycle != 1 {
-        x = x * (2 * cycle + 2 - g * x % cycle) % cycle;
-    }
-    x
 }

@@ -13,11 +13,19 @@ use super::simd;
 
 /// Words of an accumulator for 8 coefficients of two polynomials: low and high half of each.
 pub(super) const ACCUMULATOR: usize = 32;
-/// How many products one pass of [`accumulate`] takes at most.
-pub(super) const TERMS_PER_PASS: usize = 4;
+/// How many sums [`sum_products`] makes at most: so many accumulators are registers.
+pub(super) const SUMS: usize = 4;
 
-/// One product pair of [`accumulate`]: `(x, y)` are each multiplied by the factor.
-pub(super) type TermSlices<'a> = (&'a [u64], &'a [u64], &'a [u64]);
+/// Sums of products over the same operands, each with its own factors, modulo one prime.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedSums<'a> {
+    /// The prime.
+    pub(super) modulus: Modulus,
+    /// Both polynomials of each operand.
+    pub(super) operands: &'a [[&'a [u64]; 2]],
+    /// For each operand, its packed factor in each sum.
+    pub(super) factors: &'a [&'a [u64]],
+}
 
 /// Base-2^b digits of residues: which digit to take and how to balance it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +68,8 @@ pub(super) struct InnerProduct<'a> {
     pub(super) modulus: Modulus,
     /// One slice a digit.
     pub(super) digits: &'a [&'a [u64]],
-    /// For each 8 coefficients, for each digit: 8 words for the first output, 8 for the second; times
-    /// 2^52 (Montgomery).
+    /// Packed: for each 8 coefficients, for each digit: 8 residues for the first output, 8 for the second;
+    /// times 2^52 (Montgomery).
     pub(super) key: &'a [u64],
     /// Digits that the key has for each 8 coefficients: those of `digits`, then perhaps others.
     pub(super) key_digits: usize,
@@ -109,14 +117,22 @@ dispatched! {
     fn lift_signed(m: Modulus, src: &[i64], out: &mut [u64]);
     /// One balanced digit of residues mod `from`, modulo `to`.
     fn digit(from: Modulus, to: Modulus, digit: Digit, src: &[u64], out: &mut [u64]);
-    /// Adds at most [`TERMS_PER_PASS`] products to both polynomials of an accumulator.
-    fn accumulate(accumulator: &mut [u64], terms: &[TermSlices<'_>]);
+    /// Packs residues; the output is as long as `packed_words` says.
+    fn pack(m: Modulus, src: &[u64], out: &mut [u64]);
+    /// Unpacks residues.
+    fn unpack(m: Modulus, src: &[u64], out: &mut [u64]);
+    /// Adds the products of one sum to both polynomials of an accumulator.
+    fn accumulate(job: &SharedSums<'_>, accumulator: &mut [u64]);
+    /// At most [`SUMS`] sums of 4096 products at most.
+    fn sum_products(job: &SharedSums<'_>, outs: &mut [[&mut [u64]; 2]]);
     /// Reduces an accumulator's two polynomials.
     fn reduce(m: Modulus, accumulator: &[u64], out0: &mut [u64], out1: &mut [u64]);
     /// Reduces an accumulator's wide values in place, so that it can sum further terms.
     fn fold(m: Modulus, accumulator: &mut [u64]);
-    /// The sum of values times a residue each, of 4096 terms at most.
+    /// The sum of packed residues times a residue each, of 4096 terms at most.
     fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]);
+    /// The sum of rows below 2^52 times a residue each, of 4096 terms at most.
+    fn weigh(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]);
     /// The inner product; the outputs span the whole ring.
     fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]);
 }

@@ -1,10 +1,11 @@
 //! The HE engine: BFV over a residue number system, with fast rotations.
 //!
 //! Layers, lowest first: arithmetic modulo one prime (`modulus`, `ntt`), loops over residues (`kernels`
-//! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`), randomness
+//! with the twins `portable` and `simd`), polynomials modulo several primes (`poly`, `packed`), randomness
 //! (`random`), parameters and their constants (`params`, `gadget`), messages (`encode`), keys, encryption
-//! and ciphertexts (`keys`, `cipher`, `sum`), automorphisms (`galois`, `galois_keys`, `switch`, `rotate`,
-//! `rotation_sum`, `extended`), replies (`reply`), noise (`noise`), bytes (`bytes`).
+//! and ciphertexts (`keys`, `cipher`, `sum`), key switching (`switch`, `switch_key`), automorphisms (`galois`,
+//! `galois_keys`, `rotate`, `rotation_sum`, `extended`), products of ciphertexts (`tensor`, `multiply`), replies
+//! (`reply`), noise (`noise`), bytes (`bytes`).
 //!
 //! Invariants: residues are canonical between operations, ciphertexts are kept transformed, parameters
 //! are 128-bit secure, secrets are wiped and never shown, nothing from outside is believed before it is
@@ -34,10 +35,12 @@ mod galois_keys;
 mod kernels;
 mod keys;
 mod modulus;
+mod multiply;
 #[cfg(test)]
 mod naive;
 mod noise;
 mod ntt;
+mod packed;
 mod params;
 mod poly;
 mod pool;
@@ -51,6 +54,8 @@ mod rotation_sum;
 mod simd;
 mod sum;
 mod switch;
+mod switch_key;
+mod tensor;
 #[cfg(target_arch = "x86_64")]
 mod vector_ntt;
 
@@ -62,6 +67,7 @@ pub use gadget::KeySwitch;
 pub use galois::Automorphism;
 pub use galois_keys::{GaloisKeys, SeededGaloisKeys};
 pub use keys::{PublicKey, SecretKey, SeededCiphertext};
+pub use multiply::{RelinearisationKey, SeededRelinearisationKey};
 pub use noise::{FactorNorm, Noise};
 pub use params::{ParameterSpec, Parameters, security_limit};
 pub use prime::plain_prime;

@@ -28,6 +28,8 @@ const FAILURE_BITS: f64 = 64.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
     variance: f64,
+    /// How often the secret is a factor of it, at most.
+    secrets: u32,
 }
 
 /// The squared Euclidean norm of a plaintext factor's coefficients, at most.
@@ -65,51 +67,73 @@ impl Noise {
     /// No noise at all.
     #[must_use]
     pub fn none() -> Self {
-        Self { variance: 0.0 }
+        Self { variance: 0.0, secrets: 0 }
     }
 
     /// A fresh encryption with the secret key.
     #[must_use]
     pub fn fresh() -> Self {
-        Self { variance: ERROR_VARIANCE + ROUNDING }
+        Self { variance: ERROR_VARIANCE + ROUNDING, secrets: 0 }
     }
 
     /// A fresh encryption with the public key.
     #[must_use]
     pub fn fresh_public(params: &Parameters) -> Self {
         let products = 2.0 * params.ring() as f64 * TERNARY;
-        Self { variance: ERROR_VARIANCE * (1.0 + products) + ROUNDING }
+        Self { variance: ERROR_VARIANCE * (1.0 + products) + ROUNDING, secrets: 1 }
     }
 
     /// The sum with another ciphertext.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { variance: self.variance + other.variance }
+        Self { variance: self.variance + other.variance, secrets: self.secrets.max(other.secrets) }
     }
 
     /// The sum with a ciphertext whose noise may be the same up to an automorphism, as another rotation of
     /// one source: an automorphism leaves the constant coefficient where it is, so magnitudes add up.
     #[must_use]
     pub fn plus_dependent(self, other: Self) -> Self {
-        Self { variance: (self.variance.sqrt() + other.variance.sqrt()).powi(2) }
+        let variance = (self.variance.sqrt() + other.variance.sqrt()).powi(2);
+        Self { variance, ..self.plus(other) }
     }
 
     /// The sum of `terms` ciphertexts like this one.
     #[must_use]
     pub fn summed(self, terms: usize) -> Self {
-        Self { variance: self.variance * terms as f64 }
+        Self { variance: self.variance * terms as f64, ..self }
     }
 
     /// After values were added.
     #[must_use]
     pub fn plus_plain(self) -> Self {
-        Self { variance: self.variance + ROUNDING }
+        Self { variance: self.variance + ROUNDING, ..self }
     }
 
     /// After multiplication by a plaintext factor.
     #[must_use]
     pub fn times(self, factor: FactorNorm) -> Self {
-        Self { variance: self.variance * factor.0 }
+        Self { variance: self.variance * factor.0, ..self }
+    }
+
+    /// The product with another ciphertext, both with `primes` primes, relinearised. With phases
+    /// `Q m / t + v + Q k` it is `v_a (m_b + t k_b) + v_b (m_a + t k_a) + (t / Q) v_a v_b`, then the rounding
+    /// of three polynomials and a key switch. The bracketed polynomials are `t / Q` times phases, so their
+    /// coefficients have the variance `t^2 / 12` of `c0 + c1 s` for uniform c0, c1. The two noises may be the
+    /// same, as in a square: magnitudes add up. Where the secret is a factor of the noise already, its
+    /// transform weighs the same values once more: the mean of the d-th power of what are exponentially
+    /// distributed squares is d! times that of their mean, so the d-th product costs d times the variance.
+    #[must_use]
+    pub fn multiplied(self, other: Self, params: &Parameters, primes: usize) -> Self {
+        let (n, t) = (params.ring() as f64, params.plain_modulus() as f64);
+        let noises = self.plus_dependent(other);
+        let secrets = noises.secrets + 1;
+        let crossed = noises.variance * n * t.powi(2) * ROUNDING * masked(params) * f64::from(secrets);
+        let share = t.log2() - params.bits_at(primes.min(params.top()));
+        let both = 2.0 * n * self.variance * other.variance * (2.0 * share).exp2();
+        // A coefficient of s^2 sums products in pairs.
+        let squared = ROUNDING * n * 2.0 * n * TERNARY.powi(2);
+        let variance = crossed + both + Self::rounded(params).variance + squared;
+        Self { variance, secrets }.rotated(params)
     }
 
     /// After a rotation.
@@ -132,7 +156,7 @@ impl Noise {
             Decomposition::Cuts(cuts) => cuts.iter().map(|c| (2.0 * c.digit.half as f64).powi(2)).sum(),
         };
         let digits = params.ring() as f64 * ROUNDING * squares / special.powi(2);
-        Self { variance: self.variance + digits * ERROR_VARIANCE }
+        Self { variance: self.variance + digits * ERROR_VARIANCE, ..self }
     }
 
     /// After an extended sum is divided by the special primes.
@@ -141,7 +165,7 @@ impl Noise {
         if params.special_primes().is_empty() {
             return self;
         }
-        Self { variance: self.variance + ROUNDING * masked(params) }
+        self.plus(Self::rounded(params))
     }
 
     /// After the switch from `from` (at most all) to `to` primes.
@@ -149,14 +173,20 @@ impl Noise {
     pub fn switched(self, params: &Parameters, from: usize, to: usize) -> Self {
         (to..from.min(params.top())).rev().fold(self, |noise, last| {
             let q = params.primes[last].modulus.value as f64;
-            Self { variance: noise.variance / q.powi(2) + ROUNDING * masked(params) }
+            Self { variance: noise.variance / q.powi(2), ..noise }.plus(Self::rounded(params))
         })
+    }
+
+    /// The rounding of both polynomials.
+    fn rounded(params: &Parameters) -> Self {
+        Self { variance: ROUNDING * masked(params), secrets: 1 }
     }
 
     /// After both polynomials were rounded to multiples of `step`.
     #[must_use]
     pub(super) fn quantised(self, params: &Parameters, step: f64) -> Self {
-        Self { variance: self.variance + step.powi(2) * ROUNDING * masked(params) }
+        let rounded = Self::rounded(params);
+        self.plus(Self { variance: step.powi(2) * rounded.variance, ..rounded })
     }
 
     /// log2 of the magnitude that no coefficient exceeds, but with probability 2^-64.

@@ -7,8 +7,13 @@
 //! constants they multiply by anyway. Both keep residues canonical.
 
 use super::modulus::{Factor, Modulus};
+use super::prime::is_prime;
 #[cfg(target_arch = "x86_64")]
 use super::{simd::Avx512, vector_ntt::Twisted};
+use std::sync::OnceLock;
+
+/// Lengths from which on there is a transform.
+const LEAST_RING: usize = 16;
 
 /// A prime with its transform of length N.
 #[derive(Clone, Debug)]
@@ -17,50 +22,70 @@ pub(super) struct Limb {
     pub(super) modulus: Modulus,
     /// `N^-1 mod p`.
     pub(super) degree_inverse: Factor,
-    plan: tfhe_ntt::prime64::Plan,
+    ring: usize,
+    /// Made for the first transform: estimates of noise build many parameters that transform nothing.
+    transform: OnceLock<Transform>,
+}
+
+/// What computes a transform, with its twiddles.
+#[derive(Clone, Debug)]
+enum Transform {
+    Library(tfhe_ntt::prime64::Plan),
     #[cfg(target_arch = "x86_64")]
-    twisted: Option<Twisted>,
+    Vectors(Twisted, Avx512),
+}
+
+impl Transform {
+    /// For a prime that is 1 mod 2 `ring`.
+    fn new(ring: usize, modulus: Modulus) -> Self {
+        let plan = tfhe_ntt::prime64::Plan::try_new(ring, modulus.value);
+        let plan = plan.expect("a limb's prime and length have a transform");
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = Avx512::detect() {
+            let mut values = vec![0; ring];
+            values[1] = 1;
+            plan.fwd(&mut values);
+            if let Some(twisted) = Twisted::new(modulus, ring, values[0]) {
+                return Self::Vectors(twisted, simd);
+            }
+        }
+        Self::Library(plan)
+    }
 }
 
 impl Limb {
     /// The transform of length `ring` (a power of two, 16 at least) modulo a prime that is 1 mod 2 `ring`,
     /// or none if `prime` is not such a prime.
     pub(super) fn new(ring: usize, prime: u64) -> Option<Self> {
-        let plan = tfhe_ntt::prime64::Plan::try_new(ring, prime)?;
+        let fits = ring.is_power_of_two() && ring >= LEAST_RING && prime % (2 * ring as u64) == 1;
+        if !fits || !is_prime(prime) {
+            return None;
+        }
         let modulus = Modulus::new(prime);
         let degree_inverse = modulus.factor(modulus.invert(ring as u64));
-        #[cfg(target_arch = "x86_64")]
-        let twisted = {
-            let mut values = vec![0; ring];
-            values[1] = 1;
-            plan.fwd(&mut values);
-            Twisted::new(modulus, ring, values[0])
-        };
-        Some(Self {
-            modulus,
-            degree_inverse,
-            plan,
-            #[cfg(target_arch = "x86_64")]
-            twisted,
-        })
+        Some(Self { modulus, degree_inverse, ring, transform: OnceLock::new() })
+    }
+
+    fn transform(&self) -> &Transform {
+        self.transform.get_or_init(|| Transform::new(self.ring, self.modulus))
     }
 
     /// Coefficients to values.
     pub(super) fn forward(&self, data: &mut [u64]) {
-        #[cfg(target_arch = "x86_64")]
-        if let (Some(twisted), Some(simd)) = (&self.twisted, Avx512::detect()) {
-            return simd.forward_transform(twisted, data);
+        match self.transform() {
+            Transform::Library(plan) => plan.fwd(data),
+            #[cfg(target_arch = "x86_64")]
+            Transform::Vectors(twisted, simd) => simd.forward_transform(twisted, data),
         }
-        self.plan.fwd(data);
     }
 
     /// Values to N times the coefficients.
     pub(super) fn inverse(&self, data: &mut [u64]) {
-        #[cfg(target_arch = "x86_64")]
-        if let (Some(twisted), Some(simd)) = (&self.twisted, Avx512::detect()) {
-            return simd.inverse_transform(twisted, data);
+        match self.transform() {
+            Transform::Library(plan) => plan.inv(data),
+            #[cfg(target_arch = "x86_64")]
+            Transform::Vectors(twisted, simd) => simd.inverse_transform(twisted, data),
         }
-        self.plan.inv(data);
     }
 }
 
@@ -114,15 +139,16 @@ mod tests {
         for ring in (7..=14).map(|log| 1usize << log) {
             for prime in super::super::prime::choose(&[49, 49, 40, 25], 2 * ring, &[]).unwrap() {
                 let limb = Limb::new(ring, prime).unwrap();
-                assert!(limb.twisted.is_some());
+                assert!(matches!(limb.transform(), Transform::Vectors(..)));
+                let plan = tfhe_ntt::prime64::Plan::try_new(ring, prime).unwrap();
                 let powers: Vec<u64> = (0..ring as u64).map(|i| limb.modulus.pow(3, 1000 + i)).collect();
                 for data in [powers, vec![prime - 1; ring]] {
                     let (mut ours, mut theirs) = (data.clone(), data);
                     limb.forward(&mut ours);
-                    limb.plan.fwd(&mut theirs);
+                    plan.fwd(&mut theirs);
                     assert_eq!(ours, theirs, "forward, {ring} {prime}");
                     limb.inverse(&mut ours);
-                    limb.plan.inv(&mut theirs);
+                    plan.inv(&mut theirs);
                     assert_eq!(ours, theirs, "inverse, {ring} {prime}");
                 }
             }

@@ -163,11 +163,4 @@ impl Poly<Ntt> {
             kernels::multiply_sub(prime.modulus, out, a.limb(i), b.limb(i));
         }
     }
-
-    /// `a * b` modulo the primes of `self`, which is overwritten.
-    pub(super) fn set_product(&mut self, primes: &[Limb], a: &Self, b: &Self) {
-        for (i, (prime, out)) in primes.iter().zip(self.limbs_mut()).enumerate() {
-            kernels::multiply(prime.modulus, out, a.limb(i), b.limb(i));
-        }
-    }
 }

@@ -1,8 +1,9 @@
 //! The kernels in plain Rust: the meaning that the vector versions are checked against.
 
 use super::galois::LANES;
-use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, TermSlices};
+use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, SharedSums};
 use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, low};
+use super::packed::residue;
 
 pub(super) fn add(m: Modulus, a: &mut [u64], b: &[u64]) {
     for (a, &b) in a.iter_mut().zip(b) {
@@ -88,17 +89,60 @@ pub(super) fn digit(from: Modulus, to: Modulus, digit: Digit, src: &[u64], out: 
     }
 }
 
-pub(super) fn accumulate(accumulator: &mut [u64], terms: &[TermSlices<'_>]) {
+pub(super) fn pack(m: Modulus, src: &[u64], out: &mut [u64]) {
+    let (mut pending, mut filled, mut words) = (0u128, 0, out.iter_mut());
+    for &x in src {
+        pending |= u128::from(x) << filled;
+        filled += m.bits();
+        if filled >= 64 {
+            words.by_ref().take(1).for_each(|word| *word = low(pending));
+            pending >>= 64;
+            filled -= 64;
+        }
+    }
+    for word in words {
+        *word = low(pending);
+        pending = 0;
+    }
+}
+
+pub(super) fn unpack(m: Modulus, src: &[u64], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = residue(m, src, i);
+    }
+}
+
+/// Low and high half of `sum` and a product.
+fn plus_product((lo, hi): (u64, u64), a: u64, b: u64) -> (u64, u64) {
+    let product = u128::from(a) * u128::from(b);
+    (lo + (low(product) & MASK), hi + low(product >> RADIX_BITS))
+}
+
+pub(super) fn accumulate(job: &SharedSums<'_>, accumulator: &mut [u64]) {
     for (block, sums) in accumulator.as_chunks_mut::<ACCUMULATOR>().0.iter_mut().enumerate() {
-        for &(x, y, factor) in terms {
-            let at = block * LANES;
+        for (operands, factor) in job.operands.iter().zip(job.factors) {
             for lane in 0..LANES {
-                let factor = u128::from(factor[at + lane]);
-                for (half, operand) in [(0, x), (2, y)] {
-                    let product = factor * u128::from(operand[at + lane]);
-                    sums[half * LANES + lane] += low(product) & MASK;
-                    sums[(half + 1) * LANES + lane] += low(product >> RADIX_BITS);
+                let at = block * LANES + lane;
+                let factor = residue(job.modulus, factor, at);
+                for (half, operand) in [0, 2].into_iter().zip(operands) {
+                    let (lo, hi) = (half * LANES + lane, (half + 1) * LANES + lane);
+                    (sums[lo], sums[hi]) = plus_product((sums[lo], sums[hi]), operand[at], factor);
                 }
+            }
+        }
+    }
+}
+
+pub(super) fn sum_products(job: &SharedSums<'_>, outs: &mut [[&mut [u64]; 2]]) {
+    let count = outs.len();
+    for (s, out) in outs.iter_mut().enumerate() {
+        for (half, out) in out.iter_mut().enumerate() {
+            for (i, out) in out.iter_mut().enumerate() {
+                let mut sum = (0, 0);
+                for (operand, factors) in job.operands.iter().zip(job.factors.chunks_exact(count)) {
+                    sum = plus_product(sum, operand[half][i], residue(job.modulus, factors[s], i));
+                }
+                *out = job.modulus.reduce_wide(sum.0, sum.1);
             }
         }
     }
@@ -128,29 +172,31 @@ pub(super) fn fold(m: Modulus, accumulator: &mut [u64]) {
 
 pub(super) fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
     for (i, out) in out.iter_mut().enumerate() {
-        let (mut lo, mut hi) = (0, 0);
-        for (values, factor) in terms {
-            let product = u128::from(values[i]) * u128::from(*factor);
-            lo += low(product) & MASK;
-            hi += low(product >> RADIX_BITS);
-        }
+        let add = |sum, (values, factor): &(&[u64], u64)| plus_product(sum, residue(m, values, i), *factor);
+        let (lo, hi) = terms.iter().fold((0, 0), add);
+        *out = m.reduce_wide(lo, hi);
+    }
+}
+
+pub(super) fn weigh(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let add = |sum, (row, factor): &(&[u64], u64)| plus_product(sum, row[i], *factor);
+        let (lo, hi) = terms.iter().fold((0, 0), add);
         *out = m.reduce_wide(lo, hi);
     }
 }
 
 pub(super) fn inner_product(job: &InnerProduct<'_>, out0: &mut [u64], out1: &mut [u64]) {
     let (m, terms) = (job.modulus, job.digits.len());
-    let keys = job.key.chunks_exact(2 * LANES * job.key_digits);
-    let targets = job.permutation.targets(job.first_block);
-    for (block, (key, target)) in keys.zip(targets).enumerate() {
+    let blocks = job.digits.first().map_or(0, |digit| digit.len() / LANES);
+    for (block, target) in job.permutation.targets(job.first_block).take(blocks).enumerate() {
         let at = block * LANES;
         for lane in 0..LANES {
             let mut sums = [(0, 0); 2];
-            for (digit, key) in job.digits.iter().zip(key.chunks_exact(2 * LANES)) {
-                for (sum, &k) in sums.iter_mut().zip([&key[lane], &key[LANES + lane]]) {
-                    let product = u128::from(digit[at + lane]) * u128::from(k);
-                    sum.0 += low(product) & MASK;
-                    sum.1 += low(product >> RADIX_BITS);
+            for (j, digit) in job.digits.iter().enumerate() {
+                let first = (block * job.key_digits + j) * 2 * LANES + lane;
+                for (sum, i) in sums.iter_mut().zip([first, first + LANES]) {
+                    *sum = plus_product(*sum, digit[at + lane], residue(m, job.key, i));
                 }
             }
             let [first, second] = sums.map(|(lo, hi)| m.reduce_montgomery(lo, hi, terms));

@@ -89,6 +89,15 @@ impl Hiding {
     pub fn reply_bits(&self, params: &Parameters, primes: usize) -> Result<u32, RlweError> {
         reply_bits(params, primes, self.flood_bits(params))
     }
+
+    /// log2 of the noise that no coefficient of that reply exceeds.
+    ///
+    /// # Errors
+    /// If the flooding does not fit below the modulus.
+    pub fn reply_noise_bits(&self, params: &Parameters, primes: usize) -> Result<f64, RlweError> {
+        let flood = self.flood_bits(params);
+        Ok(reply_noise(params, primes, flood, reply_bits(params, primes, flood)?))
+    }
 }
 
 impl Randomness {
@@ -150,6 +159,26 @@ impl SecretKey {
     /// # Errors
     /// If the reply is of other parameters or carries other values.
     pub fn open(&self, reply: &Reply, sent: Sent<'_>) -> Result<Vec<u64>, RlweError> {
+        let ciphertext = self.widened(reply, sent)?;
+        match sent {
+            Sent::Slots => self.decrypt(&ciphertext, Packing::Slots),
+            Sent::Coefficients(positions) => {
+                let all = Zeroizing::new(self.decrypt(&ciphertext, Packing::Coefficients)?);
+                Ok(positions.iter().map(|&p| all[p as usize]).collect())
+            }
+        }
+    }
+
+    /// log2 of the largest noise coefficient of a reply of all slots that decrypts.
+    ///
+    /// # Errors
+    /// If the reply is of other parameters or carries other values.
+    pub fn reply_noise_bits(&self, reply: &Reply) -> Result<f64, RlweError> {
+        self.noise_bits(&self.widened(reply, Sent::Slots)?)
+    }
+
+    /// The ciphertext modulo one prime that a reply is the upper bits of.
+    fn widened(&self, reply: &Reply, sent: Sent<'_>) -> Result<Ciphertext, RlweError> {
         let params = &self.params;
         same(params, &reply.params)?;
         sent.check(params.ring())?;
@@ -171,36 +200,33 @@ impl SecretKey {
             parts[0].limb_mut(0)[at] = widen(x);
         }
         let parts = parts.map(|part| part.into_ntt(prime));
-        let ciphertext = Ciphertext { params: params.clone(), parts };
-        match sent {
-            Sent::Slots => self.decrypt(&ciphertext, Packing::Slots),
-            Sent::Coefficients(positions) => {
-                let all = Zeroizing::new(self.decrypt(&ciphertext, Packing::Coefficients)?);
-                Ok(positions.iter().map(|&p| all[p as usize]).collect())
-            }
-        }
+        Ok(Ciphertext { params: params.clone(), parts })
     }
 }
 
 /// The fewest bits of a coefficient with which a reply still decrypts after flooding.
 fn reply_bits(params: &Parameters, primes: usize, flood: f64) -> Result<u32, RlweError> {
     let refused = |needed| RlweError::Flood { needed, room: params.room_bits(primes) };
-    // The ciphertext's own noise is below the flooding by the hiding factor.
-    let flooded = flood + 0.001;
+    let flooded = flooded_bits(flood);
     if flooded >= params.room_bits(primes) || flood > f64::from(MOST_FLOOD_BITS) {
         return Err(refused(flooded));
     }
-    let q = params.primes[0].modulus;
-    let flooded = (flooded - params.bits_at(primes) + params.bits_at(1)).exp2();
-    let least = params.plain.modulus.bits() + 1;
-    let fits = |bits: &u32| {
-        let step = (q.value as f64) / f64::from(*bits).exp2();
-        let rounding = Noise::none().switched(params, primes, 1).quantised(params, step);
-        (flooded + rounding.bits(params).exp2()).log2() < params.room_bits(1)
-    };
-    (least..=q.bits())
-        .find(fits)
-        .ok_or_else(|| refused(flooded.log2() + params.bits_at(primes) - params.bits_at(1)))
+    let most = params.primes[0].modulus.bits();
+    let fits = |&bits: &u32| reply_noise(params, primes, flood, bits) < params.room_bits(1);
+    (params.plain.modulus.bits() + 1..=most).find(fits).ok_or_else(|| refused(flooded))
+}
+
+/// The ciphertext's own noise is below the flooding by the hiding factor.
+fn flooded_bits(flood: f64) -> f64 {
+    flood + 0.001
+}
+
+/// log2 of the noise of a reply: of the flooding, and of what switching and cutting to `bits` bits round.
+fn reply_noise(params: &Parameters, primes: usize, flood: f64, bits: u32) -> f64 {
+    let step = (params.primes[0].modulus.value as f64) / f64::from(bits).exp2();
+    let rounding = Noise::none().switched(params, primes, 1).quantised(params, step);
+    let flooded = (flooded_bits(flood) - params.bits_at(primes) + params.bits_at(1)).exp2();
+    (flooded + rounding.bits(params).exp2()).log2()
 }
 
 /// The integer that a whole number of bits is.

@@ -8,11 +8,12 @@ use super::cipher::{Ciphertext, same};
 use super::error::RlweError;
 use super::gadget::MOST_DIGITS;
 use super::galois::{Automorphism, LANES};
-use super::galois_keys::{GaloisKey, GaloisKeys};
+use super::galois_keys::GaloisKeys;
 use super::kernels::Addends;
 use super::params::Parameters;
 use super::pool::Words;
 use super::switch::{Undigested, lifted, special_coefficients};
+use super::switch_key::SwitchKey;
 use std::ops::{Deref, Range};
 
 /// Extra words between digits, so that equal coefficients of all digits do not share a cache set.
@@ -34,7 +35,7 @@ impl<'a> Deref for Slices<'a> {
 }
 
 /// How many digits `source` has; refuses one that lacks some of a digit's primes.
-fn digits(source: &Ciphertext) -> Result<usize, RlweError> {
+pub(super) fn digits(source: &Ciphertext) -> Result<usize, RlweError> {
     let (expected, found) = (source.params.top(), source.primes());
     source.params.gadget.digits_at(found).ok_or(RlweError::Level { expected, found })
 }
@@ -251,7 +252,12 @@ impl GaloisKeys {
 
 /// Switches prime by prime, each for all sources. The special primes come first, so that the division by
 /// them is done as the others are written.
-fn switch(params: &Parameters, key: &GaloisKey, digits: &mut [Digits<'_>], outs: &mut [Ciphertext]) {
+pub(super) fn switch(
+    params: &Parameters,
+    key: &SwitchKey,
+    digits: &mut [Digits<'_>],
+    outs: &mut [Ciphertext],
+) {
     let (ring, top) = (params.ring(), params.top());
     let specials = ring * (params.primes.len() - top);
     let mut special = [(); 2].map(|()| params.scratch.take(specials * digits.len()));

@@ -9,20 +9,19 @@
 )]
 
 use super::galois::LANES;
-use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, TermSlices};
+use super::kernels::{ACCUMULATOR, Digit, InnerProduct, Onto, SharedSums};
 use super::modulus::{Factor, MASK, Modulus, RADIX_BITS, montgomery_comparisons};
 use super::portable;
 use super::vector_ntt::{self, Twisted};
+use packed::Packing;
 use std::arch::x86_64::*;
+
+mod packed;
 
 /// The words of a vector.
 pub(super) type Block = [u64; LANES];
 
-/// How many blocks ahead of its use a plaintext is asked for: a page, at whose end the processor's own
-/// prefetching stops.
-const AHEAD: usize = 64;
-
-/// Proof that the processor has AVX-512 F and IFMA.
+/// Proof that the processor has AVX-512 F, IFMA and VBMI, which came together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
 
@@ -30,7 +29,9 @@ impl Avx512 {
     /// The proof, where there is one.
     #[inline(always)]
     pub(super) fn detect() -> Option<Self> {
-        let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512ifma")
+            && is_x86_feature_detected!("avx512vbmi");
         has.then_some(Self(()))
     }
 }
@@ -40,7 +41,7 @@ macro_rules! entered {
         impl Avx512 {$(
             #[inline(always)]
             pub(super) fn $name(self, $($arg: $type),*) {
-                #[target_feature(enable = "avx512f,avx512ifma")]
+                #[target_feature(enable = "avx512f,avx512ifma,avx512vbmi")]
                 fn entered($($arg: $type),*) $body
                 // SAFETY: `self` proves that the processor has the features.
                 unsafe { entered($($arg),*) }
@@ -264,13 +265,29 @@ entered! {
         portable::digit(from, to, digit, src, out);
     }
 
-    fn accumulate(accumulator: &mut [u64], terms: &[TermSlices<'_>]) {
-        match terms {
-            [a] => products(accumulator, [*a]),
-            [a, b] => products(accumulator, [*a, *b]),
-            [a, b, c] => products(accumulator, [*a, *b, *c]),
-            [a, b, c, d] => products(accumulator, [*a, *b, *c, *d]),
-            _ => portable::accumulate(accumulator, terms),
+    fn pack(m: Modulus, src: &[u64], out: &mut [u64]) {
+        packed::pack(m, src, out);
+    }
+
+    fn unpack(m: Modulus, src: &[u64], out: &mut [u64]) {
+        packed::unpack(m, src, out);
+    }
+
+    fn accumulate(job: &SharedSums<'_>, accumulator: &mut [u64]) {
+        packed::accumulate(job, accumulator);
+    }
+
+    fn sum_products(job: &SharedSums<'_>, outs: &mut [[&mut [u64]; 2]]) {
+        if let Ok(outs) = <&mut [_; 4]>::try_from(&mut *outs) {
+            packed::sum_products(job, outs);
+        } else if let Ok(outs) = <&mut [_; 3]>::try_from(&mut *outs) {
+            packed::sum_products(job, outs);
+        } else if let Ok(outs) = <&mut [_; 2]>::try_from(&mut *outs) {
+            packed::sum_products(job, outs);
+        } else if let Ok(outs) = <&mut [_; 1]>::try_from(&mut *outs) {
+            packed::sum_products(job, outs);
+        } else {
+            portable::sum_products(job, outs);
         }
     }
 
@@ -285,11 +302,15 @@ entered! {
     }
 
     fn combine(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
+        packed::combine(m, terms, out);
+    }
+
+    fn weigh(m: Modulus, terms: &[(&[u64], u64)], out: &mut [u64]) {
         let m = Wide::new(m);
         for (i, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
             let (mut lo, mut hi) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-            for (values, factor) in terms {
-                let (x, factor) = (load(&values.as_chunks().0[i]), splat(*factor));
+            for (row, factor) in terms {
+                let (x, factor) = (load(&row.as_chunks().0[i]), splat(*factor));
                 lo = _mm512_madd52lo_epu64(lo, x, factor);
                 hi = _mm512_madd52hi_epu64(hi, x, factor);
             }
@@ -332,41 +353,9 @@ fn halves(sums: &[u64; ACCUMULATOR]) -> [&Block; 4] {
     std::array::from_fn(|i| &blocks[i])
 }
 
-/// Asks for what lies `AHEAD` blocks after `block`, whatever that is.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn prefetch(block: &Block) {
-    _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(block).wrapping_add(AHEAD).cast());
-}
-
-/// `accumulate` of exactly T terms.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn products<const T: usize>(accumulator: &mut [u64], terms: [TermSlices<'_>; T]) {
-    let blocks = accumulator.len() / ACCUMULATOR;
-    let terms = terms.map(|(x, y, f)| {
-        (&x.as_chunks().0[..blocks], &y.as_chunks().0[..blocks], &f.as_chunks().0[..blocks])
-    });
-    for (i, sums) in accumulator.as_chunks_mut::<ACCUMULATOR>().0.iter_mut().enumerate() {
-        let [lo0, hi0, lo1, hi1] = halves(sums);
-        let (mut lo0, mut hi0, mut lo1, mut hi1) = (load(lo0), load(hi0), load(lo1), load(hi1));
-        for (x, y, f) in &terms {
-            prefetch(&f[i]);
-            let (x, y, f) = (load(&x[i]), load(&y[i]), load(&f[i]));
-            lo0 = _mm512_madd52lo_epu64(lo0, x, f);
-            hi0 = _mm512_madd52hi_epu64(hi0, x, f);
-            lo1 = _mm512_madd52lo_epu64(lo1, y, f);
-            hi1 = _mm512_madd52hi_epu64(hi1, y, f);
-        }
-        for (block, half) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip([lo0, hi0, lo1, hi1]) {
-            store(block, half);
-        }
-    }
-}
-
 /// `inner_product` of exactly D digits.
 #[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512ifma,avx512vbmi")]
 fn turned_sums<const D: usize>(
     job: &InnerProduct<'_>,
     digits: &[&[Block]; D],
@@ -376,14 +365,19 @@ fn turned_sums<const D: usize>(
     let m = Wide::new(job.modulus);
     let inverse = splat(job.modulus.inverse);
     let (out0, out1) = (out0.as_chunks_mut::<LANES>().0, out1.as_chunks_mut::<LANES>().0);
-    let keys = job.key.as_chunks::<LANES>().0.chunks_exact(2 * job.key_digits);
+    let packing = Packing::new(job.modulus);
+    let blocks = digits.iter().map(|digit| digit.len()).min().unwrap_or(0);
+    assert!(D <= job.key_digits && packing.fits(job.key, 2 * job.key_digits * blocks), "digits of the key");
     let base = job.addends.base.map(|base| base.as_chunks::<LANES>().0);
     let minus = job.addends.minus.map(|minus| minus.map(|values| values.as_chunks::<LANES>().0));
-    for (i, (key, target)) in keys.zip(job.permutation.targets(job.first_block)).enumerate() {
+    for (i, target) in job.permutation.targets(job.first_block).take(blocks).enumerate() {
         let zero = _mm512_setzero_si512();
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
-        for j in 0..D {
-            let (x, k0, k1) = (load(&digits[j][i]), load(&key[2 * j]), load(&key[2 * j + 1]));
+        for (j, digit) in digits.iter().enumerate() {
+            let at = packing.stride * 2 * (i * job.key_digits + j);
+            // SAFETY: `fits` says that 64 bytes follow the beginning of each group.
+            let keys = unsafe { [packing.load(job.key, at), packing.load(job.key, at + packing.stride)] };
+            let (x, [k0, k1]) = (load(&digit[i]), keys);
             lo0 = _mm512_madd52lo_epu64(lo0, x, k0);
             hi0 = _mm512_madd52hi_epu64(hi0, x, k0);
             lo1 = _mm512_madd52lo_epu64(lo1, x, k1);

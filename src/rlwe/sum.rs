@@ -1,67 +1,56 @@
 //! Sums of products of ciphertexts and encoded plaintexts, reduced once at the end.
 //!
-//! An accumulator holds, for each prime and each 8 coefficients, the low and the high halves of both
-//! polynomials side by side; products are added to it four at a time. All terms of a call are added to one
-//! tile of it before the next, so that it stays in the nearest cache while operands stream by. It is folded
-//! before its low halves could overflow, so any number of terms can be summed.
+//! All terms of a call are added up for one tile of coefficients before the next. Sums over the same
+//! ciphertexts are made four at a time: a tile of those is then in a near cache, each residue is loaded once
+//! for four products, the accumulators are registers, and factors stream by, each read once. A sum that grows
+//! holds, for each prime and each 8 coefficients, the low and the high halves of both polynomials side by
+//! side, and is folded before its low halves could overflow, so it can have any number of terms.
 
 use super::cipher::{Ciphertext, same};
 use super::encode::Plaintext;
 use super::error::RlweError;
 use super::galois::LANES;
-use super::kernels::{self, ACCUMULATOR, TERMS_PER_PASS, TermSlices};
-use super::modulus::{MOST_TERMS, Modulus};
+use super::kernels::{self, ACCUMULATOR, SUMS, SharedSums};
+use super::modulus::MOST_TERMS;
+use super::packed::PackedPoly;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
 use super::pool::Words;
 use std::sync::Arc;
 
-/// Coefficients of a tile, whose accumulator of 16 KiB fits the nearest cache.
+/// Coefficients of a tile.
 const TILE: usize = 512;
 
 /// A term: both polynomials of the first are multiplied by the second.
-pub(super) type Product<'a> = (&'a [Poly<Ntt>; 2], &'a Poly<Ntt>);
-
-/// Adds the products modulo prime `i` of the coefficients in a tile to its accumulator, which sums `count`
-/// products already; returns how many then.
-fn add_tile<'a, T>(
-    (m, i): (Modulus, usize),
-    sums: &mut [u64],
-    first: usize,
-    (terms, product): (&'a [T], impl Fn(&'a T) -> Product<'a>),
-    mut count: usize,
-) -> usize {
-    let range = first..first + sums.len() / ACCUMULATOR * LANES;
-    for pass in terms.chunks(TERMS_PER_PASS) {
-        if count + pass.len() > MOST_TERMS {
-            kernels::fold(m, sums);
-            count = 1;
-        }
-        count += pass.len();
-        let mut slices: [TermSlices<'_>; TERMS_PER_PASS] = [(&[], &[], &[]); TERMS_PER_PASS];
-        for (slice, term) in slices.iter_mut().zip(pass) {
-            let (parts, factor) = product(term);
-            let tile = |poly: &'a Poly<Ntt>| &poly.limb(i)[range.clone()];
-            *slice = (tile(&parts[0]), tile(&parts[1]), tile(factor));
-        }
-        kernels::accumulate(sums, &slices[..pass.len()]);
-    }
-    count
-}
+pub(super) type Product<'a> = (&'a [Poly<Ntt>; 2], &'a PackedPoly);
 
 /// Sums of products over the ciphertext primes, all tile by tile: nothing but results is written to memory, and
-/// what several sums multiply is read from it once.
-fn sums_of_products(params: &Arc<Parameters>, sums: &[&[(&Ciphertext, &Plaintext)]]) -> Vec<Ciphertext> {
+/// what the sums multiply is read from it once.
+fn sums_of_products(
+    params: &Arc<Parameters>,
+    ciphertexts: &[&Ciphertext],
+    sums: &[&[&Plaintext]],
+) -> Vec<Ciphertext> {
     let tile = TILE.min(params.ring());
     let mut outs: Vec<_> = sums.iter().map(|_| Ciphertext::unset(params, params.top())).collect();
-    let mut accumulator = params.scratch.take(tile / LANES * ACCUMULATOR);
+    let mut operands = Vec::with_capacity(ciphertexts.len());
+    let mut factors = Vec::with_capacity(SUMS * ciphertexts.len());
     for (i, prime) in params.own().iter().enumerate() {
         for at in (0..params.ring()).step_by(tile) {
-            for (terms, out) in sums.iter().zip(&mut outs) {
-                accumulator.fill(0);
-                add_tile((prime.modulus, i), &mut accumulator, at, (terms, product), 0);
-                let [out0, out1] = out.parts.each_mut().map(|part| &mut part.limb_mut(i)[at..at + tile]);
-                kernels::reduce(prime.modulus, &accumulator, out0, out1);
+            operands.clear();
+            operands
+                .extend(ciphertexts.iter().map(|c| c.parts.each_ref().map(|x| &x.limb(i)[at..at + tile])));
+            for (sums, outs) in sums.chunks(SUMS).zip(outs.chunks_mut(SUMS)) {
+                factors.clear();
+                for j in 0..ciphertexts.len() {
+                    factors.extend(sums.iter().map(|sum| sum[j].poly.limb_from(i, prime.modulus, at)));
+                }
+                let mut tiles: [[&mut [u64]; 2]; SUMS] = Default::default();
+                for (tiles, out) in tiles.iter_mut().zip(&mut *outs) {
+                    *tiles = out.parts.each_mut().map(|part| &mut part.limb_mut(i)[at..at + tile]);
+                }
+                let job = SharedSums { modulus: prime.modulus, operands: &operands, factors: &factors };
+                kernels::sum_products(&job, &mut tiles[..sums.len()]);
             }
         }
     }
@@ -83,20 +72,27 @@ impl WideSums {
     }
 
     /// Adds products.
-    pub(super) fn add<'a, T>(
-        &mut self,
-        params: &Parameters,
-        terms: &'a [T],
-        product: impl Fn(&'a T) -> Product<'a> + Copy,
-    ) {
+    pub(super) fn add<'a>(&mut self, params: &Parameters, terms: impl Iterator<Item = Product<'a>>) {
+        let terms: Vec<Product<'a>> = terms.collect();
         let tile = TILE.min(params.ring());
-        let len = tile / LANES * ACCUMULATOR;
         let tiles = params.ring() / tile;
-        let before = self.terms;
-        for (index, sums) in self.words.chunks_exact_mut(len).enumerate() {
-            let (i, at) = (index / tiles, index % tiles * tile);
-            let m = params.primes[i].modulus;
-            self.terms = add_tile((m, i), sums, at, (terms, product), before);
+        let (mut operands, mut factors) = (Vec::new(), Vec::new());
+        for pass in terms.chunks(MOST_TERMS - 1) {
+            let full = self.terms + pass.len() > MOST_TERMS;
+            self.terms = pass.len() + if full { 1 } else { self.terms };
+            for (index, sums) in self.words.chunks_exact_mut(tile / LANES * ACCUMULATOR).enumerate() {
+                let (i, at) = (index / tiles, index % tiles * tile);
+                let modulus = params.primes[i].modulus;
+                if full {
+                    kernels::fold(modulus, sums);
+                }
+                operands.clear();
+                operands.extend(pass.iter().map(|(x, _)| x.each_ref().map(|x| &x.limb(i)[at..at + tile])));
+                factors.clear();
+                factors.extend(pass.iter().map(|(_, factor)| factor.limb_from(i, modulus, at)));
+                let job = SharedSums { modulus, operands: &operands, factors: &factors };
+                kernels::accumulate(&job, sums);
+            }
         }
     }
 
@@ -137,30 +133,49 @@ impl DotProduct {
         params: &Arc<Parameters>,
         terms: &[(&Ciphertext, &Plaintext)],
     ) -> Result<Ciphertext, RlweError> {
-        let mut sums = Self::of_each(params, &[terms])?;
+        let (ciphertexts, factors): (Vec<_>, Vec<_>) = terms.iter().copied().unzip();
+        let mut sums = Self::of_each(params, &ciphertexts, &[&factors])?;
         Ok(sums.swap_remove(0))
     }
 
-    /// Several sums, quicker than one after the other where they multiply the same ciphertexts: each part of
-    /// those is then read from memory once.
+    /// Several sums over the same ciphertexts, each with its own factors, quicker than one after the other:
+    /// the ciphertexts are read from memory once.
     ///
     /// # Errors
-    /// If parameters differ or a ciphertext lacks primes.
+    /// If parameters differ, a ciphertext lacks primes, or a sum has not as many factors as there are
+    /// ciphertexts.
     pub fn of_each(
         params: &Arc<Parameters>,
-        sums: &[&[(&Ciphertext, &Plaintext)]],
+        ciphertexts: &[&Ciphertext],
+        factors: &[&[&Plaintext]],
     ) -> Result<Vec<Ciphertext>, RlweError> {
-        sums.iter().copied().flatten().try_for_each(|term| accepts(params, term))?;
-        Ok(sums_of_products(params, sums))
+        ciphertexts.iter().try_for_each(|ciphertext| accepts(params, ciphertext))?;
+        factors.iter().copied().flatten().try_for_each(|factor| factor.fits(params, params.top()))?;
+        let expected = ciphertexts.len();
+        if let Some(other) = factors.iter().find(|factors| factors.len() != expected) {
+            return Err(RlweError::Length { expected, found: other.len() });
+        }
+        if expected <= MOST_TERMS {
+            return Ok(sums_of_products(params, ciphertexts, factors));
+        }
+        let growing = factors.iter().map(|factors| {
+            let mut sum = Self::new(params);
+            sum.sums.add(params, ciphertexts.iter().zip(*factors).map(|(c, f)| (&c.parts, &f.poly)));
+            sum.finish()
+        });
+        Ok(growing.collect())
     }
 
-    /// Adds terms; the more at a time the quicker, in steps of four.
+    /// Adds terms; the more at a time the quicker.
     ///
     /// # Errors
     /// If parameters differ or a ciphertext lacks primes; nothing is added then.
     pub fn add(&mut self, terms: &[(&Ciphertext, &Plaintext)]) -> Result<(), RlweError> {
-        terms.iter().try_for_each(|term| accepts(&self.params, term))?;
-        self.sums.add(&self.params, terms, product);
+        for (ciphertext, factor) in terms {
+            accepts(&self.params, ciphertext)?;
+            factor.fits(&self.params, self.params.top())?;
+        }
+        self.sums.add(&self.params, terms.iter().map(|(c, factor)| (&c.parts, &factor.poly)));
         Ok(())
     }
 
@@ -171,16 +186,8 @@ impl DotProduct {
     }
 }
 
-fn accepts(
-    params: &Arc<Parameters>,
-    &(ciphertext, factor): &(&Ciphertext, &Plaintext),
-) -> Result<(), RlweError> {
+fn accepts(params: &Arc<Parameters>, ciphertext: &Ciphertext) -> Result<(), RlweError> {
     same(params, &ciphertext.params)?;
-    factor.fits(params, params.top())?;
     let (expected, found) = (params.top(), ciphertext.primes());
     if found < expected { Err(RlweError::Level { expected, found }) } else { Ok(()) }
-}
-
-fn product<'a>(&(ciphertext, factor): &(&'a Ciphertext, &'a Plaintext)) -> Product<'a> {
-    (&ciphertext.parts, &factor.poly)
 }

@@ -6,8 +6,9 @@
 use super::facts::{Facts, Prices};
 use super::{Encode, Kernels, Operation, Pick, PlanError, Rings};
 use crate::circuit::Counts;
-use crate::kernels::{Candidate, Kernel, KernelError, Tally};
+use crate::kernels::{Blocks, Candidate, Kernel, KernelError};
 use crate::params::Encoding;
+use crate::tensor::Tensor;
 
 /// Products emitted for one operation beyond the first few candidates.
 const MOST_PRODUCTS: u64 = 300_000;
@@ -46,6 +47,8 @@ pub(super) struct Listing<'a> {
     pub guess: Option<&'a Prices>,
     /// The fewest and the most candidates that are emitted.
     pub emitted: (usize, usize),
+    /// Weights whose zeros are left out.
+    pub weights: Option<&'a Tensor<i8>>,
 }
 
 impl Alternative {
@@ -92,16 +95,16 @@ impl Alternatives {
             (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
         };
         if listing.kernels != Kernels::Unified {
-            self.output_rotation = Some(self.add(operation, literature, rings)?);
+            self.output_rotation = Some(self.add(operation, literature, rings, listing.weights)?);
         }
         if listing.kernels != Kernels::OutputRotation {
-            self.by_rotations = Some(self.add(operation, rotations, rings)?);
+            self.by_rotations = Some(self.add(operation, rotations, rings, listing.weights)?);
         }
         if listing.kernels == Kernels::Auto {
             match shortlist(operation, listing) {
                 Ok(picks) => {
                     for pick in picks {
-                        self.add(operation, pick, rings)?;
+                        self.add(operation, pick, rings, listing.weights)?;
                     }
                 }
                 Err(error) => return Ok(Err(error)),
@@ -119,7 +122,7 @@ impl Alternatives {
         let mut refused = Ok(());
         for &ring in listing.coefficient_rings {
             let rings = Rings { slots: listing.ring, coefficients: ring };
-            match Facts::find(operation, Pick::Coefficients, rings) {
+            match Facts::find(operation, Pick::Coefficients, rings, listing.weights) {
                 Ok(found) => facts.push((ring, found)),
                 Err(PlanError::Kernel { source, .. }) => refused = Err(source),
                 Err(error) => return Err(error),
@@ -134,11 +137,17 @@ impl Alternatives {
     }
 
     /// Finds the facts of `pick` unless they are known; gives its place.
-    fn add(&mut self, operation: &Operation, pick: Pick, rings: Rings) -> Result<usize, PlanError> {
+    fn add(
+        &mut self,
+        operation: &Operation,
+        pick: Pick,
+        rings: Rings,
+        weights: Option<&Tensor<i8>>,
+    ) -> Result<usize, PlanError> {
         if let Some(place) = self.all.iter().position(|known| known.pick == pick) {
             return Ok(place);
         }
-        let facts = vec![(rings.slots, Facts::find(operation, pick, rings)?)];
+        let facts = vec![(rings.slots, Facts::find(operation, pick, rings, weights)?)];
         self.all.push(Alternative { pick, facts });
         Ok(self.all.len() - 1)
     }
@@ -153,7 +162,7 @@ fn shortlist(operation: &Operation, listing: Listing<'_>) -> Result<Vec<Pick>, K
             (Kernel::linear_candidates(inputs, outputs, ring)?, vec![Pick::Diagonals])
         }
     };
-    let price = |candidate: &Candidate| listing.guess.map_or(0.0, |guess| closed(&candidate.tally, guess));
+    let price = |candidate: &Candidate| listing.guess.map_or(0.0, |guess| closed(candidate, guess));
     let mut priced: Vec<(f64, Candidate)> = candidates.into_iter().map(|c| (price(&c), c)).collect();
     // Stable: equal prices stay in order of rotations.
     priced.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -170,7 +179,7 @@ fn shortlist(operation: &Operation, listing: Listing<'_>) -> Result<Vec<Pick>, K
 }
 
 /// Seconds of a candidate by closed counts, as if rotations of sums shared one division an output.
-fn closed(tally: &Tally, guess: &Prices) -> f64 {
+fn closed(Candidate { choice, tally }: &Candidate, guess: &Prices) -> f64 {
     let of_sums = tally.rotations() - tally.of_inputs;
     let counts = Counts {
         internal: tally.internal,
@@ -186,5 +195,8 @@ fn closed(tally: &Tally, guess: &Prices) -> f64 {
         ciphertexts_out: tally.ciphertexts_out,
         ..Counts::default()
     };
-    guess.cost_of(&counts, tally.ciphertexts_out * guess.sizes.reply).seconds()
+    let spectral = choice.arrangement.blocks == Blocks::Spectrum;
+    let slots = if spectral { guess.params.ring } else { 0 };
+    let cost = guess.cost_of(&counts, tally.ciphertexts_out * guess.sizes.reply);
+    cost.with_spectra(slots, tally.ciphertexts(), tally.plain_mults).seconds()
 }

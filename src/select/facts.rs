@@ -4,8 +4,10 @@
 use super::{Operation, Pick, PlanError, Rings};
 use crate::circuit::{Contents, Counts, Places, Segment, Step, count};
 use crate::cost::{self, CostTable, LAN, OpCosts, Sizes};
+use crate::kernels::Kernel;
 use crate::lower;
 use crate::params::{Depth, Encoding, Scheme, SchemeParams, Workload};
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +24,14 @@ pub struct Facts {
     pub steps: Vec<Step>,
     /// How many replies have so many values.
     pub replies: BTreeMap<u64, u64>,
+    /// Slots of a ciphertext that hold spectra; 0 if they hold pixels.
+    pub spectral_slots: u32,
 }
+
+/// Seconds of either party to transform a slot of a ciphertext, either way, and of the server to make that of a
+/// plaintext, on one thread: measured on the machine of the shipped costs.
+const TRANSFORM: f64 = 12e-9;
+const SPECTRUM: f64 = 8e-9;
 
 /// What a linear layer takes, in an inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +50,13 @@ impl LayerCost {
     pub fn seconds(&self) -> f64 {
         self.server + self.client + LAN.seconds(self.bytes, 0)
     }
+
+    /// With the transforms of both parties and of plaintexts, where `slots` of a ciphertext hold spectra.
+    pub(super) fn with_spectra(self, slots: u32, ciphertexts: u64, products: u64) -> Self {
+        let transforms = float(ciphertexts) * f64::from(slots) * TRANSFORM;
+        let spectra = float(products) * f64::from(slots) * SPECTRUM;
+        Self { server: self.server + transforms + spectra, client: self.client + transforms, ..self }
+    }
 }
 
 /// Parameters with their price list.
@@ -56,17 +72,25 @@ pub struct Prices {
 
 impl Facts {
     /// Emits, verifies, rewrites and counts; the circuit is dropped.
-    pub(super) fn find(operation: &Operation, pick: Pick, rings: Rings) -> Result<Self, PlanError> {
+    pub(super) fn find(
+        operation: &Operation,
+        pick: Pick,
+        rings: Rings,
+        weights: Option<&Tensor<i8>>,
+    ) -> Result<Self, PlanError> {
         let layer = || "candidate".to_owned();
-        let kernel =
-            operation.kernel(pick, rings).map_err(|source| PlanError::Kernel { layer: layer(), source })?;
-        let segment = lower::segment(&kernel, &layer(), rings.of(pick.encoding()))?;
-        Self::of(&segment, rings.of(pick.encoding())).ok_or(PlanError::Depth)
+        let about = |source| PlanError::Kernel { layer: layer(), source };
+        let kernel = operation.kernel(pick, rings).map_err(about)?;
+        let dropped =
+            weights.map_or(Ok(Vec::new()), |weights| super::zeros(&kernel, weights)).map_err(about)?;
+        let ring = rings.of(pick.encoding());
+        let segment = lower::segment(&kernel, &layer(), ring, &dropped)?;
+        Self::of(&kernel, &segment, ring).ok_or(PlanError::Depth)
     }
 
-    /// Those of `segment` at ring degree `ring`; none if it multiplies a product.
+    /// Those of `segment`, made of `kernel`, at ring degree `ring`; none if it multiplies a product.
     #[must_use]
-    pub fn of(segment: &Segment, ring: u32) -> Option<Self> {
+    pub fn of(kernel: &Kernel, segment: &Segment, ring: u32) -> Option<Self> {
         let mut counts = count(segment);
         counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
         let mut replies = BTreeMap::new();
@@ -85,6 +109,7 @@ impl Facts {
             depth: cost::depth(segment)?,
             steps: steps.into_iter().collect(),
             replies,
+            spectral_slots: if kernel.spectrum().is_some() { ring } else { 0 },
         })
     }
 
@@ -98,7 +123,9 @@ impl Facts {
     #[must_use]
     pub fn cost(&self, prices: &Prices) -> LayerCost {
         let replies = self.replies.iter().map(|(&values, times)| times * prices.sizes.reply_of(values));
-        prices.cost_of(&self.counts, replies.sum())
+        let cost = prices.cost_of(&self.counts, replies.sum());
+        let ciphertexts = self.counts.ciphertexts_in + self.counts.ciphertexts_out;
+        cost.with_spectra(self.spectral_slots, ciphertexts, self.counts.plain_mults)
     }
 }
 

@@ -13,16 +13,16 @@ mod search;
 mod shared;
 
 pub use facts::{Facts, LayerCost, Prices, workload};
-pub use pick::{Operation, Pick};
+pub use pick::{Operands, Operation, Pick};
 pub use quote::{Quote, Quotes};
 pub use search::{Asked, Found, search};
 pub use shared::{Choosing, KEY_BYTES, KEY_INFERENCES, PlanCost};
 
-use crate::graph::{IntNetwork, NodeId};
+use crate::graph::{IntNetwork, IntWeights, NodeId};
 use crate::kernels::{Candidate, Kernel, KernelError};
 use crate::lower::LowerError;
 use crate::params::Encoding;
-use pick::Operands;
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -51,6 +51,23 @@ pub enum Kernels {
     Unified,
 }
 
+/// What plans are looked for among.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Encodings.
+    pub encode: Encode,
+    /// Kernels in slots.
+    pub kernels: Kernels,
+    /// Zeros found in weights.
+    pub sparsity: Sparsity,
+}
+
+impl From<(Encode, Kernels)> for Allowed {
+    fn from((encode, kernels): (Encode, Kernels)) -> Self {
+        Self { encode, kernels, sparsity: Sparsity::Hidden }
+    }
+}
+
 /// The kernels of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -62,6 +79,19 @@ pub struct Plan {
     pub layers: Vec<PlannedLayer>,
     /// Whole plans that were weighed, the cheapest first; none if nothing was.
     pub compared: Vec<Compared>,
+    /// What becomes of zeros found in weights.
+    pub sparsity: Sparsity,
+}
+
+/// What becomes of zeros that are found in weights and that the model does not declare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sparsity {
+    /// They are computed like other weights: a circuit tells nothing of the weights.
+    #[default]
+    Hidden,
+    /// Products by plaintexts of nothing but zeros are left out, which the client can see.
+    Leaked,
 }
 
 /// A whole plan and what it takes.
@@ -115,6 +145,8 @@ pub struct PlannedLayer {
     pub name: String,
     /// How it is computed; the layouts are the kernel's.
     pub kernel: Kernel,
+    /// Plaintexts that are left out, by id, ascending: none unless [`Sparsity::Leaked`].
+    pub dropped: Vec<u32>,
     /// By what it was chosen; none if nothing was weighed.
     pub weighed: Option<Weighed>,
 }
@@ -240,11 +272,31 @@ impl Plan {
         Rings { slots: self.ring, coefficients: self.coefficient_ring }
     }
 
+    /// Leaves out the products by plaintexts that are zero under `weights`.
+    ///
+    /// # Errors
+    /// If weights have another shape than their layer.
+    pub fn drop_zeros(&mut self, weights: &IntWeights) -> Result<(), PlanError> {
+        self.sparsity = Sparsity::Leaked;
+        for layer in &mut self.layers {
+            let Some(weights) = weights.0.get(&layer.node) else { continue };
+            layer.dropped = zeros(&layer.kernel, &weights.weight)
+                .map_err(|source| PlanError::Kernel { layer: layer.name.clone(), source })?;
+        }
+        Ok(())
+    }
+
     /// What each layer is computed by: all of the plan but for predictions.
     #[must_use]
     pub fn picks(&self) -> Vec<Pick> {
         self.layers.iter().map(|layer| Pick::of(&layer.kernel)).collect()
     }
+}
+
+/// The plaintexts of `kernel` that are zero under `weights`, by id, ascending.
+fn zeros(kernel: &Kernel, weights: &Tensor<i8>) -> Result<Vec<u32>, KernelError> {
+    let zeros = kernel.zeros(weights)?;
+    Ok((0..).zip(zeros).filter_map(|(id, zero)| zero.then_some(id)).collect())
 }
 
 /// The linear layers of `network` in order of execution.
@@ -279,11 +331,19 @@ pub fn plan(network: &IntNetwork, rings: Rings, encodings: Encodings<'_>) -> Res
         };
         let name = network.graph.node(node).name.clone();
         match kernel {
-            Ok(kernel) => layers.push(PlannedLayer { node, name, kernel, weighed: None }),
+            Ok(kernel) => {
+                layers.push(PlannedLayer { node, name, kernel, dropped: Vec::new(), weighed: None })
+            }
             Err(source) => return Err(PlanError::Kernel { layer: name, source }),
         }
     }
-    Ok(Plan { ring: rings.slots, coefficient_ring: rings.coefficients, layers, compared: Vec::new() })
+    Ok(Plan {
+        ring: rings.slots,
+        coefficient_ring: rings.coefficients,
+        layers,
+        compared: Vec::new(),
+        sparsity: Sparsity::Hidden,
+    })
 }
 
 /// The choices of the kernel of `node`, the best by rotation count first; none for a layer without kernel.
@@ -307,7 +367,7 @@ pub fn candidates(network: &IntNetwork, node: NodeId, ring: u32) -> Result<Vec<C
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "plan: ring {}", self.ring)?;
-        for PlannedLayer { node, name, kernel, weighed } in &self.layers {
+        for PlannedLayer { node, name, kernel, dropped, weighed } in &self.layers {
             writeln!(f, "\nlayer {name} (node {}): {}", node.0, kernel.name())?;
             if let Some(choice) = kernel.choice() {
                 writeln!(f, "  {choice}")?;
@@ -315,8 +375,11 @@ impl fmt::Display for Plan {
             if let Some(weighed) = weighed {
                 writeln!(f, "  {weighed}")?;
             }
-            writeln!(f, "  in  {}", kernel.input())?;
-            writeln!(f, "  out {}", kernel.output())?;
+            if self.sparsity == Sparsity::Leaked {
+                writeln!(f, "  {} of {} products left out", dropped.len(), kernel.products())?;
+            }
+            let [input, output] = kernel.layouts();
+            writeln!(f, "  in  {input}\n  out {output}")?;
         }
         Ok(())
     }

@@ -36,11 +36,14 @@ pub enum Pick {
 
 /// Why a node has no operation: it has so many operands, not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Operands(pub usize);
+pub struct Operands(pub usize);
 
 impl Operation {
     /// The operation of `node`; none if nothing of it is computed on ciphertexts.
-    pub(super) fn of(network: &IntNetwork, node: NodeId) -> Result<Option<Self>, Operands> {
+    ///
+    /// # Errors
+    /// If it has another number of operands than one.
+    pub fn of(network: &IntNetwork, node: NodeId) -> Result<Option<Self>, Operands> {
         let shape = || match *network.graph.input_shapes(node).as_slice() {
             [shape] => Ok(shape),
             ref shapes => Err(Operands(shapes.len())),

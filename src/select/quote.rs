@@ -54,6 +54,7 @@ impl Quotes {
             coefficient_rings: &[rings.coefficients],
             guess: self.regime.slots.as_deref(),
             emitted: EMITTED,
+            weights: None,
         };
         let alternatives = Alternatives::list(operation, listing).ok()?;
         let quotes = alternatives.all.iter().filter_map(|alternative| {

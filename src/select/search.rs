@@ -13,7 +13,7 @@ use super::{Compared, Encode, Kernels, Operation, Pick, PlanError, RunnerUp, Wei
 use super::{Rings, linear_layers, workload};
 use crate::circuit::Step;
 use crate::cost::CostTable;
-use crate::graph::IntNetwork;
+use crate::graph::{IntNetwork, IntWeights, NodeId};
 use crate::params::{self, Depth, Encoding, Scheme, Workload};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +41,8 @@ pub struct Asked<'a> {
     pub kernels: Kernels,
     /// Measured costs.
     pub table: &'a CostTable,
+    /// Weights whose zeros are left out; none hides them.
+    pub weights: Option<&'a IntWeights>,
 }
 
 /// The plan found.
@@ -110,12 +112,15 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(network: &IntNetwork, asked: &'a Asked<'a>) -> Result<Self, PlanError> {
         let linear = linear_layers(network)?;
-        let mut operations: Vec<(Operation, String)> = Vec::new();
+        let weights = |node: &NodeId| asked.weights.and_then(|all| Some(&*all.0.get(node)?.weight));
+        let mut operations: Vec<(Operation, NodeId)> = Vec::new();
         let mut index = HashMap::new();
         let mut layers = Vec::with_capacity(linear.len());
         for (node, operation) in linear {
-            let place = *index.entry(operation).or_insert_with(|| {
-                operations.push((operation, network.graph.node(node).name.clone()));
+            // Layers whose zeros count have costs of their own.
+            let own = weights(&node).is_some_and(|weights| weights.data.contains(&0)).then_some(node);
+            let place = *index.entry((operation, own)).or_insert_with(|| {
+                operations.push((operation, node));
                 operations.len() - 1
             });
             layers.push(place);
@@ -132,9 +137,12 @@ impl<'a> Search<'a> {
             coefficient_rings: &rings,
             guess: guess.as_ref(),
             emitted: EMITTED,
+            weights: None,
         };
-        let listed = operations.par_iter().map(|(operation, layer)| {
-            Alternatives::list(operation, listing).map_err(|error| error.about(layer))
+        let listed = operations.par_iter().map(|(operation, node)| {
+            let listing = Listing { weights: weights(node), ..listing };
+            let about = |error: PlanError| error.about(&network.graph.node(*node).name);
+            Alternatives::list(operation, listing).map_err(about)
         });
         let alternatives = listed.collect::<Vec<_>>().into_iter().collect::<Result<_, _>>()?;
         Ok(Self { asked, shared, alternatives, layers })

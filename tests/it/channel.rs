@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use stria::channel::{Channel, ChannelError, InMemory, Patience, StreamChannel, Tag};
 use stria::mpc::ot::OtSetup;
 
@@ -69,13 +70,32 @@ fn sockets_carry_what_memory_does_and_count_the_same() {
     assert_eq!(format!("{:?}", conversation(both)), format!("{expected:?}"));
 }
 
+/// Only while the party at this end is at work: a process with a stuck thread is not kept for a party.
 #[test]
-fn an_idle_end_keeps_the_connection_alive() {
+fn keep_alives_are_sent_while_the_pulse_beats() {
     let (channel, mut peer) = against(milliseconds(1000, 1000, 1));
+    let pulse = channel.pulse();
     let mut seen = [1; 39];
-    peer.read_exact(&mut seen).unwrap();
+    let done = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                pulse.beat();
+                std::thread::yield_now();
+            }
+        });
+        peer.read_exact(&mut seen).unwrap();
+        done.store(true, Ordering::Relaxed);
+    });
     assert_eq!(seen, [0; 39]);
     assert_eq!(channel.traffic(), stria::channel::Traffic::default());
+    // What was beaten is shown once more at most; then the peer waits in vain.
+    peer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut more = 0;
+    while peer.read_exact(&mut [0; 13]).is_ok() {
+        more += 1;
+    }
+    assert!(more <= 2, "{more}");
 }
 
 #[test]
@@ -102,10 +122,100 @@ fn silence_and_work_have_their_limits() {
         drop(channel);
     });
 
-    // A peer that does not read: nothing is lost of what it could not yet read, until it takes too long.
-    let (mut channel, _peer) = against(milliseconds(60_000, 20, 60_000));
+    // A peer that does not read.
+    let (mut channel, _peer) = against(milliseconds(20, 60_000, 60_000));
     let sent = (0..100).try_for_each(|_| channel.send(STEP, tag, &vec![0; 1 << 20]));
     assert_eq!(sent, Err(ChannelError::Silent { step: STEP, tag, waited }));
+
+    // One that shows that it is at work, but never reads.
+    let (mut channel, mut peer) = against(milliseconds(20, 100, 60_000));
+    std::thread::scope(|scope| {
+        scope.spawn(move || while peer.write_all(&KEEP_ALIVE).is_ok() {});
+        let sent = (0..100).try_for_each(|_| channel.send(STEP, tag, &vec![0; 1 << 20]));
+        assert!(matches!(sent, Err(ChannelError::Silent { .. })), "{sent:?}");
+        drop(channel);
+    });
+}
+
+/// Reads a little now and then, or shows for long that it is at work and then reads: both for longer than the
+/// silence that is put up with.
+#[test]
+fn a_slow_but_living_reader_is_not_cut_off() {
+    let much = vec![7; 3 << 18];
+    let silence = Duration::from_millis(100);
+    let pass = |until: Duration| {
+        let begun = Instant::now();
+        while begun.elapsed() < until {
+            std::thread::yield_now();
+        }
+    };
+    for at_work in [false, true] {
+        let (mut channel, mut peer) = against(milliseconds(100, 60_000, 60_000));
+        let expected = frame(3, STEP, much.len() as u64, &much);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let begun = Instant::now();
+                while at_work && begun.elapsed() < 4 * silence {
+                    peer.write_all(&KEEP_ALIVE).unwrap();
+                    pass(silence / 10);
+                }
+                let mut seen: Vec<u8> = Vec::new();
+                let mut room = [0; 1 << 14];
+                while seen.len() < expected.len() {
+                    let n = peer.read(&mut room).unwrap();
+                    assert!(n > 0, "cut off after {} bytes", seen.len());
+                    seen.extend(&room[..n]);
+                    pass(silence / 10);
+                }
+                assert!(begun.elapsed() > 3 * silence);
+                (seen == expected, peer)
+            });
+            channel.send(STEP, Tag::Reply, &much).unwrap();
+            let (same, _peer) = reader.join().unwrap();
+            assert!(same);
+        });
+    }
+}
+
+/// In memory as over sockets: an end whose thread does nothing, one at work, one that takes nothing.
+#[test]
+fn silence_in_memory_has_its_limit() {
+    let patience = milliseconds(50, 60_000, 60_000);
+    let (step, tag, waited) = (STEP, Tag::Reply, patience.silence);
+    let (mut a, b) = InMemory::patient(patience);
+    assert_eq!(a.receive(step, tag, 9), Err(ChannelError::Silent { step, tag, waited }));
+    let sent = (0..1000).try_for_each(|_| a.send(step, tag, &[]));
+    assert_eq!(sent, Err(ChannelError::Silent { step, tag, waited }));
+    drop(b);
+    assert_eq!(a.receive(step, tag, 9), Err(ChannelError::Gone { step, tag }));
+
+    let (mut a, mut b) = InMemory::patient(patience);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let (begun, pulse) = (Instant::now(), b.pulse());
+            while begun.elapsed() < 4 * waited {
+                pulse.beat();
+                std::thread::yield_now();
+            }
+            b.send(step, tag, b"done").unwrap();
+        });
+        assert_eq!(a.receive(step, tag, 9).unwrap(), b"done");
+    });
+
+    let (mut a, b) = InMemory::patient(milliseconds(50, 200, 60_000));
+    let pulse = b.pulse();
+    let done = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                pulse.beat();
+                std::thread::yield_now();
+            }
+        });
+        let waited = Duration::from_millis(200);
+        assert_eq!(a.receive(step, tag, 9), Err(ChannelError::Silent { step, tag, waited }));
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Steps on shares have both parties send before they receive, however much.

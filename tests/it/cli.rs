@@ -102,6 +102,24 @@ fn report_of_several_models_is_an_array_and_yaml_says_the_same() {
     assert_eq!(written, reports[0]);
 }
 
+/// Every layer, and all of them together, cost what was planned in every counter but seconds and those excepted.
+fn layers_are_as_planned(run: &Value, except: &[&str]) {
+    let rows = |key: &str| run[key].as_array().cloned().expect("layers");
+    let (planned, executed) = (rows("layers"), rows("executed_layers"));
+    assert_eq!(planned.len(), executed.len());
+    let totals = (run["totals"].clone(), run["executed"].clone());
+    for (planned, executed) in planned.into_iter().zip(executed).chain([totals]) {
+        assert_eq!(planned["name"], executed["name"]);
+        let keys = COUNTERS.into_iter().filter(|key| *key != "estimated_seconds" && !except.contains(key));
+        for key in
+            keys.chain(["transfers", "rounds", "bytes_nonlinear", "rounds_preprocess", "bytes_preprocess"])
+        {
+            assert!(!executed[key].is_null(), "no {key}");
+            assert_eq!(planned[key], executed[key], "{key} of {}", planned["name"]);
+        }
+    }
+}
+
 #[test]
 fn run_on_the_clear_backend_counts_what_was_planned() {
     let args = [
@@ -135,7 +153,8 @@ fn run_on_the_clear_backend_counts_what_was_planned() {
     assert_eq!(run["output"]["argmax"], 9);
     assert!(run["output"]["scale"].as_f64().is_some_and(|s| s > 0.0));
     assert_eq!(run["nonlinear"], "two-party");
-    for key in ["rounds", "bytes_nonlinear", "rounds_preprocess", "bytes_preprocess", "relu"] {
+    layers_are_as_planned(&run, &["bytes_up", "bytes_down"]);
+    for key in ["rounds", "bytes_nonlinear", "rounds_preprocess", "bytes_preprocess", "relu", "transfers"] {
         assert!(run["executed"][key].as_u64().is_some_and(|n| n > 0), "no {key}");
         assert_eq!(run["executed"][key], run["totals"][key], "{key}");
     }
@@ -176,9 +195,7 @@ fn the_default_run_encrypts_and_leaks_nothing_between_the_parties() {
     assert_eq!(run["executed"]["plain_mults"], run["totals"]["plain_mults"]);
     assert_eq!(run["nonlinear"], "two-party");
     // In both parties' hands the bytes are those predicted.
-    for key in ["bytes_up", "bytes_down", "bytes_nonlinear", "bytes_preprocess"] {
-        assert_eq!(run["executed"][key], run["totals"][key], "{key}");
-    }
+    layers_are_as_planned(&run, &[]);
     assert_eq!(stderr(&output), "");
 }
 
@@ -190,6 +207,9 @@ fn revealed_activations_are_said_to_be() {
     let ran = json(&output);
     assert_eq!(ran["nonlinear"], "reveal");
     assert_eq!(ran["bytes_preprocess"], 0);
+    assert_eq!(ran["totals"]["transfers"], 0);
+    assert!(ran["executed"]["bytes_nonlinear"].as_u64() > Some(0));
+    layers_are_as_planned(&ran, &[]);
     assert!(stderr(&output).contains("REVEALED to the client"), "{}", stderr(&output));
     let output = stria(&[&run[..], &["--reveal", "label"]].concat());
     assert_eq!(output.status.code(), Some(1));
@@ -204,6 +224,16 @@ fn a_label_is_all_that_the_client_learns_if_so_asked() {
     let ran = json(&stria(&[&run[..], &["--format", "json"]].concat()));
     assert_eq!(ran["output"]["logits"], Value::Null);
     assert_eq!(ran["output"]["argmax"], 9);
+    layers_are_as_planned(&ran, &["bytes_up", "bytes_down"]);
+    // The comparison of the logits is in the totals, and in no layer.
+    let [planned, executed] = [0, 1].map(|i| ran["label"][i].clone());
+    assert_eq!(planned, executed);
+    for key in ["transfers", "bytes_nonlinear", "bytes_preprocess"] {
+        let layers: u64 =
+            ran["layers"].as_array().map_or(0, |all| all.iter().filter_map(|l| l[key].as_u64()).sum());
+        assert!(planned[key].as_u64() > Some(0));
+        assert_eq!(ran["totals"][key].as_u64(), planned[key].as_u64().map(|label| label + layers), "{key}");
+    }
     let text = String::from_utf8(stria(&run).stdout).expect("UTF-8");
     assert!(text.contains("not told to the client") && text.contains(": as planned"), "{text}");
 }
@@ -211,7 +241,7 @@ fn a_label_is_all_that_the_client_learns_if_so_asked() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let run = ["run", "examples/fashion_mnist/dense.stria", "--input", IMAGE];
-    for extra in [["--mode", "tfhe"], ["--mode", "leveled"]] {
+    for extra in [["--mode", "leveled"]] {
         let output = stria(&[run.as_slice(), &extra].concat());
         assert_eq!(output.status.code(), Some(1), "{extra:?}");
         assert!(stderr(&output).contains("not built yet"), "{extra:?}: {}", stderr(&output));
@@ -819,4 +849,72 @@ fn a_broken_cost_file_is_refused() {
     let output = stria(&["calibrate", "-o", &nowhere]);
     assert_eq!(output.status.code(), Some(1), "before a minute of measuring");
     assert!(stderr(&output).contains("folder does not exist"), "{}", stderr(&output));
+}
+
+/// One page, nothing fetched, nothing run; a file is replaced whole.
+#[test]
+fn report_as_a_page_stands_alone() {
+    let folder = scratch();
+    let models = ["examples/fashion_mnist/stria.stria", "examples/shapes/resnet20.stria"];
+    let page = folder.path().join("page.html").display().to_string();
+    std::fs::write(&page, "old").expect("a file is written");
+    let output = stria(&["report", models[0], models[1], "--format", "html", "-o", &page]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", stderr(&output));
+    let page = std::fs::read_to_string(&page).expect("the page is there");
+    let reports = json(&stria(&["report", models[0], models[1], "--format", "json"]));
+    for report in reports.as_array().expect("two reports") {
+        let rotations = &report["totals"]["rotations"];
+        for figure in [&rotations["total"], &rotations["internal"], &report["totals"]["plain_mults"]] {
+            assert!(page.contains(&format!("<dd>{figure}</dd>")), "{figure}");
+            assert!(page.contains(&format!("<td>{figure}</td>")), "{figure}");
+        }
+        for layer in report["layers"].as_array().expect("layers") {
+            let name = layer["name"].as_str().expect("a name");
+            assert!(page.contains(&format!("<th>{name}<small>")), "{name}");
+        }
+        for hint in report["hints"].as_array().expect("hints") {
+            let change = hint["change"].as_str().expect("a change");
+            assert!(page.contains(&change.replace('\'', "&#39;")), "{change}");
+        }
+    }
+    let bars = page.matches("<i style=\"width:").count();
+    let linear =
+        reports.as_array().expect("two reports").iter().flat_map(|r| r["layers"].as_array()).flatten();
+    let linear = linear.filter(|layer| layer["kernel"].is_string()).count();
+    assert_eq!(
+        bars,
+        2 * linear + 2,
+        "a bar of seconds and one of rotations a layer, one of rotations a model"
+    );
+    for outside in ["<script", "http:", "https:", "url(", "@import", "<link", "<img"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark") && page.contains("width=device-width"));
+    let opened = |tag: &str| page.matches(&format!("<{tag}")).count();
+    for tag in ["table", "tr", "td", "dl", "dd", "section", "ul", "small"] {
+        assert_eq!(opened(tag), page.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+}
+
+#[test]
+fn leaked_sparsity_is_said() {
+    let folder = scratch();
+    let file = folder.path().join("leaky.striac").display().to_string();
+    let model = "examples/fashion_mnist/stria.stria";
+    let output = stria(&["compile", model, "--leak-sparsity", "-o", &file]);
+    assert!(output.status.success() && stderr(&output).contains("the client learns"), "{}", stderr(&output));
+    let report = json(&stria(&["report", &file, "--format", "json"]));
+    let shown = report["sparsity"]["plaintexts_shown"].as_u64();
+    assert!(
+        shown.is_some_and(|n| n >= report["totals"]["plain_mults"].as_u64().expect("a count")),
+        "{report}"
+    );
+    let run = json(&stria(&["run", &file, "--input", IMAGE, "--backend", "clear", "--format", "json"]));
+    assert_eq!(run["executed"]["plain_mults"], report["totals"]["plain_mults"]);
+    let report = json(&stria(&["report", model, "--format", "json"]));
+    assert!(report["sparsity"].is_null());
+    let output = stria(&["report", "examples/shapes/resnet20.stria", "--leak-sparsity"]);
+    assert!(stderr(&output).contains("no weights"), "{}", stderr(&output));
+    let output = stria(&["report", &file, "--leak-sparsity"]);
+    assert_eq!(output.status.code(), Some(1));
 }

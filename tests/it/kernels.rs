@@ -11,38 +11,51 @@ use stria::kernels::{Arrangement, Blocks, Choice, Conv, Kernel, KernelError, Ope
 use stria::layout::{Image, Packing};
 use stria::tensor::{ConvGeometry, Groups, Pad, Shape, Support, Tensor};
 
-/// Runs a segment on plain slots.
-fn run(segment: &Segment, plains: &impl PlainSource, ring: usize, inputs: Vec<Vec<i64>>) -> Vec<Vec<i64>> {
+/// A prime that leaves 1 modulo 2^23.
+pub(crate) const PRIME: u64 = 998_244_353;
+
+/// Runs a segment on plain slots modulo [`PRIME`].
+pub(crate) fn run(
+    segment: &Segment,
+    plains: &impl PlainSource,
+    ring: usize,
+    inputs: Vec<Vec<i64>>,
+) -> Vec<Vec<i64>> {
     let half = ring / 2;
+    let from = |u: usize, step: Option<Step>| match step {
+        None => u,
+        Some(Step::SwapRows) => (u + half) % ring,
+        Some(Step::Rotate(k)) => {
+            let turned = (u % half).cast_signed() + k as isize;
+            u / half * half + turned.rem_euclid(half.cast_signed()).cast_unsigned()
+        }
+    };
     let mut values = inputs;
     let mut plain = vec![0; ring];
     for inst in &segment.insts {
         let next = match *inst {
-            // Kernels emit rotations one by one; passes join them later.
-            Inst::Extended { .. } | Inst::RotateSum { .. } => unreachable!("{inst:?}"),
-            Inst::Automorphism { src, step } => {
-                let source = &values[src.0 as usize];
-                let from = |u: usize| match step {
-                    Step::SwapRows => (u + half) % ring,
-                    Step::Rotate(k) => {
-                        let turned = (u % half).cast_signed() + k as isize;
-                        u / half * half + turned.rem_euclid(half.cast_signed()).cast_unsigned()
-                    }
-                };
-                (0..ring).map(|u| source[from(u)]).collect()
+            Inst::Automorphism { src, step } | Inst::Extended { src, step } => {
+                (0..ring).map(|u| values[src.0 as usize][from(u, Some(step))]).collect()
+            }
+            Inst::RotateSum { first, len } => {
+                let turns = segment.summands(first, len);
+                let at = |u: usize| turns.iter().map(move |turn| (turn.src.0 as usize, from(u, turn.step)));
+                let sum = |u| at(u).map(|(src, u)| values[src][u]).sum::<i64>() % PRIME.cast_signed();
+                (0..ring).map(sum).collect()
             }
             Inst::Dot { first, len } => {
                 let mut sum = vec![0; ring];
                 for &(value, id) in &segment.terms[first as usize..][..len as usize] {
                     plains.fill(id, &mut plain);
                     for ((s, x), p) in sum.iter_mut().zip(&values[value.0 as usize]).zip(&plain) {
-                        *s += x * p;
+                        *s = (*s + x * p) % PRIME.cast_signed();
                     }
                 }
                 sum
             }
             Inst::Add(a, b) => {
-                values[a.0 as usize].iter().zip(&values[b.0 as usize]).map(|(a, b)| a + b).collect()
+                let sum = |(a, b): (&i64, &i64)| (a + b) % PRIME.cast_signed();
+                values[a.0 as usize].iter().zip(&values[b.0 as usize]).map(sum).collect()
             }
         };
         values.push(next);
@@ -117,11 +130,12 @@ fn execute(kernel: &Kernel, x: &[i64], weights: &Tensor<i8>) -> (Vec<i64>, Segme
     let ring = kernel.input().ring();
     let segment = kernel.emit("layer");
     verify(&segment, u32::try_from(ring).unwrap()).unwrap();
-    let unsigned: Vec<u64> = x.iter().map(|v| v.cast_unsigned()).collect();
+    let residue = |v: i64| v.rem_euclid(PRIME.cast_signed()).cast_unsigned();
+    let residues: Vec<u64> = x.iter().map(|&v| residue(v)).collect();
     let signed = |ct: Vec<u64>| -> Vec<i64> { ct.into_iter().map(u64::cast_signed).collect() };
-    let inputs: Vec<_> = kernel.input().pack(&unsigned).into_iter().map(signed).collect();
+    let inputs: Vec<_> = kernel.pack(&residues, PRIME).into_iter().map(signed).collect();
     assert_eq!(inputs.len(), segment.inputs as usize);
-    let plains = kernel.plains(weights).unwrap();
+    let plains = kernel.plains(weights, PRIME).unwrap();
     let mut slots = vec![0; ring];
     for id in 0..segment.plains {
         plains.fill(PlainId(id), &mut slots);
@@ -129,10 +143,11 @@ fn execute(kernel: &Kernel, x: &[i64], weights: &Tensor<i8>) -> (Vec<i64>, Segme
     }
     let outputs: Vec<Vec<u64>> = run(&segment, &plains, ring, inputs)
         .into_iter()
-        .map(|ct| ct.into_iter().map(i64::cast_unsigned).collect())
+        .map(|ct| ct.into_iter().map(residue).collect())
         .collect();
     assert_eq!(outputs.len(), kernel.output().ciphertexts());
-    (kernel.output().unpack(&outputs).into_iter().map(u64::cast_signed).collect(), segment)
+    let centred = |r: u64| r.cast_signed() - if r > PRIME / 2 { PRIME.cast_signed() } else { 0 };
+    (kernel.unpack(outputs, PRIME).into_iter().map(centred).collect(), segment)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -315,7 +330,7 @@ fn any_choice(seed: u64) -> Choice {
         usize::try_from(value).unwrap()
     };
     let fragments = [1, 1, 1, 2, 2, 3][below(6)];
-    let blocks = if below(5) == 0 { Blocks::Tight } else { Blocks::PowerOfTwo };
+    let blocks = [Blocks::Tight, Blocks::Spectrum, Blocks::PowerOfTwo][below(5).min(2)];
     let lanes = if blocks == Blocks::Tight { 1 + below(12) } else { 1 << below(4) };
     let period = if blocks == Blocks::Tight { 1 } else { 1 << below(5) };
     let diagonals = 1.max(period >> below(4));

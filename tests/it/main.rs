@@ -4,6 +4,7 @@
 
 mod accounting;
 mod backends;
+mod bench_command;
 mod channel;
 mod cli;
 mod coefficients;
@@ -22,4 +23,7 @@ mod protocol;
 mod quantise;
 mod random;
 mod readme;
+mod rewrites;
 mod rlwe;
+mod sparsity;
+mod tfhe;

@@ -7,12 +7,13 @@ use crate::random::{images, stages};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
+use stria::circuit::Counts;
 use stria::compile::{Encode, Kernels, Options, compile};
 use stria::compiled::Compiled;
 use stria::cost::{CostTable, LAN};
 use stria::diag::SourceFile;
 use stria::graph::evaluate;
-use stria::params::{Encoding, Scheme, plain_prime};
+use stria::params::{Encoding, Scheme, Workload, choose, plain_prime};
 use stria::protocol::{Choices, run_in_process};
 use stria::report::{Hint, report};
 use stria::select::{
@@ -46,10 +47,10 @@ fn options((encode, kernels): (Encode, Kernels)) -> Options<'static> {
 fn weight(compiled: &Compiled, table: &CostTable) -> f64 {
     let mut seconds = 0.0;
     let mut steps = BTreeSet::new();
-    for segment in &compiled.circuit.segments {
+    for (layer, segment) in compiled.plan.layers.iter().zip(&compiled.circuit.segments) {
         let encoding = segment.contents.encoding();
         let prices = Prices::of(compiled.sets().of(encoding).unwrap().clone(), table).unwrap();
-        let facts = Facts::of(segment, compiled.circuit.ring_of(encoding)).unwrap();
+        let facts = Facts::of(&layer.kernel, segment, compiled.circuit.ring_of(encoding)).unwrap();
         seconds += facts.cost(&prices).seconds();
         steps.extend(facts.steps);
     }
@@ -275,4 +276,21 @@ fn a_network_without_slack_gets_no_hint() {
         "    input image: tensor[32, 16, 16]\n    let y = conv(image, out: 32, kernel: 1x1, striped: 32)";
     let compiled = network(layers, options(IN_SLOTS));
     assert_eq!(report(&compiled, &table()).hints, Vec::new());
+}
+
+/// The client could send a turned copy of its share where the server would turn the first one. It costs more than the
+/// rotation with the Galois key that nothing else uses.
+#[test]
+fn a_rotation_is_cheaper_than_another_upload() {
+    for ring in [4096, 8192, 16384] {
+        let t = plain_prime(ring, 1 << 22, None).unwrap();
+        let params = choose(Scheme::Bfv, ring, t, &Workload::reference()).unwrap();
+        let Prices { costs, sizes, .. } = Prices::of(params, &table()).unwrap();
+        let up = Counts { ciphertexts_in: 1, plain_adds: 1, ..Counts::default() };
+        let upload =
+            costs.server_seconds(&up) + costs.client_seconds(&up) + LAN.seconds(sizes.bytes_up(&up), 0);
+        let key = (costs.keygen + LAN.seconds(sizes.galois_key, 0)) / KEY_INFERENCES;
+        assert!(upload > 1.5 * costs.rotate, "{ring}: {upload} for {}", costs.rotate);
+        assert!(upload > costs.rotate + key, "{ring}: {upload} for {} and {key}", costs.rotate);
+    }
 }

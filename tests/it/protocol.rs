@@ -1,6 +1,7 @@
 //! The hybrid mode: shares add up, runs equal the reference, a peer that does not keep to the protocol is named,
 //! nothing hangs.
 
+mod agreement;
 mod networks;
 mod peers;
 mod processes;
@@ -8,20 +9,26 @@ mod processes;
 use stria::compiled::Compiled;
 use stria::graph::{IntLayer, IntWeights};
 use stria::layers::{PadChannels, Pool, PoolKind, Rounding, Shuffle, Subsample};
-use stria::protocol::{Channel, ChannelError, FRAME_BYTES, InMemory, Service, Tag, Traffic, Uniform, local};
-use stria::tensor::{Pad, Shape, Tensor};
+use stria::protocol::{
+    Channel, ChannelError, FRAME_BYTES, InMemory, Modulus, Service, Share, Tag, Traffic, Uniform, local,
+};
+use stria::tensor::{Pad, Shape};
 
 const T: u64 = 786_433;
 
 /// Splits `x` into two random shares.
-fn split(x: &Tensor<u64>, uniform: &mut Uniform) -> [Tensor<u64>; 2] {
-    let mask = Tensor { shape: x.shape.clone(), data: uniform.take(x.data.len()) };
-    let rest = x.data.iter().zip(&mask.data).map(|(&v, &m)| (v + T - m) % T).collect();
-    [Tensor { shape: x.shape.clone(), data: rest }, mask]
+fn split(x: &Share, uniform: &mut Uniform) -> [Share; 2] {
+    let mask = Share { shape: x.shape.clone(), data: uniform.take(x.data.len()) };
+    let rest = x.data.iter().zip(mask.data.iter()).map(|(&v, &m)| (v + T - m) % T).collect();
+    [Share { shape: x.shape.clone(), data: rest }, mask]
 }
 
-fn joined(a: &Tensor<u64>, b: &Tensor<u64>) -> Vec<u64> {
-    a.data.iter().zip(&b.data).map(|(&a, &b)| (a + b) % T).collect()
+fn joined(a: &Share, b: &Share) -> Vec<u64> {
+    a.data.iter().zip(b.data.iter()).map(|(&a, &b)| (a + b) % T).collect()
+}
+
+fn modulus() -> Modulus {
+    Modulus::new(T).unwrap()
 }
 
 /// A local layer on `[c, h, w]` operands, and the shape of its result.
@@ -52,23 +59,24 @@ fn local_layers_are_linear_in_the_shares() {
     let (c, h, w) = (4, 5, 6);
     for (layer, operands, shape) in local_layers(c, h, w) {
         let plain: Vec<_> = (0..operands)
-            .map(|_| Tensor { shape: Shape::image(c, h, w), data: uniform.take(c * h * w) })
+            .map(|_| Share { shape: Shape::image(c, h, w), data: uniform.take(c * h * w) })
             .collect();
         let shares: Vec<_> = plain.iter().map(|x| split(x, &mut uniform)).collect();
         let of = |party: usize| {
             let operands: Vec<_> = shares.iter().map(|s| &s[party]).collect();
-            local(&layer, &operands, &shape, T).expect("a local layer")
+            local(&layer, &operands, &shape, modulus()).expect("a local layer")
         };
-        let whole = local(&layer, &plain.iter().collect::<Vec<_>>(), &shape, T).unwrap();
-        assert_eq!(joined(&of(0), &of(1)), whole.data, "{layer:?}");
+        let whole = local(&layer, &plain.iter().collect::<Vec<_>>(), &shape, modulus()).unwrap();
+        assert_eq!(joined(&of(0), &of(1)), *whole.data, "{layer:?}");
         assert_eq!(whole.data.len(), shape.elements(), "{layer:?}");
     }
 }
 
 #[test]
 fn local_layers_mean_what_they_say() {
-    let x = Tensor { shape: Shape::image(4, 1, 2), data: (1..=8).collect() };
-    let apply = |layer: IntLayer, shape: Shape| local(&layer, &[&x], &shape, T).unwrap().data;
+    let x = Share { shape: Shape::image(4, 1, 2), data: (1..=8).collect() };
+    let apply =
+        |layer: IntLayer, shape: Shape| local(&layer, &[&x], &shape, modulus()).unwrap().data.into_vec();
     assert_eq!(apply(IntLayer::Shuffle(Shuffle { groups: 2 }), x.shape.clone()), [1, 2, 5, 6, 3, 4, 7, 8]);
     assert_eq!(
         apply(IntLayer::PadChannels(PadChannels { before: 1, after: 0 }), Shape::image(5, 1, 2)),
@@ -82,8 +90,8 @@ fn local_layers_mean_what_they_say() {
         rounding: Rounding::Down,
     };
     assert_eq!(apply(IntLayer::SumPool(global), Shape::flat(4)), [3, 7, 11, 15]);
-    let both = local(&IntLayer::Add { shifts: vec![0, 2] }, &[&x, &x], &x.shape, T).unwrap();
-    assert_eq!(both.data, (1..=8).map(|v| 5 * v).collect::<Vec<_>>());
+    let both = local(&IntLayer::Add { shifts: vec![0, 2] }, &[&x, &x], &x.shape, modulus()).unwrap();
+    assert_eq!(*both.data, (1..=8).map(|v| 5 * v).collect::<Vec<_>>());
 }
 
 #[test]
@@ -125,6 +133,15 @@ fn traffic_counts_frames_and_rounds() {
     a.send(2, Tag::Reply, &[0; 9]).unwrap();
     let long = b.receive(2, Tag::Reply, 8);
     assert_eq!(long, Err(ChannelError::TooLong { step: 2, tag: Tag::Reply, found: 9, limit: 8 }));
+    // Transfers are made while other messages are under way, and have rounds of their own.
+    let before = b.traffic().rounds;
+    b.send(2, Tag::Reply, &[]).unwrap();
+    a.send(2, Tag::Ot, &[]).unwrap();
+    b.receive(2, Tag::Ot, 0).unwrap();
+    assert_eq!(b.traffic().rounds, before);
+    a.send(2, Tag::Input, &[]).unwrap();
+    b.receive(2, Tag::Input, 0).unwrap();
+    assert_eq!(b.traffic().rounds, before + 1);
     drop(a);
     assert_eq!(b.receive(3, Tag::Input, 8), Err(ChannelError::Gone { step: 3, tag: Tag::Input }));
 }

@@ -6,15 +6,15 @@
 use super::failed;
 use super::server::{BfvCiphertext, BfvEvaluator, BfvExtended, BfvPlaintext};
 use crate::backend::{BackendError, Operand};
-use crate::rlwe::{Ciphertext, DotProduct, ExtendedSum, Noise, Parameters};
+use crate::rlwe::{Ciphertext, DotProduct, ExtendedSum, Noise, Parameters, Plaintext};
 use std::sync::Arc;
 
 /// Terms that the engine is given at once: so many encoded plaintexts may be held that nobody keeps.
 const PASS: usize = 32;
 
-/// Products that several sums over the same ciphertexts are made of at most, or what they share and what
-/// each asks for ahead of its use would not fit a core's cache.
-const SHARED: usize = 128;
+/// Products that several sums over the same ciphertexts are made of at most, or the parts of the ciphertexts
+/// that they share would not fit a core's cache.
+const SHARED: usize = 1024;
 
 /// Sums over the same ciphertexts, each with its own factors.
 pub(super) fn shared_sums(
@@ -22,14 +22,13 @@ pub(super) fn shared_sums(
     operands: &[&BfvCiphertext],
     factors: &[Vec<Arc<BfvPlaintext>>],
 ) -> Result<Vec<BfvCiphertext>, BackendError> {
+    let ciphertexts: Vec<_> = operands.iter().map(|c| &c.inner).collect();
     let mut sums = Vec::with_capacity(factors.len());
     for factors in factors.chunks((SHARED / operands.len().max(1)).max(1)) {
-        let terms = factors.iter().map(|factors| {
-            operands.iter().zip(factors).map(|(c, p)| (&c.inner, &p.inner)).collect::<Vec<_>>()
-        });
-        let terms: Vec<_> = terms.collect();
-        let terms: Vec<_> = terms.iter().map(Vec::as_slice).collect();
-        let inner = DotProduct::of_each(engine, &terms).map_err(failed)?;
+        let plains: Vec<Vec<&Plaintext>> =
+            factors.iter().map(|factors| factors.iter().map(|p| &p.inner).collect()).collect();
+        let plains: Vec<&[&Plaintext]> = plains.iter().map(Vec::as_slice).collect();
+        let inner = DotProduct::of_each(engine, &ciphertexts, &plains).map_err(failed)?;
         let noises = factors.iter().map(|factors| {
             let products = operands.iter().zip(factors).map(|(c, p)| c.noise.times(p.norm));
             products.fold(Noise::none(), Noise::plus)

@@ -171,12 +171,7 @@ impl Evaluator for BfvEvaluator {
     }
 
     fn plaintext_bytes(&self, basis: Basis) -> u64 {
-        let engine = &self.shared.engine;
-        let primes = match basis {
-            Basis::Ciphertext => engine.top(),
-            Basis::Extended => engine.top() + engine.special_primes().len(),
-        };
-        8 * (engine.ring() * primes) as u64
+        self.shared.engine.plaintext_bytes(basis) as u64
     }
 
     fn automorphisms(

@@ -13,10 +13,10 @@
 mod axis;
 mod share;
 
-use super::{KernelError, MAX_TERMS, check_ring, conv, narrow};
+use super::{KernelError, MAX_TERMS, check_features, check_ring, conv, narrow, pixel};
 use crate::circuit::{Axis, Builder, Places, PlainId, Segment};
 use crate::layout::{Coefficients as Layout, Order, Packing};
-use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support};
+use crate::tensor::{ConvGeometry, Groups, Shape};
 use axis::Reads;
 use share::{Share, reached};
 use std::ops::Range;
@@ -47,23 +47,8 @@ impl Coefficients {
 
     pub(super) fn linear(inputs: usize, outputs: usize, ring: usize) -> Result<Self, KernelError> {
         check_ring(ring)?;
-        for (what, found) in [("inputs", inputs), ("outputs", outputs)] {
-            if !(1..=MAX_ELEMENTS).contains(&found) {
-                return Err(KernelError::Size { what, found, expected: "1 to 2^31" });
-            }
-        }
-        let g = ConvGeometry {
-            c_in: inputs,
-            c_out: outputs,
-            h: 1,
-            w: 1,
-            kernel: (1, 1),
-            stride: (1, 1),
-            pad: Pad { h: 0, w: 0 },
-            groups: Groups::Dense,
-            support: Support::Full,
-        };
-        Self::new(&g, Shape::of(&[outputs, inputs]), ring)
+        check_features(inputs, outputs)?;
+        Self::new(&pixel(inputs, outputs), Shape::of(&[outputs, inputs]), ring)
     }
 
     fn new(g: &ConvGeometry, weights: Shape, ring: usize) -> Result<Self, KernelError> {
@@ -140,6 +125,14 @@ impl Coefficients {
 
     /// Writes the weights of plaintext `id` into `values`, which are zero.
     pub(super) fn fill(&self, weights: &[i8], id: PlainId, values: &mut [i64]) {
+        self.each_weight(weights, id, &mut |place, weight| {
+            values[place] = i64::from(weight);
+            true
+        });
+    }
+
+    /// Each weight of plaintext `id` and its coefficient, until `visit` says to stop.
+    fn each_weight(&self, weights: &[i8], id: PlainId, visit: &mut dyn FnMut(usize, i8) -> bool) {
         let Some(&(output, input)) = self.pairs.get(id.0 as usize) else { return };
         let (g, plane, width) = (&self.geometry, self.share.plane(), self.share.columns.extent);
         let columns = g.c_in / g.groups.count();
@@ -150,10 +143,27 @@ impl Coefficients {
                 for (a, b) in self.taps_of(o) {
                     let at = ((o * columns + column) * g.kernel.0 + a) * g.kernel.1 + b;
                     let tap = (self.taps.0.end - 1 - a) * width + self.taps.1.end - 1 - b;
-                    values[channel + tap] = i64::from(weights[at]);
+                    if !visit(channel + tap, weights[at]) {
+                        return;
+                    }
                 }
             }
         }
+    }
+
+    /// How many plaintexts it has: tiles share them.
+    pub(super) fn products(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether plaintext `id` is zero under `weights`.
+    pub(super) fn is_zero(&self, weights: &[i8], id: PlainId) -> bool {
+        let mut zero = true;
+        self.each_weight(weights, id, &mut |_, weight| {
+            zero = weight == 0;
+            zero
+        });
+        zero
     }
 
     /// The channels of ciphertext `part` of a tile, `per_part` each: place and channel.

@@ -73,7 +73,7 @@ pub(super) enum Class {
 fn spreads(g: &ConvGeometry, plan: &TapPlan, arrangement: &Arrangement) -> (Spread, Spread) {
     let Arrangement { blocks, lanes, period, diagonals, .. } = *arrangement;
     let places = match blocks {
-        Blocks::PowerOfTwo => plan.capacity() / lanes,
+        Blocks::PowerOfTwo | Blocks::Spectrum => plan.capacity() / lanes,
         Blocks::Tight => 1,
     };
     let groups = g.groups;

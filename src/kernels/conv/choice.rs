@@ -75,9 +75,11 @@ impl Choice {
     /// What the reports call it. One input channel of a group a ciphertext needs no external rotation.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        let Self { arrangement: Arrangement { diagonals, period, .. }, split } = *self;
+        let Self { arrangement: Arrangement { diagonals, period, blocks, .. }, split } = *self;
         if period == 1 {
             "exrot-free"
+        } else if blocks == Blocks::Spectrum {
+            "spectral"
         } else if split == Split::OUTPUT_ROTATION {
             "output-rotation"
         } else if split == (Split { baby_diagonals: diagonals, ..Split::OUTPUT_ROTATION }) {
@@ -90,8 +92,11 @@ impl Choice {
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Arrangement { fragments, diagonals, .. } = self.arrangement;
+        let Arrangement { fragments, diagonals, blocks, .. } = self.arrangement;
         let Split { baby_diagonals, rows, columns } = self.split;
+        if blocks == Blocks::Spectrum {
+            return write!(f, "{baby_diagonals} of {diagonals} diagonals on inputs, maps as spectra");
+        }
         write!(
             f,
             "{baby_diagonals} of {diagonals} diagonals on inputs, rows on {rows}, columns on {columns}"

@@ -3,7 +3,7 @@
 use super::super::KernelError;
 use super::super::taps::{self, Blocks, TapPlan};
 use super::alignment::{Alignment, ciphertexts};
-use super::choice::{Arrangement, Choice, Split};
+use super::choice::{Arrangement, Choice, Operand, Split};
 use super::tally::Tally;
 use super::{check_ring, check_sizes, tally_of};
 use crate::tensor::ConvGeometry;
@@ -38,19 +38,20 @@ impl Candidate {
 
 /// The choices of `g` that a planner may weigh, the best by [`Candidate::rank`] first: for each arrangement
 /// within [`SPARE`] of the fewest ciphertexts, the splits that no other beats both in rotations of inputs
-/// and in rotations of sums.
+/// and in rotations of sums. None has the client send a turned copy of its share where the server would turn the
+/// first one: by measured costs that is dearer than the rotation, which a test holds.
 pub(in super::super) fn candidates(g: &ConvGeometry, ring: usize) -> Result<Vec<Candidate>, KernelError> {
     check_ring(ring)?;
     check_sizes(g)?;
     let mut all: Vec<(Arrangement, TapPlan)> = Vec::new();
     for fragments in FRAGMENTS {
-        for blocks in [Blocks::PowerOfTwo, Blocks::Tight] {
+        for blocks in [Blocks::PowerOfTwo, Blocks::Tight, Blocks::Spectrum] {
             match taps::plan(g, ring, fragments, blocks) {
                 Ok(plan) => {
                     let list = arrangements(g, &plan, fragments, blocks);
                     all.extend(list.into_iter().map(|a| (a, plan.clone())));
                 }
-                Err(error) if fragments == 1 => return Err(error),
+                Err(error) if (fragments, blocks) == (1, Blocks::PowerOfTwo) => return Err(error),
                 Err(_) => {}
             }
         }
@@ -88,11 +89,14 @@ pub(in super::super) fn output_rotation(g: &ConvGeometry, ring: usize) -> Result
 }
 
 /// The arrangements on the grid of `plan`. Fragments of several channels that meet are left out: they have
-/// more diagonals than they save shifts.
+/// more diagonals than they save shifts. Spectra have no shifts to save.
 fn arrangements(g: &ConvGeometry, plan: &TapPlan, fragments: usize, blocks: Blocks) -> Vec<Arrangement> {
     let (groups, capacity) = (g.groups.count(), plan.capacity());
     let pointwise = g.kernel == (1, 1);
     if fragments > 1 && (pointwise || fragments > g.out_size().0.max(g.out_size().1)) {
+        return Vec::new();
+    }
+    if blocks == Blocks::Spectrum && (fragments > 1 || pointwise) {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -103,7 +107,7 @@ fn arrangements(g: &ConvGeometry, plan: &TapPlan, fragments: usize, blocks: Bloc
     };
     match blocks {
         Blocks::Tight => push(groups.min(capacity), 1, 1),
-        Blocks::PowerOfTwo => {
+        Blocks::PowerOfTwo | Blocks::Spectrum => {
             let most = groups.next_power_of_two().min(capacity);
             for lanes in [most, most / 2] {
                 if lanes == 0 {
@@ -127,7 +131,10 @@ fn powers(most: usize) -> impl Iterator<Item = usize> {
 /// The splits of one arrangement that no other beats.
 fn splits(alignment: &Alignment) -> Result<Vec<Candidate>, KernelError> {
     let mut all: Vec<Candidate> = Vec::new();
-    for split in Split::all(alignment.arrangement.diagonals) {
+    let shifts = alignment.plan.taps.iter().any(|tap| tap.shift != (0, 0));
+    let as_one = |split: &Split| (split.rows, split.columns) == (Operand::Inputs, Operand::Inputs);
+    // Where nothing is shifted it does not matter what a shift would turn.
+    for split in Split::all(alignment.arrangement.diagonals).filter(|split| shifts || as_one(split)) {
         let choice = Choice { arrangement: alignment.arrangement, split };
         all.push(Candidate { choice, tally: tally_of(alignment, split)? });
     }

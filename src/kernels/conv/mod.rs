@@ -10,6 +10,9 @@
 //! and diagonals the sums, and `n_i (D * kh * kw - 1) + L n_o` of input rotation. All are splits of this one
 //! kernel. Products whose plaintext is zero by declaration are not emitted, nor rotations that only such
 //! products would read (`schedule`).
+//!
+//! Where maps are held as spectra ([`Blocks::Spectrum`], [`super::spectrum`]) all taps of a kernel are one
+//! product and shift nothing, so `B * G = D`: the same schedule of one tap.
 
 mod alignment;
 mod choice;
@@ -25,6 +28,7 @@ pub use choose::Candidate;
 pub(super) use choose::{candidates, output_rotation};
 pub use tally::Tally;
 
+use super::spectrum::{Shifted, Spectra, Transform};
 use super::taps::{self, Blocks};
 use super::{KernelError, check_ring, narrow};
 use crate::circuit::BlockGeometry;
@@ -102,6 +106,29 @@ impl Conv {
         &self.output
     }
 
+    /// How many plaintexts it has.
+    pub(super) fn products(&self) -> usize {
+        self.schedule.terms.len()
+    }
+
+    /// Rows and columns of the spectrum that a block holds, if it holds one.
+    pub(super) fn spectrum(&self) -> Option<(usize, usize)> {
+        let grid = self.alignment.plan.grid;
+        let held = self.choice.arrangement.blocks == Blocks::Spectrum;
+        held.then_some((grid.block / grid.pitch, grid.pitch))
+    }
+
+    /// The spectra of its kernels, one for each input phase.
+    pub(super) fn spectra(&self, transform: &Transform) -> Vec<Spectra> {
+        let plan = &self.alignment.plan;
+        let of = |phase: usize| {
+            let taps = plan.folded.iter().filter(|tap| tap.input == phase);
+            let taps: Vec<Shifted> = taps.map(|tap| Shifted { at: tap.at, shift: tap.shift }).collect();
+            Spectra::new(transform, &taps)
+        };
+        (0..plan.inputs.len()).map(of).collect()
+    }
+
     pub(super) fn weight_shape(&self) -> Shape {
         let g = &self.alignment.geometry;
         Shape::of(&[g.c_out, self.alignment.columns(), g.kernel.0, g.kernel.1])
@@ -112,10 +139,12 @@ impl Conv {
 fn align(g: &ConvGeometry, ring: usize, arrangement: Arrangement) -> Result<Alignment, KernelError> {
     let Arrangement { fragments, blocks, lanes, period, diagonals } = arrangement;
     check("fragments", fragments, (1..=MAX_FRAGMENTS).contains(&fragments), "1 to 8")?;
+    let whole = fragments == 1 || blocks != Blocks::Spectrum;
+    check("fragments of spectra", fragments, whole, "1")?;
     let plan = taps::plan(g, ring, fragments, blocks)?;
     let capacity = plan.capacity();
     let (fits, places) = match blocks {
-        Blocks::PowerOfTwo => (lanes.is_power_of_two(), capacity / lanes.max(1)),
+        Blocks::PowerOfTwo | Blocks::Spectrum => (lanes.is_power_of_two(), capacity / lanes.max(1)),
         Blocks::Tight => (true, 1),
     };
     let fits = fits && (1..=capacity).contains(&lanes);

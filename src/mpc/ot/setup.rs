@@ -25,6 +25,7 @@ use zeroize::{Zeroize, Zeroizing};
 pub struct OtSetup {
     sender: Sender,
     receiver: Receiver,
+    made: u64,
 }
 
 impl fmt::Debug for OtSetup {
@@ -83,8 +84,8 @@ impl OtSetup {
         let (client_sends, server_receives) = halves(Direction::ClientSends);
         let (server_sends, client_receives) = halves(Direction::ServerSends);
         (
-            Self { sender: client_sends, receiver: client_receives },
-            Self { sender: server_sends, receiver: server_receives },
+            Self { sender: client_sends, receiver: client_receives, made: 0 },
+            Self { sender: server_sends, receiver: server_receives, made: 0 },
         )
     }
 
@@ -109,7 +110,7 @@ impl OtSetup {
         let reverse = Zeroizing::new(zero.into_iter().zip(one).map(|(z, o)| [z, o]).collect::<Vec<_>>());
         let (receiver, sums) = Receiver::new(session, Direction::ServerSends, &reverse, random);
         channel.send(step, Tag::Ot, &sums)?;
-        Ok(Self { sender, receiver })
+        Ok(Self { sender, receiver, made: 0 })
     }
 
     fn server_with(random: &mut ChaCha20Rng, channel: &mut dyn Channel, step: u32) -> Result<Self, MpcError> {
@@ -137,7 +138,13 @@ impl OtSetup {
         let choices = Zeroizing::new(u128::from(choice.words[0]) | u128::from(choice.words[1]) << 64);
         choice.words.zeroize();
         let sender = Sender::new(session, Direction::ServerSends, *choices, &Zeroizing::new(got), sums);
-        Ok(Self { sender, receiver })
+        Ok(Self { sender, receiver, made: 0 })
+    }
+
+    /// Random transfers made so far, of all kinds and both directions.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.made
     }
 
     /// `n` random transfers of one bit, this party being the sender. The other party sends.
@@ -150,6 +157,7 @@ impl OtSetup {
         step: u32,
         n: usize,
     ) -> Result<SenderBitOts, MpcError> {
+        self.made += n as u64;
         let messages =
             self.sender.extend(step, n, take_bits, |what, bytes| receive(channel, step, what, bytes))?;
         let [zero, one] = messages.map(|words| trimmed(words, n));
@@ -166,6 +174,7 @@ impl OtSetup {
         step: u32,
         n: usize,
     ) -> Result<ReceiverBitOts, MpcError> {
+        self.made += n as u64;
         let (choice, got) = self.receiver.extend(n, take_bits, |message| send(channel, step, message))?;
         Ok(ReceiverBitOts { choice, got: trimmed(got, n) })
     }
@@ -182,6 +191,7 @@ impl OtSetup {
         width: u32,
     ) -> Result<SenderOts, MpcError> {
         let take = take_words(mask(width)?);
+        self.made += n as u64;
         let [mut zero, mut one] =
             self.sender.extend(step, n, take, |what, bytes| receive(channel, step, what, bytes))?;
         zero.truncate(n);
@@ -201,6 +211,7 @@ impl OtSetup {
         width: u32,
     ) -> Result<ReceiverOts, MpcError> {
         let take = take_words(mask(width)?);
+        self.made += n as u64;
         let (choice, mut got) = self.receiver.extend(n, take, |message| send(channel, step, message))?;
         got.truncate(n);
         Ok(ReceiverOts { choice, got })
@@ -216,6 +227,7 @@ impl OtSetup {
         step: u32,
         n: usize,
     ) -> Result<[Vec<u64>; 2], MpcError> {
+        self.made += n as u64;
         self.sender.extend(step, n, take_pairs, |what, bytes| receive(channel, step, what, bytes))
     }
 
@@ -226,6 +238,7 @@ impl OtSetup {
         step: u32,
         n: usize,
     ) -> Result<(Bits, Vec<u64>), MpcError> {
+        self.made += n as u64;
         self.receiver.extend(n, take_pairs, |message| send(channel, step, message))
     }
 
@@ -238,6 +251,7 @@ impl OtSetup {
         map: impl Fn(u128) -> u64 + Sync,
     ) -> Result<[Vec<u64>; 2], MpcError> {
         let take = take_mapped(map);
+        self.made += n as u64;
         let [mut zero, mut one] =
             self.sender.extend(step, n, take, |what, bytes| receive(channel, step, what, bytes))?;
         zero.truncate(n);
@@ -254,6 +268,7 @@ impl OtSetup {
         map: impl Fn(u128) -> u64 + Sync,
     ) -> Result<(Bits, Vec<u64>), MpcError> {
         let take = take_mapped(map);
+        self.made += n as u64;
         let (choice, mut got) = self.receiver.extend(n, take, |message| send(channel, step, message))?;
         got.truncate(n);
         Ok((choice, got))

@@ -56,6 +56,19 @@ struct Tile {
     plain: Vec<[Row; TREES]>,
 }
 
+impl Drop for Tile {
+    fn drop(&mut self) {
+        wipe(&mut self.weighted, [[0; 2]; COUNT]);
+        wipe(&mut self.plain, [[0; 2]; TREES]);
+    }
+}
+
+/// Overwrites what is not needed any more, at the speed of memory.
+fn wipe<T: Copy>(words: &mut [T], with: T) {
+    words.fill(with);
+    std::hint::black_box(words);
+}
+
 impl Streams {
     fn new(session: Session, direction: Direction, leaves: &[u128]) -> Self {
         let leaves = leaves.iter().map(|leaf| Aes128Enc::new(&leaf.to_le_bytes().into())).collect();
@@ -88,6 +101,7 @@ impl Streams {
                 tile_plain[tree] = plain;
             }
         }
+        wipe(&mut streams, [Block::default(); TILE_BLOCKS]);
         tile
     }
 }
@@ -129,7 +143,7 @@ impl Receiver {
 
     /// The next `n` transfers: choices and what `output` takes from the hashes. Each chunk's corrections go
     /// to `send`.
-    pub(super) fn extend<T: Send>(
+    pub(super) fn extend<T: Copy + Default + Send>(
         &mut self,
         n: usize,
         output: impl Fn(&Hashes, &mut Vec<T>) + Sync,
@@ -144,16 +158,27 @@ impl Receiver {
             };
             let tiles: Vec<Received<T>> = tiles.into_par_iter().map(tile).collect();
             let mut message = Vec::new();
-            for tile in tiles {
+            if first == 0 {
+                choice.words.reserve_exact(n.next_multiple_of(BATCH) / 64);
+                reserve(&mut got, tiles.iter().map(|tile| tile.got.len()).sum(), n);
+            }
+            for mut tile in tiles {
                 message.extend(tile.corrections);
-                choice.words.extend(tile.choice);
-                got.extend(tile.got);
+                choice.words.extend(&tile.choice);
+                got.extend(&tile.got);
+                wipe(&mut tile.choice, 0);
+                wipe(&mut tile.got, T::default());
             }
             send(&message)?;
         }
         choice.trim();
         Ok((choice, got))
     }
+}
+
+/// Room for all of `n` transfers, of which the first chunk gives so many words: what is secret does not move.
+fn reserve<T>(words: &mut Vec<T>, of_first: usize, n: usize) {
+    words.reserve_exact(of_first * n.div_ceil(CHUNK));
 }
 
 struct Received<T> {
@@ -170,11 +195,13 @@ fn receive_tile<T>(
     output: impl Fn(&Hashes, &mut Vec<T>),
 ) -> Received<T> {
     let n = range.len();
-    let Tile { mut weighted, plain } = streams.expand(position, n.div_ceil(BATCH));
-    let mut corrections = Vec::with_capacity(correction_bytes(n));
+    let mut tile = streams.expand(position, n.div_ceil(BATCH));
+    let Tile { weighted, plain } = &mut tile;
+    let mut corrections = Vec::with_capacity(correction_bytes(n) + 16);
     for tree in 1..TREES {
-        let row = plain.iter().flat_map(|plain| add(plain[tree], plain[0])).flat_map(u64::to_le_bytes);
-        corrections.extend(row.take(n.div_ceil(8)));
+        let row = corrections.len();
+        plain.iter().for_each(|plain| corrections.extend_from_slice(&to_block(add(plain[tree], plain[0]))));
+        corrections.truncate(row + n.div_ceil(8));
         if let (Some(last), used @ 1..) = (corrections.last_mut(), n % 8) {
             *last &= (1 << used) - 1;
         }
@@ -215,7 +242,7 @@ impl Sender {
 
     /// The next `n` transfers: what `output` takes from the hashes of both messages. Each chunk's corrections
     /// come from `receive`, which is told how many bytes there must be.
-    pub(super) fn extend<T: Send>(
+    pub(super) fn extend<T: Copy + Default + Send>(
         &mut self,
         step: u32,
         n: usize,
@@ -224,19 +251,24 @@ impl Sender {
     ) -> Result<[Vec<T>; 2], MpcError> {
         let [mut zero, mut one] = [Vec::new(), Vec::new()];
         for first in (0..n).step_by(CHUNK) {
-            let n = CHUNK.min(n - first);
-            let (hash, tiles) = self.streams.advance(n);
-            let message = receive(CORRECTIONS, message_bytes(n))?;
+            let len = CHUNK.min(n - first);
+            let (hash, tiles) = self.streams.advance(len);
+            let message = receive(CORRECTIONS, message_bytes(len))?;
             let tiles: Vec<_> = tiles.into_iter().zip(message.chunks(correction_bytes(TILE))).collect();
             let tile = |((position, range), corrections)| {
                 let corrections = Corrections::read(step, range, corrections)?;
                 Ok(self.send_tile(&hash, position, &corrections, &output))
             };
             let tiles: Vec<Result<[Vec<T>; 2], MpcError>> = tiles.into_par_iter().map(tile).collect();
-            for tile in tiles {
-                let [tile_zero, tile_one] = tile?;
-                zero.extend(tile_zero);
-                one.extend(tile_one);
+            let tiles = tiles.into_iter().collect::<Result<Vec<_>, _>>()?;
+            if first == 0 {
+                let words = tiles.iter().map(|[zero, _]| zero.len()).sum();
+                [&mut zero, &mut one].into_iter().for_each(|all| reserve(all, words, n));
+            }
+            for mut tile in tiles {
+                zero.extend(&tile[0]);
+                one.extend(&tile[1]);
+                tile.iter_mut().for_each(|words| wipe(words, T::default()));
             }
         }
         Ok([zero, one])
@@ -250,13 +282,14 @@ impl Sender {
         output: impl Fn(&Hashes, &mut Vec<T>),
     ) -> [Vec<T>; 2] {
         let range = &corrections.range;
-        let Tile { mut weighted, plain } = self.streams.expand(position, range.len().div_ceil(BATCH));
+        let mut tile = self.streams.expand(position, range.len().div_ceil(BATCH));
+        let Tile { weighted, plain } = &mut tile;
         let delta = std::array::from_fn::<_, COUNT, _>(|column| {
             0u64.wrapping_sub(self.delta[column / 64] >> (column % 64) & 1)
         });
         let [mut zero, mut one] = [Vec::new(), Vec::new()];
         let firsts = (range.start as u64..).step_by(BATCH);
-        for (at, ((rows, plain), first)) in weighted.iter_mut().zip(&plain).zip(firsts).enumerate() {
+        for (at, ((rows, plain), first)) in weighted.iter_mut().zip(plain).zip(firsts).enumerate() {
             for (tree, rows) in rows.chunks_exact_mut(DEPTH).enumerate() {
                 let corrected = add(plain[tree], corrections.block(tree, at));
                 for (row, delta) in rows.iter_mut().zip(&delta[DEPTH * tree..]) {

@@ -7,8 +7,11 @@
 //! on a machine, nor at moduli, which are chosen later.
 
 mod batch;
+mod drop_zeros;
 mod extend;
 mod rotate_sums;
+
+pub use drop_zeros::drop_zeros;
 
 use crate::circuit::{Builder, CircuitError, Inst, Segment, Turn, Value, verify};
 

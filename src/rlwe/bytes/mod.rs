@@ -12,11 +12,13 @@ use super::error::{Flaw, RlweError};
 use super::galois::Automorphism;
 use super::galois_keys::{SeededGaloisKey, SeededGaloisKeys};
 use super::keys::{PublicKey, SecretKey, SeededCiphertext};
+use super::multiply::SeededRelinearisationKey;
 use super::ntt::Limb;
 use super::params::Parameters;
 use super::poly::{Ntt, Poly};
 use super::random::{Seed, expand};
 use super::reply::{Reply, Sent};
+use super::switch_key::SeededSwitchKey;
 use pack::{Packer, Reader, packed_len};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ enum Kind {
     Seeded = 4,
     Ciphertext = 5,
     Reply = 6,
+    RelinearisationKey = 7,
 }
 
 impl Kind {
@@ -52,6 +55,7 @@ impl Kind {
             Self::Seeded => "seeded ciphertext",
             Self::Ciphertext => "ciphertext",
             Self::Reply => "reply",
+            Self::RelinearisationKey => "relinearisation key",
         }
     }
 
@@ -118,6 +122,13 @@ impl Kind {
         reader.array().ok_or_else(|| self.malformed(Flaw::Field { field: "the seed" }))
     }
 
+    fn switch_key(self, reader: &mut Reader<'_>, params: &Parameters) -> Result<SeededSwitchKey, RlweError> {
+        let seed = self.seed(reader)?;
+        let digits = 0..params.gadget.digits();
+        let masked = digits.map(|_| self.poly(reader, params.ring(), &params.primes));
+        Ok(SeededSwitchKey { seed, masked: masked.collect::<Result<_, _>>()? })
+    }
+
     fn byte(self, reader: &mut Reader<'_>, field: &'static str) -> Result<u8, RlweError> {
         reader.array().map(|[byte]| byte).ok_or_else(|| self.malformed(Flaw::Field { field }))
     }
@@ -136,6 +147,15 @@ fn put_poly(packer: &mut Packer, primes: &[Limb], poly: &Poly<Ntt>) {
     for (prime, limb) in primes.iter().zip(poly.limbs()) {
         packer.residues(prime.modulus.bits(), limb);
     }
+}
+
+fn switch_key_len(params: &Parameters) -> usize {
+    SEED + params.gadget.digits() * poly_len(params.ring(), &params.primes)
+}
+
+fn put_switch_key(packer: &mut Packer, params: &Parameters, key: &SeededSwitchKey) {
+    packer.bytes(&key.seed);
+    key.masked.iter().for_each(|poly| put_poly(packer, &params.primes, poly));
 }
 
 fn count(n: usize) -> [u8; 4] {
@@ -288,7 +308,7 @@ impl Reply {
 impl SeededGaloisKeys {
     /// Bytes of one key of these parameters.
     fn key_len(params: &Parameters) -> usize {
-        STEP + SEED + params.gadget.digits() * poly_len(params.ring(), &params.primes)
+        STEP + switch_key_len(params)
     }
 
     /// The keys as bytes: half of what they take in use.
@@ -304,8 +324,7 @@ impl SeededGaloisKeys {
             };
             packer.bytes(&[tag]);
             packer.bytes(&step.to_le_bytes());
-            packer.bytes(&key.seed);
-            key.masked.iter().for_each(|poly| put_poly(&mut packer, &params.primes, poly));
+            put_switch_key(&mut packer, params, &key.key);
         }
         packer.finish()
     }
@@ -333,12 +352,29 @@ impl SeededGaloisKeys {
             if !exponents.insert(automorphism.exponent(ring)) {
                 return Err(flaw());
             }
-            let seed = kind.seed(&mut reader)?;
-            let digits = 0..params.gadget.digits();
-            let masked =
-                digits.map(|_| kind.poly(&mut reader, ring, &params.primes)).collect::<Result<_, _>>()?;
-            read.push(SeededGaloisKey { automorphism, seed, masked });
+            read.push(SeededGaloisKey { automorphism, key: kind.switch_key(&mut reader, params)? });
         }
         Ok(Self { params: params.clone(), keys: read })
+    }
+}
+
+impl SeededRelinearisationKey {
+    /// The key as bytes: half of what it takes in use.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut packer = Kind::RelinearisationKey.begin(&self.params, switch_key_len(&self.params));
+        put_switch_key(&mut packer, &self.params, &self.key);
+        packer.finish()
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// If the bytes are no relinearisation key of these parameters.
+    pub fn from_bytes(params: &Arc<Parameters>, bytes: &[u8]) -> Result<Self, RlweError> {
+        let kind = Kind::RelinearisationKey;
+        let mut reader = kind.open(params, bytes)?;
+        kind.expect(&reader, switch_key_len(params))?;
+        Ok(Self { params: params.clone(), key: kind.switch_key(&mut reader, params)? })
     }
 }

@@ -1,6 +1,7 @@
 //! Vector kernels against portable ones, bit for bit.
 
 use super::*;
+use crate::rlwe::packed::{packed_words, residue};
 use crate::rlwe::prime::choose;
 use proptest::prelude::*;
 
@@ -20,6 +21,12 @@ fn residues(m: Modulus, len: usize) -> impl Strategy<Value = Vec<u64>> {
 
 fn pair() -> impl Strategy<Value = (Modulus, Vec<u64>, Vec<u64>, Vec<u64>)> {
     moduli().prop_flat_map(|m| (Just(m), residues(m, RING), residues(m, RING), residues(m, RING)))
+}
+
+fn packed(m: Modulus, residues: &[u64]) -> Vec<u64> {
+    let mut out = vec![u64::MAX; packed_words(m, residues.len())];
+    portable::pack(m, residues, &mut out);
+    out
 }
 
 type Job = (Modulus, Vec<Vec<u64>>, Vec<u64>, Vec<u64>, usize);
@@ -80,6 +87,26 @@ proptest! {
     }
 
     #[test]
+    fn packing((m, a, b, _) in pair(), len in 1usize..=RING / 8) {
+        let a = &a[..8 * len];
+        let mut plain = packed(m, a);
+        for (i, &x) in a.iter().enumerate() {
+            prop_assert_eq!(residue(m, &plain, i), x);
+        }
+        let mut back = b[..8 * len].to_vec();
+        portable::unpack(m, &plain, &mut back);
+        prop_assert_eq!(&back, a);
+        let Some(simd) = simd::Avx512::detect() else { return Ok(()) };
+        let mut fast = vec![u64::MAX; plain.len()];
+        simd.pack(m, a, &mut fast);
+        prop_assert_eq!(&fast, &plain);
+        back.fill(0);
+        plain.fill(0);
+        simd.unpack(m, &fast, &mut back);
+        prop_assert_eq!(&back, a);
+    }
+
+    #[test]
     fn sums((m, digits, key, base, g) in products()) {
         let Some(simd) = simd::Avx512::detect() else { return Ok(()) };
         let slices: Vec<&[u64]> = digits.iter().map(Vec::as_slice).collect();
@@ -87,8 +114,9 @@ proptest! {
         let minus = [&key[..RING], &base[..]];
         let onto = if g % 8 < 4 { Onto::Sum } else { Onto::Anything };
         let addends = Addends { base: Some(&base), minus: (g % 4 == 1).then_some(minus), onto };
+        let packed_key = packed(m, &key);
         let job = InnerProduct {
-            modulus: m, digits: &slices, key: &key, key_digits: digits.len(), addends, permutation: &permutation, first_block: 0,
+            modulus: m, digits: &slices, key: &packed_key, key_digits: digits.len(), addends, permutation: &permutation, first_block: 0,
         };
         let held = [base.clone(), digits[0].clone()];
         let (mut fast, mut plain) = (held.clone(), held);
@@ -105,19 +133,48 @@ proptest! {
         portable::inner_product(&fewer, p0, p1);
         prop_assert_eq!(&fast, &plain);
 
-        let combined: Vec<(&[u64], u64)> = slices.iter().zip(&key).map(|(&d, &c)| (d, c)).collect();
+        let factors: Vec<Vec<u64>> = digits.iter().map(|digit| packed(m, digit)).collect();
+        let combined: Vec<(&[u64], u64)> = factors.iter().zip(&key).map(|(f, &c)| (&f[..], c)).collect();
         let (mut fast, mut plain) = (vec![0; RING], vec![0; RING]);
         simd.combine(m, &combined, &mut fast);
         portable::combine(m, &combined, &mut plain);
         prop_assert_eq!(&fast, &plain);
 
+        let weighed: Vec<(&[u64], u64)> = slices.iter().zip(&key).map(|(&d, &c)| (d, c)).collect();
+        let mut rows = vec![0; RING];
+        simd.weigh(m, &weighed, &mut rows);
+        prop_assert_eq!(&rows, &plain);
+        portable::weigh(m, &weighed, &mut rows);
+        prop_assert_eq!(&rows, &plain);
+
+        // One sum with the same factor, and up to four with different ones.
+        let operands: Vec<[&[u64]; 2]> = slices.iter().map(|&d| [d, &base[..]]).collect();
+        let same = vec![&packed_key[..]; operands.len()];
+        let job = SharedSums { modulus: m, operands: &operands, factors: &same };
         let (mut fast, mut plain) = (vec![0; 4 * RING], vec![0; 4 * RING]);
-        for chunk in slices.chunks(TERMS_PER_PASS) {
-            let terms: Vec<TermSlices<'_>> = chunk.iter().map(|&d| (d, &base[..], &key[..RING])).collect();
-            simd.accumulate(&mut fast, &terms);
-            portable::accumulate(&mut plain, &terms);
+        for _ in 0..2 {
+            simd.accumulate(&job, &mut fast);
+            portable::accumulate(&job, &mut plain);
+            prop_assert_eq!(&fast, &plain);
         }
-        prop_assert_eq!(&fast, &plain);
+        for count in 1..=SUMS {
+            let factors: Vec<&[u64]> =
+                (0..count * operands.len()).map(|i| &factors[i * i % factors.len()][..]).collect();
+            let job = SharedSums { modulus: m, operands: &operands, factors: &factors };
+            let [mut fast, mut plain] = [(); 2].map(|()| vec![[vec![0; RING], vec![0; RING]]; count]);
+            let mut refs: Vec<[&mut [u64]; 2]> =
+                fast.iter_mut().map(|halves| halves.each_mut().map(|half| &mut half[..])).collect();
+            simd.sum_products(&job, &mut refs);
+            let mut refs: Vec<[&mut [u64]; 2]> =
+                plain.iter_mut().map(|halves| halves.each_mut().map(|half| &mut half[..])).collect();
+            portable::sum_products(&job, &mut refs);
+            prop_assert_eq!(&fast, &plain);
+        }
+
+        let (mut fast, mut plain) = (vec![0; 4 * RING], vec![0; 4 * RING]);
+        let job = SharedSums { modulus: m, operands: &operands, factors: &same };
+        simd.accumulate(&job, &mut fast);
+        portable::accumulate(&job, &mut plain);
         let (mut f0, mut f1, mut p0, mut p1) =
             (vec![0; RING], vec![0; RING], vec![0; RING], vec![0; RING]);
         simd.reduce(m, &fast, &mut f0, &mut f1);

@@ -1,6 +1,6 @@
 //! Coefficient kernels against plain convolution, on plain polynomials modulo X^N + 1.
 
-use crate::kernels::{Case, Coverage, cases, check_packing, convolve, deterministic, small_numbers};
+use crate::kernels::{Case, Coverage, PRIME, cases, check_packing, convolve, deterministic, small_numbers};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
@@ -69,7 +69,7 @@ fn execute(kernel: &Kernel, x: &[i64], weights: &Tensor<i8>) -> (Vec<i64>, Segme
     let signed = |ct: Vec<u64>| -> Vec<i64> { ct.into_iter().map(u64::cast_signed).collect() };
     let inputs: Vec<_> = kernel.input().pack(&unsigned).into_iter().map(signed).collect();
     assert_eq!(inputs.len(), segment.inputs as usize);
-    let plains = kernel.plains(weights).unwrap();
+    let plains = kernel.plains(weights, PRIME).unwrap();
     let mut values = vec![0; ring];
     let Contents::Coefficients { weights: most, .. } = segment.contents else { panic!("coefficients") };
     for id in 0..segment.plains {

@@ -63,7 +63,7 @@ fn grouped_layers_are_free_of_external_rotations_by_layout() {
             for (g, products) in [(depthwise, 3 * 9), (grouped, 9 * 9)] {
                 let candidates = Kernel::candidates(&g, 8192).unwrap();
                 assert_eq!(candidates[0].tally.external, 0);
-                let whole = candidates.iter().find(|c| c.choice.arrangement.fragments == 1).unwrap();
+                let whole = candidates.iter().find(|c| c.choice.arrangement.blocks == Blocks::Tight).unwrap();
                 let kernel = Kernel::conv_as(&g, 8192, whole.choice).unwrap();
                 assert_eq!(kernel.channel_capacity(), capacity);
                 let segment = kernel.emit("layer");
@@ -226,7 +226,7 @@ fn impossible_layers_are_refused() {
     let kernel = Kernel::output_rotation(&g, 1024).unwrap();
     let weights = Tensor::zeros(Shape::of(&[4, 4, 3, 2]));
     assert_eq!(
-        kernel.plains(&weights).err(),
+        kernel.plains(&weights, super::PRIME).err(),
         Some(KernelError::Weights { found: weights.shape.clone(), expected: Shape::of(&[4, 4, 3, 3]) })
     );
 }
@@ -288,10 +288,10 @@ fn a_plan_lowers_to_a_verified_circuit() {
         plan.to_string(),
         "plan: ring 64
 
-layer stem (node 1): baby-giant
-  1 of 1 diagonals on inputs, rows on inputs, columns on sums
-  in  16 blocks of 4 (2x2), channels repeated every 2, 1 ciphertext
-  out 16 blocks of 4 (2x2), 1 of every 2 hold a channel, 1 ciphertext
+layer stem (node 1): spectral
+  1 of 1 diagonals on inputs, maps as spectra
+  in  4 blocks of 16 (2x2), channels repeated every 2, 1 ciphertext, as spectra
+  out 4 blocks of 16 (2x2), 1 of every 2 hold a channel, 1 ciphertext, as spectra
 
 layer head (node 3): hybrid-diagonals
   in  8 copies of 8 features, 1 ciphertext
@@ -303,16 +303,11 @@ layer head (node 3): hybrid-diagonals
         circuit.to_string(),
         "circuit: ring 64
 
-segment stem: inputs 1, plaintexts 9, block 4, reach 2
-  v1 = rotate v0, -2 (internal)
-  v2 = rotate v0, 2 (internal)
-  v3 = dot [v0*p0, v2*p1, v1*p2]
-  v4 = dot [v0*p3, v2*p4, v1*p5]
-  v5 = dot [v0*p6, v2*p7, v1*p8]
-  v6 = rotate_sum [rotate v3, 1 (internal), v4, rotate v5, -1 (internal)]
-  v7 = rotate v6, 4 (external)
-  v8 = add v6, v7
-  return v8
+segment stem: inputs 1, plaintexts 1, block 16, reach 0
+  v1 = dot [v0*p0]
+  v2 = rotate v1, 16 (external)
+  v3 = add v1, v2
+  return v3
 
 segment head: inputs 1, plaintexts 1, block 1, reach 0
   v1 = dot [v0*p0]
@@ -325,7 +320,7 @@ segment head: inputs 1, plaintexts 1, block 1, reach 0
   return v7
 "
     );
-    let steps: Vec<Step> = [-2, -1, 1, 2, 4].map(Step::Rotate).to_vec();
+    let steps: Vec<Step> = [1, 2, 4, 16].map(Step::Rotate).to_vec();
     assert_eq!(galois_steps(&circuit.segments), steps);
 }
 

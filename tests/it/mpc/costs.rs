@@ -48,9 +48,10 @@ fn predicted_bytes_and_rounds_are_those_of_the_channel() {
         let server = if matches!(function, Function::Less { .. }) { 0 } else { other(786_433, 1, 0) };
         let (client, server) = (vec![0; n], vec![server; n]);
         let cost = Step { id: 7, values: n, function: function.clone() }.cost().unwrap();
-        let [offline, online] = outcome(&function, [&client, &server], 6).traffic;
+        let ran = outcome(&function, [&client, &server], 6);
+        let [offline, online] = ran.traffic;
         let found = Cost {
-            transfers: cost.transfers,
+            transfers: ran.transfers,
             offline_bytes: offline.sent + offline.received,
             offline_rounds: offline.rounds,
             online_bytes: online.sent + online.received,

@@ -12,6 +12,8 @@ pub(super) struct Outcome {
     pub(super) server: Vec<u64>,
     /// While the transfers were made, then while the step ran; seen from the client.
     pub(super) traffic: [Traffic; 2],
+    /// Transfers that were made.
+    pub(super) transfers: u64,
 }
 
 /// Runs `function` on shares, with dealt transfers.
@@ -22,9 +24,10 @@ pub(super) fn outcome(function: &Function, [client, server]: [&[u64]; 2], seed: 
     let step = &step;
     std::thread::scope(|scope| {
         let server = scope.spawn(move || party(step, Role::Server, server_ots, server_end, server));
-        let (client, traffic) = party(step, Role::Client, client_ots, client_end, client).unwrap();
-        let (server, _) = server.join().unwrap().unwrap();
-        Outcome { client, server, traffic }
+        let (client, traffic, transfers) = party(step, Role::Client, client_ots, client_end, client).unwrap();
+        let (server, _, also) = server.join().unwrap().unwrap();
+        assert_eq!(transfers, also);
+        Outcome { client, server, traffic, transfers }
     })
 }
 
@@ -34,9 +37,9 @@ fn party(
     mut ots: OtSetup,
     mut channel: InMemory,
     share: &[u64],
-) -> Result<(Vec<u64>, [Traffic; 2]), MpcError> {
+) -> Result<(Vec<u64>, [Traffic; 2], u64), MpcError> {
     let material = step.prepare(role, &mut ots, &mut channel)?;
-    let before = channel.traffic();
+    let (before, transfers) = (channel.traffic(), ots.made());
     let result = step.run(role, &mut channel, material, share)?;
     let after = channel.traffic();
     let during = Traffic {
@@ -44,7 +47,7 @@ fn party(
         received: after.received - before.received,
         rounds: after.rounds - before.rounds,
     };
-    Ok((result, [before, during]))
+    Ok((result, [before, during], transfers))
 }
 
 /// The signed values of two vectors of shares.

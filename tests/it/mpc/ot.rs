@@ -1,7 +1,7 @@
 //! Oblivious transfer: what both halves must satisfy, known answers, and peers that misbehave.
 
 use proptest::prelude::*;
-use stria::channel::{Channel, ChannelError, InMemory, Tag, Traffic};
+use stria::channel::{Channel, ChannelError, InMemory, Pulse, Tag, Traffic};
 use stria::mpc::MpcError;
 use stria::mpc::ot::{
     Bits, OtSetup, ReceiverBitOts, ReceiverOts, SenderBitOts, SenderOts, extension_bytes, iknp,
@@ -216,6 +216,10 @@ impl Channel for Tap<'_> {
 
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.inner.pulse()
     }
 }
 

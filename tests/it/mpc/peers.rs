@@ -1,7 +1,7 @@
 //! A party that does not keep to the protocol is named, and nothing panics.
 
 use super::harness::modulus;
-use stria::channel::{Channel, ChannelError, InMemory, Tag, Traffic};
+use stria::channel::{Channel, ChannelError, InMemory, Pulse, Tag, Traffic};
 use stria::graph::{Interval, Requant};
 use stria::mpc::ot::OtSetup;
 use stria::mpc::{Function, Material, MpcError, Role, Step};
@@ -50,6 +50,10 @@ impl<F: FnMut(&mut Vec<u8>) + Send> Channel for Meddling<F> {
 
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.inner.pulse()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shares of results and messages show nothing: their distribution is uniform whatever is computed.
 
 use super::harness::{modulus, other, outcome};
-use stria::channel::{Channel, ChannelError, InMemory, Tag, Traffic};
+use stria::channel::{Channel, ChannelError, InMemory, Pulse, Tag, Traffic};
 use stria::graph::{Interval, Requant};
 use stria::mpc::ot::OtSetup;
 use stria::mpc::{Function, Role, Step};
@@ -61,6 +61,10 @@ impl Channel for Recording<'_> {
 
     fn traffic(&self) -> Traffic {
         self.inner.traffic()
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.inner.pulse()
     }
 }
 

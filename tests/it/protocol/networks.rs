@@ -7,8 +7,8 @@ use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::compiled::Compiled;
 use stria::graph::{NodeId, evaluate};
 use stria::protocol::{
-    Activations, Ahead, Answer, Choices, Function, Inference, Reveal, Step, Traffic, cost, first_of_greatest,
-    run_in_process, steps,
+    Activations, Ahead, Answer, Choices, Cost, Function, Inference, Made, NodeCost, NodeRun, Reveal, Step,
+    Traffic, cost, first_of_greatest, predicted, run_in_process, steps,
 };
 use stria::tensor::Tensor;
 
@@ -31,9 +31,7 @@ pub(super) fn check(compiled: &Compiled, images: &[Tensor<i64>], choices: Choice
             planned.plain_adds = planned.ciphertexts_in + planned.ciphertexts_out;
             assert_eq!(layer.counts, planned);
         }
-        if choices.activations == Activations::TwoParty {
-            costs(compiled, inference, choices);
-        }
+        costs(compiled, inference, choices);
     }
 }
 
@@ -41,25 +39,41 @@ fn bytes(traffic: Traffic) -> u64 {
     traffic.sent + traffic.received
 }
 
+/// Bytes, rounds and transfers of every layer and of telling the answer are those predicted.
 fn costs(compiled: &Compiled, inference: &Inference, choices: Choices) {
-    let t = compiled.params.plain_modulus;
-    let mut made = inference.ahead.traffic;
-    let mut planned = (0, 0);
-    for run in inference.runs.iter().filter(|run| run.work.is_some()) {
-        let step = Step::of(&compiled.network, run.node, t).unwrap();
-        let cost = cost(&step).unwrap();
-        assert_eq!((bytes(run.traffic), run.traffic.rounds), (cost.online_bytes, cost.rounds), "{step:?}");
-        made += run.made.traffic;
-        planned = (planned.0 + cost.offline_bytes, planned.1 + cost.offline_rounds);
+    let predicted = predicted(&compiled.network, compiled.params.plain_modulus, choices).unwrap();
+    let found = |run: &NodeRun| Cost {
+        transfers: run.made.transfers,
+        offline_bytes: bytes(run.made.traffic),
+        offline_rounds: run.made.traffic.rounds,
+        online_bytes: bytes(run.traffic),
+        rounds: run.traffic.rounds,
+    };
+    let mut rest = inference.runs.iter().filter(|run| run.work.is_some()).peekable();
+    for NodeCost { node, cost } in predicted.steps {
+        // Nothing is said where the result is the same for every value.
+        let run = rest.next_if(|run| run.node == node);
+        assert_eq!(run.map(found).unwrap_or_default(), cost, "{node:?}, {choices:?}");
     }
-    if choices.reveal == Reveal::Label {
-        let cost = cost(&Step::label(&compiled.network, t)).unwrap();
-        let told = inference.told.traffic;
-        assert_eq!((bytes(told), told.rounds), (cost.online_bytes, cost.rounds));
-        made += inference.told.made.traffic;
-        planned = (planned.0 + cost.offline_bytes, planned.1 + cost.offline_rounds);
+    assert!(rest.next().is_none());
+    assert_eq!(found(&inference.told), predicted.told, "{choices:?}");
+    for run in inference.runs.iter().filter(|run| run.work.is_none()) {
+        assert_eq!((run.traffic.rounds, run.made), (1, Made::default()), "{:?}", run.node);
     }
-    assert_eq!((bytes(made), made.rounds), planned);
+    let transfers = predicted_transfers(compiled, choices);
+    assert_eq!(inference.made().transfers, transfers);
+    assert_eq!(inference.ahead.transfers, if choices.ahead == Ahead::Image { transfers } else { 0 });
+}
+
+/// Transfers of an inference by the steps alone.
+fn predicted_transfers(compiled: &Compiled, choices: Choices) -> u64 {
+    match choices.activations {
+        Activations::Revealed => 0,
+        Activations::TwoParty => {
+            let steps = steps(&compiled.network, compiled.params.plain_modulus, choices.reveal);
+            steps.iter().map(|step| cost(step).unwrap().transfers).sum()
+        }
+    }
 }
 
 /// Every choice comes in turn.

@@ -7,14 +7,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::channel::{Patience, StreamChannel};
+use stria::channel::{Patience, Pulse, StreamChannel};
 use stria::compiled::Compiled;
 use stria::graph::evaluate;
 use stria::lower::galois_steps;
 use stria::mpc::ot::OtSetup;
 use stria::protocol::{
-    Activations, Answer, Channel, ChannelError, Client, InMemory, NonLinear, NonLinearError, PartyError,
-    Reveal, RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
+    Activations, Answer, Channel, ChannelError, Choices, Client, InMemory, NonLinear, NonLinearError,
+    PartyError, Reveal, RevealClient, RevealServer, Role, Server, Tag, Traffic, TwoParty,
 };
 use stria::tensor::Tensor;
 
@@ -24,6 +24,8 @@ enum Fault {
     HangUp,
     /// Keeps the connection and says nothing more.
     Stop,
+    /// Keeps the connection and stops where it should take a message.
+    StopTaking,
     Truncate,
     Extend,
     Ones,
@@ -31,12 +33,14 @@ enum Fault {
     WrongTag,
 }
 
-/// A channel whose `at`-th message is spoilt. One that stops is kept until the end in the last field.
+/// A channel whose `at`-th message, sent or taken, is spoilt. One that stops is kept until the end in the last
+/// field.
 struct Faulty<'k, C> {
     inner: Option<C>,
     fault: Fault,
     at: usize,
     sent: usize,
+    taken: usize,
     kept: &'k Mutex<Vec<C>>,
 }
 
@@ -56,6 +60,7 @@ impl<C: Channel> Channel for Faulty<'_, C> {
         match self.fault {
             Fault::HangUp => drop(self.inner.take()),
             Fault::Stop => self.kept.lock().unwrap().extend(self.inner.take()),
+            Fault::StopTaking => {}
             Fault::Truncate => drop(spoilt.pop()),
             Fault::Extend => spoilt.extend([0; 100]),
             Fault::Ones => spoilt.fill(0xff),
@@ -69,11 +74,19 @@ impl<C: Channel> Channel for Faulty<'_, C> {
     }
 
     fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
+        self.taken += 1;
+        if (self.fault, self.taken - 1) == (Fault::StopTaking, self.at) {
+            self.kept.lock().unwrap().extend(self.inner.take());
+        }
         self.open(step, tag)?.receive(step, tag, limit)
     }
 
     fn traffic(&self) -> Traffic {
         self.inner.as_ref().map(Channel::traffic).unwrap_or_default()
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.inner.as_ref().map(Channel::pulse).unwrap_or_default()
     }
 }
 
@@ -92,6 +105,10 @@ impl Channel for Counted<'_> {
 
     fn traffic(&self) -> Traffic {
         self.0.traffic()
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.0.pulse()
     }
 }
 
@@ -140,7 +157,8 @@ impl Case {
         mut client_end: impl Channel,
         mut server_end: impl Channel,
     ) -> (Result<Answer, PartyError>, Result<(), PartyError>) {
-        let Self { compiled, image, reveal, .. } = self;
+        let Self { compiled, image, reveal, activations } = self;
+        let choices = Choices { reveal: *reveal, activations: *activations, ..Choices::default() };
         let weights = compiled.weights.as_ref().unwrap();
         let steps = galois_steps(&compiled.circuit.segments);
         let (Compiled { network, plan, .. }, params, steps) = (compiled, compiled.sets(), steps.as_slice());
@@ -148,12 +166,16 @@ impl Case {
         std::thread::scope(|scope| {
             let server = scope.spawn(move || -> Result<(), PartyError> {
                 let service = service(compiled, weights);
-                let server = Server::<ClearEvaluator>::accept(service, steps.len(), &mut server_end)?;
-                server.serve(&mut server_end, &mut *server_half, *reveal, &|_| {}).map(drop)
+                let server =
+                    Server::<ClearEvaluator>::accept(service, steps.len(), choices, &mut server_end)?;
+                let prepared = server.prepare(&mut server_end, &mut *server_half)?;
+                server.serve(&mut server_end, &mut *server_half, prepared, &|_| {}).map(drop)
             });
             let client = scope.spawn(move || {
-                let client = Client::<ClearKeys>::connect(network, plan, params, steps, &mut client_end)?;
-                let answered = client.infer(image, &mut client_end, &mut *client_half, *reveal);
+                let connect = Client::<ClearKeys>::connect;
+                let client = connect(network, plan, params, steps, choices, &mut client_end)?;
+                let prepared = client.prepare(&mut client_end, &mut *client_half)?;
+                let answered = client.infer(image, &mut client_end, &mut *client_half, prepared);
                 answered.map(|answered| answered.answer)
             });
             (client.join().expect("no panic"), server.join().expect("no panic"))
@@ -179,7 +201,7 @@ impl Case {
         (client_end, server_end): (C, C),
     ) -> Result<(), PartyError> {
         let kept = Mutex::new(Vec::new());
-        let spoil = |inner| Faulty { inner: Some(inner), fault, at, sent: 0, kept: &kept };
+        let spoil = |inner| Faulty { inner: Some(inner), fault, at, sent: 0, taken: 0, kept: &kept };
         match bad {
             Role::Client => self.converse(spoil(client_end), server_end).1,
             Role::Server => self.converse(client_end, spoil(server_end)).0.map(drop),
@@ -198,7 +220,7 @@ fn named(error: &PartyError, fault: Fault) {
     };
     let fits = match fault {
         Fault::HangUp => error.is_gone(),
-        Fault::Stop => matches!(reason, Some(ChannelError::Silent { .. })),
+        Fault::Stop | Fault::StopTaking => matches!(reason, Some(ChannelError::Silent { .. })),
         Fault::WrongStep | Fault::WrongTag => matches!(reason, Some(ChannelError::OutOfTurn { .. })),
         Fault::Truncate | Fault::Extend | Fault::Ones => true,
     };
@@ -231,26 +253,38 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_refused() {
     }
 }
 
-/// A peer that stops or hangs up at any message, over sockets: named, within the patience.
+/// A peer that stops or hangs up at any message that it should send or take, in memory and over sockets: named,
+/// within the patience. Its process lives on, keep-alives and all.
 #[test]
 fn a_peer_that_stops_or_dies_at_any_step_is_named() {
+    use Fault::{HangUp, Stop, StopTaking};
     let case = &Case::two_party(Reveal::Label);
-    let silence = Duration::from_secs(1);
-    let patience = Patience { silence, work: silence * 10, keep_alive: Duration::from_secs(60) };
-    let jobs: Vec<(Role, Fault, usize)> = [Role::Client, Role::Server]
-        .into_iter()
-        .zip(case.messages())
-        .flat_map(|(bad, n)| (0..n).flat_map(move |at| [(bad, Fault::Stop, at), (bad, Fault::HangUp, at)]))
-        .collect();
+    let silence = Duration::from_millis(500);
+    let patience = Patience { silence, work: silence * 100, keep_alive: silence / 5 };
+    let [client, server] = case.messages();
+    let mut jobs = Vec::new();
+    for (bad, sent, taken) in [(Role::Client, client, server), (Role::Server, server, client)] {
+        // Whether the client takes what is sent after its last message is not the server's concern: the other
+        // half of the last exchange, and the label.
+        let taken = if bad == Role::Client { taken - 2 } else { taken };
+        jobs.extend((0..sent).flat_map(|at| [(bad, Stop, at), (bad, HangUp, at)]));
+        jobs.extend((0..taken).map(|at| (bad, StopTaking, at)));
+    }
+    let jobs: Vec<_> = jobs.into_iter().flat_map(|job| [(job, false), (job, true)]).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                while let Some(&(bad, fault, at)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (a, b) = UnixStream::pair().unwrap();
-                    let [a, b] = [a, b].map(|socket| StreamChannel::new(socket, patience).unwrap());
+                while let Some(&((bad, fault, at), socket)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let started = Instant::now();
-                    let error = case.against(bad, (fault, at), (a, b)).expect_err("the peer was lost");
+                    let result = if socket {
+                        let (a, b) = UnixStream::pair().unwrap();
+                        let [a, b] = [a, b].map(|socket| StreamChannel::new(socket, patience).unwrap());
+                        case.against(bad, (fault, at), (a, b))
+                    } else {
+                        case.against(bad, (fault, at), InMemory::patient(patience))
+                    };
+                    let error = result.expect_err("the peer was lost");
                     named(&error, fault);
                     assert!(
                         started.elapsed() < Duration::from_secs(30),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
-use stria::channel::{Patience, StreamChannel};
+use stria::channel::{Patience, Pulse, StreamChannel};
 use stria::compile::Options;
 use stria::compiled::Compiled;
 use stria::graph::{NodeId, evaluate, quantise_input};
@@ -27,29 +27,44 @@ const PORT: &str = "STRIA_TEST_PORT";
 const BACKEND: &str = "STRIA_TEST_BACKEND";
 /// After how many messages a party ends its process.
 const DIES: &str = "STRIA_TEST_DIES";
+/// Whether what it sent before is delivered first.
+const DELIVERS: &str = "STRIA_TEST_DELIVERS";
 
 fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
 /// Ends the process in place of a message.
-struct Mortal<C>(C, usize);
+struct Mortal<C>(Option<C>, usize);
+
+impl<C: Channel> Mortal<C> {
+    fn open(&mut self, step: u32, tag: Tag) -> Result<&mut C, ChannelError> {
+        self.0.as_mut().ok_or(ChannelError::Gone { step, tag })
+    }
+}
 
 impl<C: Channel> Channel for Mortal<C> {
     fn send(&mut self, step: u32, tag: Tag, payload: &[u8]) -> Result<(), ChannelError> {
         if self.1 == 0 {
+            if setting(DELIVERS) == "1" {
+                drop(self.0.take());
+            }
             std::process::exit(7);
         }
         self.1 -= 1;
-        self.0.send(step, tag, payload)
+        self.open(step, tag)?.send(step, tag, payload)
     }
 
     fn receive(&mut self, step: u32, tag: Tag, limit: usize) -> Result<Vec<u8>, ChannelError> {
-        self.0.receive(step, tag, limit)
+        self.open(step, tag)?.receive(step, tag, limit)
     }
 
     fn traffic(&self) -> Traffic {
-        self.0.traffic()
+        self.0.as_ref().map(Channel::traffic).unwrap_or_default()
+    }
+
+    fn pulse(&self) -> Pulse {
+        self.0.as_ref().map(Channel::pulse).unwrap_or_default()
     }
 }
 
@@ -86,7 +101,7 @@ fn party() {
 
 fn channel(socket: TcpStream) -> Mortal<StreamChannel<TcpStream>> {
     let channel = StreamChannel::new(socket, Patience::default()).unwrap();
-    Mortal(channel, setting(DIES).parse().unwrap_or(usize::MAX))
+    Mortal(Some(channel), setting(DIES).parse().unwrap_or(usize::MAX))
 }
 
 fn report(result: Result<String, PartyError>) {
@@ -166,9 +181,13 @@ impl Setting {
     }
 
     /// The last words of client and server, the named one of which dies after so many messages.
-    fn run(&self, backend: &str, dies: Option<(&str, usize)>) -> [Option<String>; 2] {
+    fn run(&self, backend: &str, dies: Option<(&str, usize, bool)>) -> [Option<String>; 2] {
         let extra = |role: &str| -> Vec<(&str, String)> {
-            dies.iter().filter(|(who, _)| *who == role).map(|(_, after)| (DIES, after.to_string())).collect()
+            let dies = dies.iter().filter(|(who, ..)| *who == role);
+            let settings = dies.map(|(_, after, delivers)| {
+                [(DIES, after.to_string()), (DELIVERS, u8::from(*delivers).to_string())]
+            });
+            settings.flatten().collect()
         };
         let mut server = start("server", self.server.path(), backend, &extra("server"));
         let (port, server_output) = line(server.stdout.take().unwrap(), "PORT ").expect("a port");
@@ -215,14 +234,16 @@ fn the_death_of_a_process_is_noticed_and_named() {
     let [client, _] = setting.run("clear", None);
     assert_eq!(client, Some(format!("RESULT {}", setting.expected)));
     for (who, after, step) in [
-        ("client", 0, "keys"),
-        ("client", 1, "set-up"),
+        ("client", 0, "agreement"),
+        ("client", 1, "keys"),
         ("client", 2, "set-up"),
-        ("client", 3, "first"),
-        ("server", 0, "set-up"),
-        ("server", 1, "first"),
+        ("client", 3, "set-up"),
+        ("client", 4, "first"),
+        ("server", 0, "agreement"),
+        ("server", 1, "set-up"),
+        ("server", 2, "first"),
     ] {
-        let [client, server] = setting.run("clear", Some((who, after)));
+        let [client, server] = setting.run("clear", Some((who, after, true)));
         let other = if who == "client" { &server } else { &client };
         let told = other.as_deref().expect("the other party ended in good order");
         assert!(
@@ -233,7 +254,7 @@ fn the_death_of_a_process_is_noticed_and_named() {
     for (who, after) in
         [("client", 5), ("client", 9), ("client", 20), ("server", 3), ("server", 8), ("server", 20)]
     {
-        let [client, server] = setting.run("clear", Some((who, after)));
+        let [client, server] = setting.run("clear", Some((who, after, false)));
         let told = if who == "client" { server } else { client };
         assert!(told.as_ref().is_some_and(|told| told.contains("gone at step")), "{who} {after}: {told:?}");
     }

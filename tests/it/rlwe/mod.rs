@@ -1,5 +1,6 @@
 //! The HE engine.
 
+mod multiply;
 mod noise;
 #[cfg(feature = "fhe-rs")]
 mod oracle;

@@ -39,6 +39,9 @@ fn estimates_are_above_measurements_and_near() {
 
         let rotated = keys.rotate(&fresh, steps[0]).unwrap();
         check("rotated", &secret, &rotated, Noise::fresh().rotated(&params));
+        let hoisted = Hoisted::new(&fresh).unwrap();
+        let rotated = keys.rotate_hoisted(&hoisted, steps[1]).unwrap();
+        check("hoisted", &secret, &rotated, Noise::fresh().rotated(&params));
 
         let factors: Vec<_> = (0..4).map(|i| signed(&params, &values(&params, 50 + i))).collect();
         let encode = |f: &Vec<i64>| params.encode(f, Packing::Slots, Basis::Extended).unwrap();
@@ -56,7 +59,12 @@ fn estimates_are_above_measurements_and_near() {
         }
         check("switched", &secret, &out, down);
 
-        let hoisted = Hoisted::new(&fresh).unwrap();
+        let product = fresh.multiply_plain(&factors[0]).unwrap();
+        check("product", &secret, &product, Noise::fresh().times(norm));
+        let mut difference = product;
+        difference.sub_assign(&rotated).unwrap();
+        let estimate = Noise::fresh().times(norm).plus(Noise::fresh().rotated(&params));
+        check("difference", &secret, &difference, estimate);
         let mut sum = ExtendedSum::new(&params);
         for (by, factor) in steps.into_iter().zip(&factors) {
             let mut extended = [Extended::zero(&params)];
@@ -141,6 +149,12 @@ fn replies_carry_masked_values() {
             let all = masked(&params, &message, &masks);
             let expected = positions.map_or(all.clone(), |p| p.map(|i| all[i as usize]).to_vec());
             assert_eq!(secret.open(&reply, sent).unwrap(), expected);
+            if packing == Packing::Slots {
+                let measured = secret.reply_noise_bits(&reply).unwrap();
+                let bound = hiding.reply_noise_bits(&params, params.top()).unwrap();
+                assert!(measured <= bound && bound <= measured + SLACK, "{measured:.1} {bound:.1}");
+                assert!(bound < params.room_bits(1));
+            }
             // log2 t + 10 bits of each coefficient.
             let coefficients = params.ring() + expected.len();
             assert!(reply.to_bytes().len() * 8 <= coefficients * 31 + 400, "{}", reply.to_bytes().len());

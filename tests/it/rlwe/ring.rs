@@ -132,22 +132,29 @@ fn sums_at_once_are_the_sums_one_by_one() {
             params.encode(&values, Packing::Slots, Basis::Ciphertext).unwrap()
         };
         let factors: Vec<_> = (20..30).map(encode).collect();
-        let terms = |from: usize, count: usize| -> Vec<_> {
-            (0..count).map(|i| (&ciphertexts[i % 3], &factors[from + i])).collect()
-        };
-        let sums = [terms(0, 1), terms(1, 9), terms(3, 4), terms(0, 0)];
-        let at_once = DotProduct::of_each(&params, &sums.each_ref().map(Vec::as_slice)).unwrap();
-        for (sum, found) in sums.iter().zip(at_once) {
-            let mut growing = DotProduct::new(&params);
-            sum.chunks(3).for_each(|part| growing.add(part).unwrap());
-            assert_eq!(found, growing.finish());
-            assert_eq!(found, DotProduct::of(&params, sum).unwrap());
+        for (terms, sums) in [(0, 2), (1, 1), (9, 7), (4, 4), (2, 0)] {
+            let operands: Vec<_> = (0..terms).map(|i| &ciphertexts[i % 3]).collect();
+            let factors: Vec<Vec<_>> =
+                (0..sums).map(|s| (0..terms).map(|i| &factors[(3 * s + i) % 10]).collect()).collect();
+            let slices: Vec<_> = factors.iter().map(Vec::as_slice).collect();
+            let at_once = DotProduct::of_each(&params, &operands, &slices).unwrap();
+            assert_eq!(at_once.len(), sums);
+            for (factors, found) in factors.iter().zip(at_once) {
+                let terms: Vec<_> = operands.iter().copied().zip(factors.iter().copied()).collect();
+                let mut growing = DotProduct::new(&params);
+                terms.chunks(3).for_each(|part| growing.add(part).unwrap());
+                assert_eq!(found, growing.finish());
+                assert_eq!(found, DotProduct::of(&params, &terms).unwrap());
+            }
         }
         let mut lower = ciphertexts[0].clone();
         lower.switch_down().unwrap();
         let level = RlweError::Level { expected: params.top(), found: params.top() - 1 };
-        let refused = DotProduct::of_each(&params, &[&terms(0, 2), &[(&lower, &factors[0])]]);
-        assert_eq!(refused.unwrap_err(), level);
+        let one = [&factors[0]];
+        assert_eq!(DotProduct::of_each(&params, &[&lower], &[&one]).unwrap_err(), level);
+        let length = RlweError::Length { expected: 2, found: 1 };
+        let two = [&ciphertexts[0], &ciphertexts[1]];
+        assert_eq!(DotProduct::of_each(&params, &two, &[&one]).unwrap_err(), length);
     }
 }
 

@@ -118,8 +118,9 @@ fn keys_merge_and_tell_their_size() {
     assert_eq!((keys.bytes(), keys.contains(Automorphism::Rotate(0))), (0, true));
     keys.merge(make(1)).unwrap();
     keys.merge(make(2)).unwrap();
-    // Two keys of two digits and three primes, two polynomials each.
-    assert_eq!(keys.bytes(), 2 * 2 * 3 * 2 * 64 * 8);
+    // Two keys of two digits, two polynomials of 64 residues each, packed, and padding for each prime.
+    let prime = |bits: usize| 2 * 2 * 64 * bits / 8 + 64;
+    assert_eq!(keys.bytes(), 2 * (2 * prime(49) + prime(50)));
     assert!(keys.contains(Automorphism::Rotate(2 - 32)) && !keys.contains(Automorphism::Rotate(3)));
     let foreign = small().swap_remove(1);
     assert_eq!(keys.merge(GaloisKeys::none(&foreign)), Err(RlweError::Mixed));

@@ -5,19 +5,20 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use stria::rlwe::{
     Automorphism, Ciphertext, Flaw, Hiding, Noise, Packing, Parameters, PublicKey, Reply, RlweError,
-    SecretKey, SeededCiphertext, SeededGaloisKeys, Sent,
+    SecretKey, SeededCiphertext, SeededGaloisKeys, SeededRelinearisationKey, Sent,
 };
 
 /// Reads bytes as some object and writes it again.
 type Rewrite = fn(&Arc<Parameters>, &[u8]) -> Result<Vec<u8>, RlweError>;
 
-const KINDS: [Rewrite; 6] = [
+const KINDS: [Rewrite; 7] = [
     |p, b| SecretKey::from_bytes(p, b).map(|x| x.to_bytes().to_vec()),
     |p, b| PublicKey::from_bytes(p, b).map(|x| x.to_bytes()),
     |p, b| SeededGaloisKeys::from_bytes(p, b).map(|x| x.to_bytes()),
     |p, b| SeededCiphertext::from_bytes(p, b).map(|x| x.to_bytes()),
     |p, b| Ciphertext::from_bytes(p, b).map(|x| x.to_bytes()),
     |p, b| Reply::from_bytes(p, Sent::Slots, b).map(|x| x.to_bytes()),
+    |p, b| SeededRelinearisationKey::from_bytes(p, b).map(|x| x.to_bytes()),
 ];
 
 /// One object of each kind, in the order of [`KINDS`].
@@ -32,6 +33,7 @@ fn objects(params: &Arc<Parameters>) -> Vec<Vec<u8>> {
     let hiding = Hiding { noise: Noise::fresh(), values_sent: 1 };
     let full = seeded.clone().expand();
     let reply = public.reply(&full, &message, Sent::Slots, hiding, &mut randomness).unwrap();
+    let relinearisation = secret.relinearisation_key(&mut randomness).unwrap();
     vec![
         secret.to_bytes().to_vec(),
         public.to_bytes(),
@@ -39,6 +41,7 @@ fn objects(params: &Arc<Parameters>) -> Vec<Vec<u8>> {
         seeded.to_bytes(),
         ciphertext.to_bytes(),
         reply.to_bytes(),
+        relinearisation.to_bytes(),
     ]
 }
 
@@ -64,6 +67,9 @@ fn objects_that_came_back_work() {
     assert_eq!(secret.decrypt(&swapped, Packing::Slots).unwrap(), [&message[32..], &message[..32]].concat());
     let lower = Ciphertext::from_bytes(&params, &objects[4]).unwrap();
     assert_eq!(secret.decrypt(&lower, Packing::Slots).unwrap(), message);
+    let key = SeededRelinearisationKey::from_bytes(&params, &objects[6]).unwrap().expand().unwrap();
+    let squares: Vec<u64> = message.iter().map(|x| x * x % params.plain_modulus()).collect();
+    assert_eq!(secret.decrypt(&key.square(&ciphertext).unwrap(), Packing::Slots).unwrap(), squares);
 }
 
 #[test]
@@ -74,6 +80,7 @@ fn seeded_objects_take_half_the_bytes() {
     assert_eq!(sizes[3], 30 + 32 + 2 * 64 * 49 / 8);
     // Header, count, two keys of a step, a seed and two digits modulo 49 + 49 + 50 bits.
     assert_eq!(sizes[2], 30 + 4 + 2 * (5 + 32 + 2 * 64 * (49 + 49 + 50) / 8));
+    assert_eq!(sizes[6], 30 + 32 + 2 * 64 * (49 + 49 + 50) / 8);
 }
 
 fn flaw(result: Result<Vec<u8>, RlweError>) -> Flaw {
@@ -140,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_panic(kind in 0usize..6, cut in 0usize..120, at: prop::sample::Index, with: u8, noise: Vec<u8>) {
+    fn no_bytes_panic(kind in 0usize..KINDS.len(), cut in 0usize..120, at: prop::sample::Index, with: u8, noise: Vec<u8>) {
         let params = small().swap_remove(3);
         for rewrite in KINDS {
             prop_assert!(rewrite(&params, &noise).is_err());
@@ -170,6 +177,7 @@ fn known_answers() {
         "13cdf6535b9f5df3",
         "5f1ac7cdce338fa5",
         "0e426c53cb89337b",
+        "be735db3e56f9a7f",
     ];
     assert_eq!(hashes, expected);
 }

@@ -1,0 +1,457 @@
+//! Keys, ciphertexts and model cards as files.
+//!
+//! One form for all: the magic `STRIAT\r\n`, the version (u32, little-endian), the kind (u32), the hash of the
+//! parameters (8 bytes), the body's length (u64), the BLAKE3 hash of the body, the body. All of it is checked
+//! before anything of the body's size is made, and every number in the body before it is used. The hash shows
+//! damage; it does not show who wrote a file.
+
+use super::input::InputLayout;
+use super::keys::{ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey, ModelId};
+use super::params::{
+    BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, LWE_DIMENSION, LWE_STD, RING, SWITCH_BASE_LOG,
+    SWITCH_LEVELS,
+};
+use super::plan::{MAX_VALUES, Plan};
+use crate::diag::Span;
+use crate::graph::{Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes};
+use crate::tensor::Shape;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// First bytes of these files. The line ending shows damage by text-mode transfers.
+pub const MAGIC: &[u8; 8] = b"STRIAT\r\n";
+
+/// Version of the format.
+pub const VERSION: u32 = 1;
+
+const PREFIX: usize = 8 + 4 + 4 + 8 + 8 + 32;
+
+/// The most bytes of a model card's or a result's text.
+const MAX_TEXT: usize = 1 << 16;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The client's secret key.
+    ClientKey,
+    /// The server's evaluation key.
+    EvaluationKey,
+    /// An encrypted image.
+    Input,
+    /// An encrypted answer.
+    Output,
+    /// What a client needs to know of a model.
+    Card,
+}
+
+const KINDS: [Kind; 5] = [Kind::ClientKey, Kind::EvaluationKey, Kind::Input, Kind::Output, Kind::Card];
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientKey => "a client's secret key",
+            Self::EvaluationKey => "an evaluation key",
+            Self::Input => "an encrypted image",
+            Self::Output => "an encrypted answer",
+            Self::Card => "a model card",
+        })
+    }
+}
+
+/// Why bytes are not the file wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Another kind of file altogether.
+    #[error("not {0}: the first bytes are not the magic of such files")]
+    Foreign(Kind),
+    /// Another version.
+    #[error("written by another version of the format: found {found}, expected {VERSION}")]
+    Version {
+        /// The file's version.
+        found: u32,
+    },
+    /// Another of these files.
+    #[error("this is {found}, wanted is {wanted}")]
+    Kind {
+        /// What it is.
+        found: Kind,
+        /// What is wanted.
+        wanted: Kind,
+    },
+    /// Other parameters.
+    #[error("made for other parameters of encryption; make keys and ciphertexts with this program")]
+    Params,
+    /// Too short or too long.
+    #[error("truncated or padded: found {found} bytes, expected {expected}")]
+    Length {
+        /// Bytes found.
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// The hash does not fit.
+    #[error("altered or damaged: the hash of the contents does not match")]
+    Hash,
+    /// A number that cannot be.
+    #[error("malformed contents: {0}")]
+    Malformed(&'static str),
+}
+
+/// What a client needs to know of a model: no weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Its name.
+    pub name: String,
+    /// How raw pixels become its input.
+    pub input: InputSpec,
+    /// Range of the quantised input.
+    pub interval: Interval,
+    /// One step of it, in normalised units.
+    pub scale: f64,
+    /// How it lies in ciphertexts, and its shape.
+    pub layout: InputLayout,
+    /// Whether the input is an image rather than features.
+    pub image: bool,
+}
+
+impl Card {
+    /// The card of a planned network.
+    #[must_use]
+    pub fn new(network: &IntNetwork, plan: &Plan) -> Self {
+        let node = network.graph.node(NodeId(0));
+        let interval = match &node.layer {
+            IntLayer::Input(interval) => *interval,
+            IntLayer::Conv(_)
+            | IntLayer::Linear(_)
+            | IntLayer::Add { .. }
+            | IntLayer::Concat { .. }
+            | IntLayer::Shuffle(_)
+            | IntLayer::Subsample(_)
+            | IntLayer::PadChannels(_)
+            | IntLayer::SumPool(_)
+            | IntLayer::MaxPool(_)
+            | IntLayer::Requant(_)
+            | IntLayer::Poly { .. }
+            | IntLayer::Flatten => Interval { lo: 0, hi: 0 },
+        };
+        Self {
+            name: network.header.name.clone(),
+            input: network.header.input.clone(),
+            interval,
+            scale: network.input_scale,
+            layout: plan.input,
+            image: node.shape.is_image(),
+        }
+    }
+
+    /// Its name for ciphertexts: the hash of its contents.
+    #[must_use]
+    pub fn id(&self) -> ModelId {
+        *blake3::hash(&self.to_bytes()).as_bytes()
+    }
+
+    /// The shape of the input.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        let (c, h, w) = self.layout.size;
+        if self.image { Shape::image(c, h, w) } else { Shape::flat(c) }
+    }
+
+    /// The network that consists of the input alone, which is all that an image is quantised by.
+    #[must_use]
+    pub fn network(&self) -> IntNetwork {
+        let mut graph = Graph::default();
+        let node = Node {
+            name: "input".into(),
+            block: None,
+            layer: IntLayer::Input(self.interval),
+            shape: self.shape(),
+            span: Span::new(0, 0),
+            quant: QuantAttributes::default(),
+        };
+        let added = graph.add(node, &[]);
+        debug_assert!(added.is_ok(), "an empty graph has room");
+        IntNetwork {
+            header: Header {
+                name: self.name.clone(),
+                ring: 0,
+                weights: crate::graph::WeightsDecl::None,
+                calibration: None,
+                weight_bits: 8,
+                activation_bits: 8,
+                ranges: crate::graph::RangeChoice::MinMax,
+                input: self.input.clone(),
+            },
+            graph,
+            intervals: vec![self.interval],
+            input_scale: self.scale,
+            output_scale: 1.0,
+            assumed: false,
+        }
+    }
+
+    /// The bytes of its file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).unwrap_or_default();
+        framed(Kind::Card, &body)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// If they are foreign, damaged or inconsistent.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
+        let body = checked(bytes, Kind::Card)?;
+        if body.len() > MAX_TEXT {
+            return Err(FileError::Malformed("a model card is smaller"));
+        }
+        let card: Self =
+            postcard::from_bytes(body).map_err(|_| FileError::Malformed("the card does not parse"))?;
+        let (c, h, w) = card.layout.size;
+        let elements = Shape::image(c, h, w).elements();
+        let planned = InputLayout::new(&Shape::image(c, h, w), card.layout.frame);
+        let fits = (1..=MAX_VALUES).contains(&elements)
+            && planned == card.layout
+            && (card.image || (h, w) == (1, 1))
+            && card.scale.is_finite()
+            && card.scale > 0.0
+            && card.interval.lo <= card.interval.hi
+            && card.interval.magnitude() < 1 << 16;
+        if fits { Ok(card) } else { Err(FileError::Malformed("the card is inconsistent")) }
+    }
+}
+
+fn parameters() -> [u8; 8] {
+    let numbers = format!(
+        "{LWE_DIMENSION} {RING} {LWE_STD:e} {GLWE_STD:e} {BOOTSTRAP_BASE_LOG} {BOOTSTRAP_LEVELS} \
+         {SWITCH_BASE_LOG} {SWITCH_LEVELS}"
+    );
+    let hash = blake3::hash(numbers.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    first
+}
+
+fn framed(kind: Kind, body: &[u8]) -> Vec<u8> {
+    let number =
+        KINDS.iter().position(|k| *k == kind).and_then(|i| u32::try_from(i).ok()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(PREFIX + body.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend_from_slice(&parameters());
+    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(blake3::hash(body).as_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The body, once everything about it but its contents is right.
+fn checked(bytes: &[u8], wanted: Kind) -> Result<&[u8], FileError> {
+    if !bytes.starts_with(MAGIC) {
+        return Err(FileError::Foreign(wanted));
+    }
+    let mut reader = Reader(&bytes[MAGIC.len()..], bytes.len());
+    let found = u32::from_le_bytes(reader.array()?);
+    if found != VERSION {
+        return Err(FileError::Version { found });
+    }
+    let number = u32::from_le_bytes(reader.array()?);
+    let found = KINDS.get(number as usize).copied().ok_or(FileError::Malformed("no kind of file"))?;
+    if found != wanted {
+        return Err(FileError::Kind { found, wanted });
+    }
+    if reader.array()? != parameters() {
+        return Err(FileError::Params);
+    }
+    let length = u64::from_le_bytes(reader.array()?);
+    let hash: [u8; 32] = reader.array()?;
+    let Reader(body, _) = reader;
+    if length != body.len() as u64 {
+        let expected = length.saturating_add(PREFIX as u64);
+        return Err(FileError::Length { found: bytes.len() as u64, expected });
+    }
+    if blake3::hash(body) != blake3::Hash::from_bytes(hash) {
+        return Err(FileError::Hash);
+    }
+    Ok(body)
+}
+
+/// Reads from the front; knows the file's whole length.
+struct Reader<'a>(&'a [u8], usize);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], FileError> {
+        let short = || {
+            let expected = (self.1 as u64).saturating_add((count - self.0.len()) as u64);
+            FileError::Length { found: self.1 as u64, expected }
+        };
+        let (front, rest) = self.0.split_at_checked(count).ok_or_else(short)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FileError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.bytes(N)?);
+        Ok(array)
+    }
+
+    fn words(&mut self, count: usize) -> Result<Vec<u64>, FileError> {
+        let bytes = self.bytes(count.checked_mul(8).ok_or(FileError::Malformed("a length"))?)?;
+        Ok(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    }
+
+    fn end(&self) -> Result<(), FileError> {
+        if self.0.is_empty() { Ok(()) } else { Err(FileError::Malformed("more than was announced")) }
+    }
+}
+
+fn put_words(body: &mut Vec<u8>, words: &[u64]) {
+    body.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+}
+
+impl ClientKey {
+    /// The bytes of its file, secret.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut body = Zeroizing::new(Vec::with_capacity(32 + RING + LWE_DIMENSION));
+        body.extend_from_slice(&self.id);
+        let bit = |bit: &u64| u8::from(*bit == 1);
+        body.extend(self.ring.iter().map(bit));
+        body.extend(self.small.iter().map(bit));
+        Zeroizing::new(framed(Kind::ClientKey, &body))
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// If they are foreign or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
+        let mut reader = Reader(checked(bytes, Kind::ClientKey)?, bytes.len());
+        let id = reader.array()?;
+        let bits = |bytes: &[u8]| {
+            let binary = bytes.iter().all(|bit| *bit <= 1);
+            let bits = Zeroizing::new(bytes.iter().map(|bit| u64::from(*bit)).collect::<Vec<_>>());
+            binary.then_some(bits).ok_or(FileError::Malformed("a key is binary"))
+        };
+        let ring = bits(reader.bytes(RING)?)?;
+        let small = bits(reader.bytes(LWE_DIMENSION)?)?;
+        reader.end()?;
+        Ok(Self { ring, small, id })
+    }
+}
+
+impl EvaluationKey {
+    /// The bytes of its file: some 28 MB.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(32 + 8 * (self.switch.len() + self.bootstrap.len()));
+        body.extend_from_slice(&self.switch_seed.to_le_bytes());
+        body.extend_from_slice(&self.bootstrap_seed.to_le_bytes());
+        put_words(&mut body, &self.switch);
+        put_words(&mut body, &self.bootstrap);
+        framed(Kind::EvaluationKey, &body)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// If they are foreign or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
+        let mut reader = Reader(checked(bytes, Kind::EvaluationKey)?, bytes.len());
+        let switch_seed = u128::from_le_bytes(reader.array()?);
+        let bootstrap_seed = u128::from_le_bytes(reader.array()?);
+        let switch = reader.words(RING * SWITCH_LEVELS)?;
+        let bootstrap = reader.words(LWE_DIMENSION * BOOTSTRAP_LEVELS * 2 * RING)?;
+        reader.end()?;
+        Ok(Self { switch_seed, switch, bootstrap_seed, bootstrap })
+    }
+}
+
+impl EncryptedInput {
+    /// The bytes of its file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.extend_from_slice(&self.key);
+        body.extend_from_slice(&self.model);
+        body.extend_from_slice(&(self.ciphertexts.len() as u64).to_le_bytes());
+        for (seed, words) in &self.ciphertexts {
+            body.extend_from_slice(&seed.to_le_bytes());
+            put_words(&mut body, words);
+        }
+        framed(Kind::Input, &body)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// If they are foreign or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
+        let mut reader = Reader(checked(bytes, Kind::Input)?, bytes.len());
+        let (key, model) = (reader.array()?, reader.array()?);
+        let count = u64::from_le_bytes(reader.array()?);
+        let mut ciphertexts = Vec::new();
+        // Every turn takes its bytes, so that a count beyond the file ends the loop.
+        for _ in 0..count {
+            let seed = u128::from_le_bytes(reader.array()?);
+            ciphertexts.push((seed, reader.words(RING)?));
+        }
+        reader.end()?;
+        Ok(Self { key, model, ciphertexts })
+    }
+}
+
+impl EncryptedOutput {
+    /// The bytes of its file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.extend_from_slice(&self.key);
+        body.extend_from_slice(&self.model);
+        body.extend_from_slice(&self.step.to_le_bytes());
+        body.extend_from_slice(&self.scale.to_le_bytes());
+        body.extend_from_slice(&(self.name.len() as u64).to_le_bytes());
+        body.extend_from_slice(self.name.as_bytes());
+        body.extend_from_slice(&(self.samples.len() as u64).to_le_bytes());
+        put_words(&mut body, &self.samples);
+        framed(Kind::Output, &body)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// If they are foreign or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
+        let mut reader = Reader(checked(bytes, Kind::Output)?, bytes.len());
+        let (key, model) = (reader.array()?, reader.array()?);
+        let step = u64::from_le_bytes(reader.array()?);
+        let scale = f64::from_le_bytes(reader.array()?);
+        if step == 0 || !scale.is_finite() || scale <= 0.0 {
+            return Err(FileError::Malformed("the scale of the answer"));
+        }
+        let length = reader.length()?;
+        if length > MAX_TEXT {
+            return Err(FileError::Malformed("the model's name is too long"));
+        }
+        let name = reader.bytes(length)?.to_vec();
+        let name =
+            String::from_utf8(name).map_err(|_| FileError::Malformed("the model's name is no text"))?;
+        let count = reader.length()?;
+        if count == 0 || !count.is_multiple_of(RING + 1) {
+            return Err(FileError::Malformed("no whole ciphertexts"));
+        }
+        let samples = reader.words(count)?;
+        reader.end()?;
+        Ok(Self { key, model, name, step, scale, samples })
+    }
+}
+
+impl Reader<'_> {
+    fn length(&mut self) -> Result<usize, FileError> {
+        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| FileError::Malformed("a length"))
+    }
+}

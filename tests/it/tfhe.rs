@@ -1,0 +1,182 @@
+//! The non-interactive mode: plans, the simulator, refusals; encrypted runs and files under the feature `tfhe`.
+
+#[cfg(feature = "tfhe")]
+mod encrypted;
+#[cfg(feature = "tfhe")]
+mod files;
+#[cfg(feature = "tfhe")]
+mod processes;
+
+use crate::random::{self, images, stages_of};
+use stria::compile::Stages;
+use stria::graph::{IntLayer, NodeId, evaluate, evaluate_all};
+use stria::quant::random_images;
+use stria::tensor::Tensor;
+use stria::tfhe::TfheError;
+use stria::tfhe::plan::Plan;
+use stria::tfhe::report::{SHIPPED_SECONDS, report};
+use stria::tfhe::simulate::simulate;
+
+/// A random network of few bits, planned for images that its ranges were measured on.
+fn planned(text: String, seed: u64) -> (Stages, Result<Plan, TfheError>) {
+    let stages = stages_of(text, seed);
+    let network = &stages.compiled.network;
+    let shape = &network.graph.node(NodeId(0)).shape;
+    let seen = random_images(shape, (-1.5, 2.0), 3, seed);
+    let plan = Plan::new(network, stages.compiled.weights.as_ref().unwrap(), &seen);
+    (stages, plan)
+}
+
+/// A small network: convolution of the input, residual sum, pool, linear layer.
+fn small() -> String {
+    "model small {
+        ring: 4096
+        weights: random(5)
+        quantize: { weights: 3, activations: 2 }
+        input image: tensor[2, 6, 6] { mean: 0.4, std: 0.3, bits: 4 }
+        let x = conv(image, out: 3, kernel: 3x3, stride: 2, pad: same) |> relu
+        let x = add(x, conv(x, out: 3, kernel: 1x1)) |> relu
+        output avg_pool(x, kernel: 3) |> flatten |> linear(out: 4)
+    }"
+    .into()
+}
+
+/// Without noise the simulator is the reference: whatever layers lie between activations, whatever steps.
+#[test]
+fn plans_mean_what_the_network_means() {
+    let (mut checked, mut layers) = (0, 0);
+    for seed in 0..60 {
+        let few = "ring: 4096\n    quantize: { weights: 3, activations: 2 }";
+        let text = random::source(seed).replacen("ring: 4096", few, 1);
+        let (stages, plan) = planned(text, seed);
+        let Ok(plan) = plan else { continue };
+        // Look-ups tell accumulators apart only where a turn has fewer units than half the positions.
+        if plan.layers.iter().any(|layer| 2_f64.powi(64) / layer.step as f64 > 2048.0) {
+            continue;
+        }
+        let compiled = &stages.compiled;
+        let weights = compiled.weights.as_ref().unwrap();
+        let shape = &compiled.network.graph.node(NodeId(0)).shape;
+        for image in random_images(shape, (-1.5, 2.0), 3, seed) {
+            let image = stria::graph::quantise_input(&compiled.network, &image).unwrap();
+            let values = evaluate_all(&compiled.network, weights, &image).unwrap();
+            let simulated = simulate(&plan, &image, None);
+            let graph = &compiled.network.graph;
+            let activations = graph
+                .ids()
+                .filter(|id| matches!(graph.node(*id).layer, IntLayer::Requant(_) | IntLayer::Poly { .. }));
+            for (id, found) in activations.zip(&simulated.activations) {
+                assert_eq!(*found, values[id.0 as usize].data, "seed {seed}, {}", graph.node(id).name);
+            }
+            let output = &values[graph.output().0 as usize];
+            assert_eq!(simulated.output.data, output.data, "seed {seed}");
+            assert_eq!(simulated.bootstraps, plan.bootstraps());
+        }
+        checked += 1;
+        layers += plan.layers.len();
+    }
+    assert!(checked >= 10 && layers >= 30, "{checked} networks with {layers} layers were checked");
+}
+
+/// The simulator changes about as many activations as forecast, and none far.
+#[test]
+fn the_forecast_is_what_the_simulator_does() {
+    let (stages, plan) = planned(small(), 5);
+    let (plan, compiled) = (plan.unwrap(), &stages.compiled);
+    let weights = compiled.weights.as_ref().unwrap();
+    let shape = &compiled.network.graph.node(NodeId(0)).shape;
+    let (mut changed, mut expected) = (0.0, 0.0);
+    for (seed, image) in random_images(shape, (-1.5, 2.0), 3, 5).iter().cycle().take(600).enumerate() {
+        let image = stria::graph::quantise_input(&compiled.network, image).unwrap();
+        let values = evaluate_all(&compiled.network, weights, &image).unwrap();
+        let graph = &compiled.network.graph;
+        let first = graph.ids().find(|id| matches!(graph.node(*id).layer, IntLayer::Requant(_))).unwrap();
+        let simulated = simulate(&plan, &image, Some(seed as u64));
+        let pairs = simulated.activations[0].iter().zip(&values[first.0 as usize].data);
+        changed += pairs.filter(|(a, b)| a != b).count() as f64;
+        expected += plan.layers[0].forecast.changed * plan.layers[0].rows.len() as f64;
+    }
+    assert!(expected > 20.0, "too few to compare: {expected}");
+    assert!((changed / expected - 1.0).abs() < 0.35, "{changed} changed, {expected} forecast");
+}
+
+fn refused(text: &str) -> TfheError {
+    let (_, plan) = planned(text.into(), 1);
+    match plan {
+        Err(error) => error,
+        Ok(plan) => panic!("planned: {}", report(&plan, SHIPPED_SECONDS)),
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_layer_and_bound() {
+    let model = |quantize: &str, body: &str| {
+        format!(
+            "model m {{ ring: 4096 weights: random(1) quantize: {quantize} input x: tensor[2, 12, 12] {body} }}"
+        )
+    };
+    let deep = "let y = conv(x, out: 16, kernel: 3x3, pad: same, name: \"a\") |> relu(name: \"ra\")
+        let y = conv(y, out: 16, kernel: 5x5, pad: same, name: \"b\") |> relu(name: \"rb\")
+        output global_avg_pool(y) |> linear(out: 3)";
+    let found = refused(&model("{ weights: 8, activations: 8 }", deep));
+    assert!(matches!(&found, TfheError::Bits { layer, .. } if layer == "ra"), "{found}");
+    let found = refused(&model("{ weights: 8, activations: 4 }", deep));
+    assert!(
+        matches!(&found, TfheError::Norm { layer, norm, limit, .. } if layer == "rb" && norm > limit),
+        "{found}"
+    );
+    let found =
+        refused(&model("{ weights: 3, activations: 3 }", "output max_pool(x, kernel: 2, name: \"p\")"));
+    assert_eq!(found, TfheError::MaxPool { layer: "p".into() });
+    assert!(found.to_string().contains("average pool"), "{found}");
+}
+
+/// A bound is a bound: weights scaled to it fit.
+#[test]
+fn the_limit_of_a_norm_is_where_it_begins_to_fit() {
+    let text = |bits: u32| {
+        format!(
+            "model m {{ ring: 4096 weights: random(1) quantize: {{ weights: {bits}, activations: 4 }}
+             input x: tensor[2, 12, 12] let y = conv(x, out: 16, kernel: 3x3, pad: same, name: \"a\") |> relu
+             output conv(y, out: 16, kernel: 5x5, name: \"b\") |> relu }}"
+        )
+    };
+    let fits: Vec<bool> = (2..=8).map(|bits| planned(text(bits), 1).1.is_ok()).collect();
+    assert!(fits.windows(2).all(|pair| pair[0] || !pair[1]), "more bits fit where fewer do not: {fits:?}");
+    assert!(fits[0] && !fits[6], "{fits:?}");
+}
+
+#[test]
+fn the_shipped_network_is_within_its_bounds() {
+    let path = "fashion_mnist_tfhe/fashion.stria";
+    let compiled = crate::examples::compiled(path, stria::compile::Options::default());
+    let seen = crate::examples::images(&compiled, "fashion_mnist/calibration.safetensors").images;
+    let weights = compiled.weights.as_ref().unwrap();
+    let plan = Plan::new(&compiled.network, weights, &seen).unwrap();
+    assert!(plan.bootstraps() <= 1500, "{}", plan.bootstraps());
+    let told = report(&plan, SHIPPED_SECONDS);
+    assert_eq!(told.totals.bootstraps, plan.bootstraps());
+    assert!(told.layers.iter().all(|layer| layer.norm < 30.0 || layer.bootstraps == 0), "{told}");
+    assert!(plan.far() < 1e-2, "{told}");
+    let data = crate::examples::images(&compiled, "fashion_mnist/test200.safetensors");
+    let (mut right, mut same) = (0, 0);
+    for (seed, (image, label)) in data.images.iter().zip(data.labels.unwrap()).enumerate() {
+        let image = stria::graph::quantise_input(&compiled.network, image).unwrap();
+        let argmax = |t: &Tensor<i64>| stria::protocol::first_of_greatest(&t.data);
+        let simulated = argmax(&simulate(&plan, &image, Some(seed as u64)).output);
+        right += usize::from(simulated == label);
+        same += usize::from(simulated == argmax(&evaluate(&compiled.network, weights, &image).unwrap()));
+    }
+    assert!(right >= 170 && same >= 185, "{right} right, {same} as without noise, of 200");
+}
+
+#[test]
+fn images_are_those_of_the_random_networks() {
+    let (stages, plan) = planned(small(), 5);
+    let plan = plan.unwrap();
+    for image in images(&stages.compiled, 5) {
+        let simulated = simulate(&plan, &image, Some(1));
+        assert_eq!(simulated, simulate(&plan, &image, Some(1)), "a seed fixes everything");
+        assert_eq!(simulated.output.data.len(), 4);
+    }
+}

@@ -1,0 +1,135 @@
+//! Files of keys and ciphertexts: round trips, and bytes that are not what they should be.
+
+use super::{planned, small};
+use crate::random::images;
+use proptest::prelude::*;
+use std::sync::LazyLock;
+use stria::tfhe::files::{Card, FileError};
+use stria::tfhe::keys::{ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey};
+
+/// One of each file.
+struct Files {
+    secret: Vec<u8>,
+    evaluation: Vec<u8>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    card: Vec<u8>,
+}
+
+static FILES: LazyLock<Files> = LazyLock::new(|| {
+    let (stages, plan) = planned(small(), 5);
+    let card = Card::new(&stages.compiled.network, &plan.unwrap());
+    let (client, key) = ClientKey::generate();
+    let input = client.encrypt(card.id(), &card.layout, &images(&stages.compiled, 5)[0]);
+    let output = EncryptedOutput {
+        key: client.id(),
+        model: card.id(),
+        name: "small".into(),
+        step: 1 << 50,
+        scale: 0.5,
+        samples: vec![1 << 60; 2 * 2049],
+    };
+    Files {
+        secret: client.to_bytes().to_vec(),
+        evaluation: key.to_bytes(),
+        input: input.to_bytes(),
+        output: output.to_bytes(),
+        card: card.to_bytes(),
+    }
+});
+
+/// What parses, as bytes again.
+fn reread(which: usize, bytes: &[u8]) -> Result<Vec<u8>, FileError> {
+    Ok(match which {
+        0 => ClientKey::from_bytes(bytes)?.to_bytes().to_vec(),
+        1 => EvaluationKey::from_bytes(bytes)?.to_bytes(),
+        2 => EncryptedInput::from_bytes(bytes)?.to_bytes(),
+        3 => EncryptedOutput::from_bytes(bytes)?.to_bytes(),
+        _ => Card::from_bytes(bytes)?.to_bytes(),
+    })
+}
+
+fn file(which: usize) -> &'static [u8] {
+    let Files { secret, evaluation, input, output, card } = &*FILES;
+    [secret, evaluation, input, output, card][which]
+}
+
+/// Magic, version, kind, parameters, length, hash.
+const PREFIX: usize = 8 + 4 + 4 + 8 + 8 + 32;
+
+/// `body` with the length and hash that belong to it.
+fn sealed(file: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut forged = file[..24].to_vec();
+    forged.extend((body.len() as u64).to_le_bytes());
+    forged.extend(blake3::hash(body).as_bytes());
+    forged.extend(body);
+    forged
+}
+
+#[test]
+fn files_give_back_what_was_written() {
+    for which in 0..5 {
+        assert!(reread(which, file(which)).unwrap() == file(which), "file {which}");
+        for other in (0..5).filter(|other| *other != which) {
+            let found = reread(other, file(which)).unwrap_err();
+            assert!(matches!(found, FileError::Kind { .. }), "file {which} as {other}: {found}");
+        }
+    }
+    let size = file(1).len();
+    assert!((28_000_000..29_000_000).contains(&size), "{size} bytes of evaluation keys");
+}
+
+/// Every byte of the prefix, and some of each body, flipped; every short length around its end.
+#[test]
+fn damage_is_refused() {
+    for which in 0..5 {
+        let good = file(which);
+        let step = ((good.len() - PREFIX) / 3).max(1);
+        for at in (0..PREFIX).chain((PREFIX..good.len()).step_by(step)) {
+            let mut bad = good.to_vec();
+            bad[at] ^= 0x10;
+            assert!(reread(which, &bad).is_err(), "file {which}, byte {at}");
+        }
+        for length in [0, 7, 8, 12, 24, 32, PREFIX - 1, PREFIX, good.len() / 2, good.len() - 1] {
+            assert!(reread(which, &good[..length]).is_err(), "file {which} cut to {length}");
+        }
+        let mut long = good.to_vec();
+        long.push(0);
+        assert!(matches!(reread(which, &long), Err(FileError::Length { .. })), "file {which}, a byte more");
+    }
+}
+
+/// Contents that are wrong under a hash that is right.
+#[test]
+fn malformed_contents_are_refused() {
+    let mut body = file(0)[PREFIX..].to_vec();
+    body[32] = 2;
+    assert!(matches!(reread(0, &sealed(file(0), &body)), Err(FileError::Malformed(_))), "a key is binary");
+    let mut body = file(3)[PREFIX..].to_vec();
+    body[64..72].fill(0);
+    assert!(matches!(reread(3, &sealed(file(3), &body)), Err(FileError::Malformed(_))), "a step of 0");
+    let mut body = file(2)[PREFIX..].to_vec();
+    body[64..72].fill(0xff);
+    assert!(matches!(reread(2, &sealed(file(2), &body)), Err(FileError::Length { .. })), "2^64 ciphertexts");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_do_harm(which in 0_usize..5, bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(reread(which, &bytes).is_err());
+        // Under a valid prefix, if need be.
+        if let Ok(back) = reread(which, &sealed(file(which), &bytes)) {
+            prop_assert_eq!(back, sealed(file(which), &bytes));
+        }
+    }
+
+    #[test]
+    fn changed_bodies_do_no_harm(which in 2_usize..5, at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut body = file(which)[PREFIX..].to_vec();
+        let at = at.index(body.len().min(200));
+        body[at] = value;
+        let _ = reread(which, &sealed(file(which), &body));
+    }
+}
