@@ -163,7 +163,8 @@ pub fn compile(
     calibration: Option<&[Tensor<f32>]>,
     options: Options<'_>,
 ) -> Result<Stages, CompileError> {
-    let Integers { float, after_passes, quantised } = integers(model, source, (calibration, options.measured))?;
+    let Integers { float, after_passes, quantised } =
+        integers(model, source, (calibration, options.measured))?;
     let Quantised { network, weights, meaning, lost } = quantised;
     let ring = options.ring.unwrap_or(model.header.ring);
     let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)

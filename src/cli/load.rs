@@ -12,7 +12,9 @@ use crate::graph::{IntNetwork, IntWeights, Model, WeightsDecl};
 use crate::input::{self, Data, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
-use crate::quant::{Meaning, QuantError, Quantised, RandomWeights, Statistics, StatisticsFault, random_images};
+use crate::quant::{
+    Meaning, QuantError, Quantised, RandomWeights, Statistics, StatisticsFault, random_images,
+};
 use crate::report::Leak;
 use crate::resolve;
 use crate::syntax::{self, Ast};
@@ -279,7 +281,8 @@ pub(super) fn integers(path: &Path) -> Result<Integers, Failure> {
     };
     let (model, front) = front(path, bytes)?.checked()?;
     let made = front.with_data(&model, |weights, images| {
-        let integers = compile::integers(&model, weights, images)?;
+        let measured = front.calibration.as_ref().and_then(Calibration::measured);
+        let integers = compile::integers(&model, weights, (images, measured))?;
         Ok((integers, images.map(<[_]>::to_vec).unwrap_or_default()))
     });
     match made {
@@ -336,7 +339,15 @@ impl CompileOptions {
             (Encoding::Coefficients, _) => Encode::Coefficients,
         };
         let sparsity = if self.leak_sparsity { Sparsity::Leaked } else { Sparsity::Hidden };
-        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs, sparsity, measured: None }
+        Options {
+            ring: self.ring,
+            plain_bits: self.plain_bits,
+            encode,
+            kernels,
+            costs,
+            sparsity,
+            measured: None,
+        }
     }
 }
 

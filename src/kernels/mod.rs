@@ -22,8 +22,8 @@ use crate::layout::Packing;
 use crate::params::Encoding;
 use crate::tensor::{ConvGeometry, Groups, MAX_ELEMENTS, Pad, Shape, Support, Tensor};
 use rayon::prelude::*;
-use zeroize::Zeroize;
 use spectrum::{Spectra, Transform};
+use zeroize::Zeroize;
 
 /// Ring degrees that kernels accept.
 const RINGS: std::ops::RangeInclusive<usize> = 1 << 6..=1 << 16;

@@ -182,9 +182,8 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let circuit = || {
             let started = Instant::now();
             // What else runs in the process meanwhile, transfers and nothing more, is charged to it.
-            let results = busy.job(Whose::Process, || {
-                exec::run_kept(evaluator, code, (&plains, kept), inputs, &report)
-            });
+            let results = busy
+                .job(Whose::Process, || exec::run_kept(evaluator, code, (&plains, kept), inputs, &report));
             results.map(|results| (results, started.elapsed()))
         };
         let (results, computing) = beside(circuit, || meanwhile(channel))?;
