@@ -8,7 +8,9 @@ use crate::cost::CostTable;
 use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
 use crate::passes::{FloatModel, PassError, run_float};
-use crate::quant::{FloatWeights, LostBits, Meaning, QuantError, Quantised, quantise};
+use crate::quant::{
+    FloatWeights, LostBits, Meaning, QuantError, Quantised, Statistics, quantise, quantise_measured,
+};
 use crate::select::{Allowed, Encodings};
 pub use crate::select::{Encode, Kernels, Sparsity};
 use crate::tensor::{MAX_ACTIVATION, Tensor};
@@ -27,6 +29,8 @@ pub struct Options<'a> {
     pub kernels: Kernels,
     /// By what plans are weighed; the shipped costs if absent.
     pub costs: Option<&'a CostTable>,
+    /// Ranges that were measured before, instead of calibration images.
+    pub measured: Option<&'a Statistics>,
     /// Whether zeros found in weights are left out, which shows.
     pub sparsity: Sparsity,
 }
@@ -129,25 +133,23 @@ pub struct Integers {
     pub quantised: Quantised,
 }
 
-/// Runs the float passes on a resolved model and quantises it.
+/// Runs the float passes on a resolved model and quantises it, with ranges from images or measured before.
 ///
 /// # Errors
 /// The first stage that fails.
 pub fn integers(
     model: &Model,
     source: Option<&dyn WeightSource>,
-    calibration: Option<&[Tensor<f32>]>,
+    (calibration, measured): (Option<&[Tensor<f32>]>, Option<&Statistics>),
 ) -> Result<Integers, CompileError> {
-    if source.is_some() {
-        require_runnable(model)?;
-    }
-    let weights = source.map(|source| FloatWeights::load(model, source)).transpose()?;
-    let mut float = FloatModel { model: model.clone(), weights };
     let mut after_passes = Vec::new();
-    run_float(&mut float, &mut |pass, changes, after| {
+    let float = float_model(model, source, &mut |pass, changes, after| {
         after_passes.push((pass, format!("{changes} changes\n{}", after.model)));
     })?;
-    let quantised = quantise(&float.model, float.weights.as_ref(), calibration)?;
+    let quantised = match measured {
+        Some(measured) => quantise_measured(&float.model, float.weights.as_ref(), Some(measured)),
+        None => quantise(&float.model, float.weights.as_ref(), calibration),
+    }?;
     Ok(Integers { float, after_passes, quantised })
 }
 
@@ -161,13 +163,32 @@ pub fn compile(
     calibration: Option<&[Tensor<f32>]>,
     options: Options<'_>,
 ) -> Result<Stages, CompileError> {
-    let Integers { float, after_passes, quantised } = integers(model, source, calibration)?;
+    let Integers { float, after_passes, quantised } =
+        integers(model, source, (calibration, options.measured))?;
     let Quantised { network, weights, meaning, lost } = quantised;
     let ring = options.ring.unwrap_or(model.header.ring);
     let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)
         .map_err(|error| CompileError::Params { layer: widest(&network), error })?;
     let compiled = plan(network, weights, (ring, t), options)?;
     Ok(Stages { float, after_passes, meaning, lost, compiled })
+}
+
+/// The float model after its passes, with its weights; `seen` hears of each pass.
+///
+/// # Errors
+/// If the weights do not fit, or a pass refuses the model.
+pub fn float_model(
+    model: &Model,
+    source: Option<&dyn WeightSource>,
+    seen: &mut dyn FnMut(&'static str, usize, &FloatModel),
+) -> Result<FloatModel, CompileError> {
+    if source.is_some() {
+        require_runnable(model)?;
+    }
+    let weights = source.map(|source| FloatWeights::load(model, source)).transpose()?;
+    let mut float = FloatModel { model: model.clone(), weights };
+    run_float(&mut float, seen)?;
+    Ok(float)
 }
 
 /// The layer with the largest values.

@@ -2,17 +2,17 @@
 
 use super::execute::progress_bar;
 use super::failure::Failure;
-use super::load::Front;
+use super::load::{Calibration, Front};
 use super::say::say;
-use crate::compile::Stages;
 use crate::diag::{SourceFile, Span};
 use crate::graph::{Model, NodeId, WeightsDecl};
 use crate::input::{self, Data};
 use crate::layers::Layer;
 use crate::passes::FloatModel;
-use crate::quant::{AutoBits, BitsOf, Judges, auto_bits};
+use crate::quant::{AutoBits, BitsOf, Judges, Statistics, auto_bits};
 use crate::resolve;
-use crate::syntax::{self, Attributes, with_attributes};
+use crate::syntax::{self, Ast, Attributes, with_attributes};
+use crate::weights::WeightSource;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -44,12 +44,13 @@ impl BitsOptions {
     /// Searches, says what it found, and gives the text with the bits and the model that it describes.
     pub(super) fn search(
         &self,
-        front: &Front,
+        text: Text<'_>,
         model: &Model,
-        stages: &Stages,
+        float: &FloatModel,
+        calibration: Option<Ranges<'_>>,
     ) -> Result<Option<(String, Model)>, Failure> {
         let Some(max_drop) = self.max_drop else { return Ok(None) };
-        let FloatModel { model: folded, weights: Some(weights) } = &stages.float else {
+        let FloatModel { model: folded, weights: Some(weights) } = float else {
             return Err(Failure::User("--max-drop: the model has no weights to judge by".into()));
         };
         if let WeightsDecl::Random(_) = model.header.weights {
@@ -57,15 +58,22 @@ impl BitsOptions {
         }
         let shape = &model.graph.node(NodeId(0)).shape;
         let own = self.data.as_ref().map(|file| input::load(file, &model.header.input, shape)).transpose()?;
-        let Some(Data { images, labels }) = own.as_ref().or(front.calibration.as_ref()) else {
+        let images = calibration.and_then(|ranges| ranges.images);
+        let Some(Data { images: judging, labels }) = own.as_ref().or(images) else {
             return Err(Failure::User(
-                "--max-drop: give images by --data, or `calibration:` in the model".into(),
+                "--max-drop: give images by --data, or as `calibration:` in the model".into(),
             ));
         };
+        let fresh = match (calibration.and_then(|ranges| ranges.measured), images) {
+            (None, Some(data)) => {
+                Some(Statistics::measure(folded, weights, &data.images).map_err(Failure::user)?)
+            }
+            (_, _) => None,
+        };
+        let measured = calibration.and_then(|ranges| ranges.measured).or(fresh.as_ref());
         let bar = progress_bar(0, "searching bits");
-        let judges = Judges { images, labels: labels.as_deref() };
-        let calibration = front.calibration.as_ref().map(|data| data.images.as_slice());
-        let found = auto_bits(folded, weights, calibration, judges, max_drop, &mut |tried, score| {
+        let judges = Judges { images: judging, labels: labels.as_deref() };
+        let found = auto_bits(folded, weights, measured, judges, max_drop, &mut |tried, score| {
             bar.set_message(format!("network {tried}: {score:.2} % right"));
         });
         bar.finish_and_clear();
@@ -77,7 +85,34 @@ impl BitsOptions {
                  more bits"
             )));
         }
-        written(front, model, folded, &found).map(Some)
+        written(text, model, folded, &found).map(Some)
+    }
+}
+
+/// A model's text, as bits are written into it.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub source: &'a SourceFile,
+    pub ast: Option<&'a Ast>,
+    pub weights: Option<&'a dyn WeightSource>,
+}
+
+impl<'a> From<&'a Front> for Text<'a> {
+    fn from(front: &'a Front) -> Self {
+        Self { source: &front.source, ast: front.ast.as_ref(), weights: front.weights() }
+    }
+}
+
+/// Where ranges come from: measured, or to be measured on images.
+#[derive(Clone, Copy)]
+pub(super) struct Ranges<'a> {
+    pub images: Option<&'a Data>,
+    pub measured: Option<&'a Statistics>,
+}
+
+impl<'a> From<&'a Calibration> for Ranges<'a> {
+    fn from(calibration: &'a Calibration) -> Self {
+        Self { images: calibration.images(), measured: calibration.measured() }
     }
 }
 
@@ -109,13 +144,13 @@ fn told(found: &AutoBits, judges: Judges<'_>) -> String {
 
 /// The text with the bits found, and its model, which has them.
 fn written(
-    front: &Front,
+    text: Text<'_>,
     model: &Model,
     folded: &Model,
     found: &AutoBits,
 ) -> Result<(String, Model), Failure> {
     let internal = |what: &str| Failure::Internal(format!("cannot write the bits into the text: {what}"));
-    let ast = front.ast.as_ref().ok_or_else(|| internal("no tree"))?;
+    let ast = text.ast.ok_or_else(|| internal("no tree"))?;
     let names: BTreeMap<&str, NodeId> =
         model.graph.ids().map(|id| (model.graph.node(id).name.as_str(), id)).collect();
     let mut wanted: BTreeMap<Span, Attributes> = BTreeMap::new();
@@ -130,10 +165,10 @@ fn written(
             expected.push((id, place));
         }
     }
-    let text = with_attributes(&front.source.text, ast, &wanted);
-    let source = SourceFile { name: front.source.name.clone(), text };
+    let with_bits = with_attributes(&text.source.text, ast, &wanted);
+    let source = SourceFile { name: text.source.name.clone(), text: with_bits };
     let ast = syntax::parse(&source).map_err(|found| internal(&found.render(&source)))?;
-    let (model, found) = resolve::resolve(&ast, front.weights());
+    let (model, found) = resolve::resolve(&ast, text.weights);
     let model = model.ok_or_else(|| internal(&found.render(&source)))?;
     for (id, place) in expected {
         let quant = model.graph.node(id).quant;

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::load::{Front, Opened};
-use super::refused::{place, refusal, unfit};
+use super::refused::{other_encoding, place, refusal, unfit};
 use super::say::say;
 use super::{CompileOptions, Format, ModelPath, load, output, refused};
 use crate::compile::Options;
@@ -113,7 +113,12 @@ fn later_stages(front: &Front, model: &Model, options: Options) -> Result<Vec<Di
         let span = error.layer().and_then(|layer| place(model, layer)).unwrap_or_default();
         // Without weights the bounds are assumed, and there is nothing to run.
         let severity = if stages.compiled.weights.is_some() { Severity::Error } else { Severity::Warning };
-        found.push(Diagnostic { severity, ..unfit(&error, span) });
+        let unfit = unfit(&error, span);
+        let unfit = match other_encoding(&stages.compiled) {
+            Some(advice) => unfit.hint(advice),
+            None => unfit,
+        };
+        found.push(Diagnostic { severity, ..unfit });
     }
     Ok(found)
 }

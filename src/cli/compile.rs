@@ -109,7 +109,8 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
     }
     let (mut model, mut front) = load::front(&args.model, bytes)?.checked()?;
     let mut compiled = front.compile(&model, options)?;
-    if let Some((text, found)) = args.bits.search(&front, &model, &compiled)? {
+    let ranges = front.calibration.as_ref().map(Into::into);
+    if let Some((text, found)) = args.bits.search((&front).into(), &model, &compiled.float, ranges)? {
         bits::replaced(&mut front, text);
         model = found;
         compiled = front.compile(&model, options)?;

@@ -31,9 +31,12 @@ pub(super) struct EvalArgs {
     /// Images with labels: .safetensors, or a folder of .png files named LABEL_*.png.
     #[arg(long, value_name = "FILE")]
     pub(super) data: PathBuf,
-    /// Use only the first N images.
+    /// Run only N images. If they run encrypted, accuracy in the clear is given on all the same.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: Option<u32>,
+    /// Leave the first N images out.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) skip: u32,
     /// What the network runs on; `reference` is the fastest.
     #[arg(long, value_enum, default_value_t = Backend::Clear)]
     pub(super) backend: Backend,
@@ -51,10 +54,25 @@ struct Evaluation {
     model: String,
     backend: &'static str,
     n: usize,
-    /// Share of images whose argmax is the label; none without labels.
-    accuracy: Option<f64>,
     /// Share of images with every logit equal to the reference's; with the class equal if only that is told.
     agreement_reference: f64,
+    #[serde(flatten)]
+    scores: Scores,
+    /// The reference on all images, where only some ran encrypted.
+    all: Option<All>,
+    /// Labels against answers; none without labels.
+    confusion: Option<Confusion>,
+    /// Relative error of each layer against the float network; empty for a compiled file.
+    layers: Vec<LayerError>,
+    /// Images on which it was measured.
+    layers_n: usize,
+}
+
+/// How well answers fit labels and the float network.
+#[derive(Serialize)]
+struct Scores {
+    /// Share of images whose argmax is the label; none without labels.
+    accuracy: Option<f64>,
     /// Share of images whose argmax is the float network's; none for a compiled file.
     agreement_float: Option<f64>,
     /// Accuracy of the float network; none for a compiled file or without labels.
@@ -62,12 +80,31 @@ struct Evaluation {
     /// Points of accuracy that quantisation costs: of the labels, or without any of the float network's
     /// answers.
     drop: Option<f64>,
-    /// Labels against answers; none without labels.
-    confusion: Option<Confusion>,
-    /// Relative error of each layer against the float network; empty for a compiled file.
-    layers: Vec<LayerError>,
-    /// Images on which it was measured.
-    layers_n: usize,
+}
+
+#[derive(Serialize)]
+struct All {
+    n: usize,
+    #[serde(flatten)]
+    scores: Scores,
+}
+
+impl Scores {
+    /// Of `classes`, the answers to the first images of `labels` and of the float network's answers.
+    fn of(classes: &[usize], labels: Option<&[usize]>, floats: Option<&[usize]>) -> Self {
+        let n = classes.len();
+        let equal = |a: &[usize], b: &[usize]| ratio(a.iter().zip(b).filter(|(a, b)| a == b).count(), n);
+        let first = |all: &[usize]| all[..n.min(all.len())].to_vec();
+        let (labels, floats) = (labels.map(first), floats.map(first));
+        let accuracy = labels.as_ref().map(|l| equal(classes, l));
+        let accuracy_float = labels.as_ref().zip(floats.as_ref()).map(|(l, f)| equal(f, l));
+        let agreement_float = floats.as_ref().map(|f| equal(classes, f));
+        let drop = accuracy_float
+            .zip(accuracy)
+            .map(|(float, own)| 100.0 * (float - own))
+            .or(agreement_float.map(|agreement| 100.0 * (1.0 - agreement)));
+        Self { accuracy, agreement_float, accuracy_float, drop }
+    }
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
@@ -82,8 +119,10 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let network = &compiled.network;
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
     let mut data = input::load(&args.data, &network.header.input, &shape)?;
-    data.images.truncate(args.limit.map_or(usize::MAX, |n| n as usize));
-    let n = data.images.len();
+    let limit = args.limit.map_or(usize::MAX, |n| n as usize);
+    let encrypted = matches!(args.backend, Backend::Bfv | Backend::FheRs);
+    data.keep(args.skip as usize, if encrypted { usize::MAX } else { limit });
+    let n = data.images.len().min(limit);
     if n == 0 {
         return Err(Failure::User(format!("{}: no images", args.data.display())));
     }
@@ -93,23 +132,29 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         .map(|x| quantise_input(network, x))
         .collect::<Result<_, _>>()
         .map_err(Failure::user)?;
-    let outcome = execute(compiled, &quantised, args.backend, args.options)?;
-    let answers = outcome.answers();
+    let answers = execute(compiled, &quantised[..n], args.backend, args.options)?.answers();
     let agreeing = match args.backend {
         Backend::Reference => n,
         Backend::Bfv | Backend::Clear | Backend::FheRs | Backend::Tfhe => {
-            agreeing(network, weights, &quantised, &answers)?
+            agreeing(network, weights, &quantised[..n], &answers)?
         }
     };
     let floats = float_classes(float.as_ref(), &data.images)?;
-    let classes: Vec<usize> = answers.iter().map(Answer::label).collect();
-    let labels = data.labels.as_ref().map(|labels| &labels[..n.min(labels.len())]);
-    let equal = |a: &[usize], b: &[usize]| ratio(a.iter().zip(b).filter(|(a, b)| a == b).count(), n);
-    let accuracy = labels.map(|l| equal(&classes, l));
-    let accuracy_float = labels.zip(floats.as_ref()).map(|(l, f)| equal(f, l));
-    let agreement_float = floats.as_ref().map(|f| equal(&classes, f));
+    let labels = data.labels.as_deref();
+    let scores = |answers: &[Answer]| {
+        let classes: Vec<usize> = answers.iter().map(Answer::label).collect();
+        let scores = Scores::of(&classes, labels, floats.as_deref());
+        (classes, scores)
+    };
+    let (classes, own) = scores(&answers);
+    let all = if quantised.len() > n {
+        let answers = execute(compiled, &quantised, Backend::Reference, args.options)?.answers();
+        Some(All { n: answers.len(), scores: scores(&answers).1 })
+    } else {
+        None
+    };
     let outputs = network.graph.node(network.graph.output()).shape.elements();
-    if let Some(label) = labels.and_then(|l| l.iter().find(|l| **l >= outputs)) {
+    if let Some(label) = labels.and_then(|l| l.iter().take(n).find(|l| **l >= outputs)) {
         say(&format!("warning: label {label} is none of the network's {outputs} outputs\n"));
     }
     let measured = &data.images[..n.min(MEASURED)];
@@ -123,14 +168,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         model: network.header.name.clone(),
         backend: args.backend.name(),
         n,
-        accuracy,
         agreement_reference: ratio(agreeing, n),
-        agreement_float,
-        accuracy_float,
-        drop: accuracy_float
-            .zip(accuracy)
-            .map(|(float, own)| 100.0 * (float - own))
-            .or(agreement_float.map(|agreement| 100.0 * (1.0 - agreement))),
+        scores: own,
+        all,
         confusion: labels.map(|l| Confusion::new(l, &classes, outputs)),
         layers_n: if layers.is_empty() { 0 } else { measured.len() },
         layers,
@@ -192,10 +232,16 @@ impl fmt::Display for Evaluation {
         let percent = |x: Option<f64>| x.map_or("unknown".into(), |x| format!("{:.2} %", 100.0 * x));
         let images = if self.n == 1 { "image" } else { "images" };
         writeln!(f, "{} on {} {images}, backend {}", self.model, self.n, self.backend)?;
-        writeln!(f, "accuracy                      {}", percent(self.accuracy))?;
-        writeln!(f, "accuracy of the float network {}", percent(self.accuracy_float))?;
+        writeln!(f, "accuracy                      {}", percent(self.scores.accuracy))?;
+        writeln!(f, "accuracy of the float network {}", percent(self.scores.accuracy_float))?;
         writeln!(f, "all logits equal reference    {}", percent(Some(self.agreement_reference)))?;
-        writeln!(f, "class equals float network's  {}", percent(self.agreement_float))?;
+        writeln!(f, "class equals float network's  {}", percent(self.scores.agreement_float))?;
+        if let Some(All { n, scores }) = &self.all {
+            writeln!(f, "\nreference on all {n} images")?;
+            writeln!(f, "accuracy                      {}", percent(scores.accuracy))?;
+            writeln!(f, "accuracy of the float network {}", percent(scores.accuracy_float))?;
+            writeln!(f, "class equals float network's  {}", percent(scores.agreement_float))?;
+        }
         if let Some(confusion) = &self.confusion {
             write!(f, "\n{confusion}")?;
         }

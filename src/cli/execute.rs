@@ -1,6 +1,7 @@
 //! Runs images through a compiled network on the backend asked for, with progress on a terminal.
 
 use super::failure::Failure;
+use super::refused::other_encoding;
 use super::say::say;
 use super::{Backend, Mode, Nonlinear, Told};
 use crate::backend::bfv::{BfvEvaluator, BfvKeys};
@@ -180,12 +181,12 @@ pub(super) fn execute(
             run_in_process::<ClearKeys, ClearEvaluator>(service, choices, images, &layer, &image)
         }
         Backend::Bfv => {
-            compiled.fits()?;
+            fitting(compiled)?;
             run_in_process::<BfvKeys, BfvEvaluator>(service, choices, images, &layer, &image)
         }
         #[cfg(feature = "fhe-rs")]
         Backend::FheRs => {
-            compiled.fits()?;
+            fitting(compiled)?;
             use crate::backend::fhe_rs::{FheEvaluator, FheKeys};
             run_in_process::<FheKeys, FheEvaluator>(service, choices, images, &layer, &image)
         }
@@ -197,6 +198,13 @@ pub(super) fn execute(
     };
     bar.finish_and_clear();
     Ok(Outcome::Protocol(session?))
+}
+
+/// Refuses what no secure moduli hold, before any key is made.
+fn fitting(compiled: &Compiled) -> Result<(), Failure> {
+    let Err(error) = compiled.fits() else { return Ok(()) };
+    let other = other_encoding(compiled).map(|advice| format!("; {advice}")).unwrap_or_default();
+    Err(Failure::User(format!("{error}{other}")))
 }
 
 /// Half of the machine's memory, or 1 GiB where the system does not tell.

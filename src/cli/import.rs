@@ -1,10 +1,18 @@
-//! `stria import`: an ONNX model as a `.stria` file and its weights.
+//! `stria import`: an ONNX model as a `.stria` file, its weights, and the ranges measured on images.
 
+use super::bits::{BitsOptions, Ranges, Text};
+use super::execute::progress_bar;
 use super::failure::Failure;
 use super::output;
 use super::say::say;
-use crate::import::{DEFAULT_MEMORY, ImportError, Options, import};
-use crate::input::{self, stage};
+use crate::compile;
+use crate::diag::SourceFile;
+use crate::graph::NodeId;
+use crate::import::{DEFAULT_MEMORY, ImportError, Imported, Options, import};
+use crate::input::{self, Staged, stage};
+use crate::passes::FloatModel;
+use crate::quant::Statistics;
+use crate::syntax;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +22,10 @@ const MANY_BYTES: u64 = 64 << 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  stria import resnet20.onnx -o resnet20.stria --mean 0.4914,0.4822,0.4465 \
-    --std 0.247,0.2435,0.2616 --calibrate images.safetensors\n\n\
+    --std 0.247,0.2435,0.2616 --calibrate images.safetensors --max-drop 0.5\n\n\
     Reads opsets 9 to 20 as PyTorch's exporters and tf2onnx write them, with data in files beside the model. \
-    What cannot be run is named, all of it at once."
+    What cannot be run is named, all of it at once. With --calibrate ranges are measured once, on all its \
+    images or the first --limit, and written beside the model as .ranges.safetensors."
 )]
 pub(super) struct ImportArgs {
     /// The ONNX model.
@@ -24,9 +33,17 @@ pub(super) struct ImportArgs {
     /// The .stria file to write; its weights go beside it, as .safetensors.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Images from which ranges are measured: .safetensors, .npy, .png or a folder of .png files.
+    /// Images on which ranges are measured: .safetensors, .npy, .png or a folder of .png files.
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
+    /// Measure on the first N images only.
+    #[arg(long, value_name = "N", requires = "calibrate", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    #[command(flatten)]
+    bits: BitsOptions,
+    /// Replace files that are there.
+    #[arg(long)]
+    force: bool,
     /// Mean of the pixels that training subtracted, of 0 to 1: one number, or one a channel.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_negative_numbers = true, value_parser = number)]
     mean: Option<Vec<f64>>,
@@ -47,18 +64,47 @@ fn positive(text: &str) -> Result<f64, String> {
     number(text).and_then(|n| if n > 0.0 { Ok(n) } else { Err(format!("`{text}` is not positive")) })
 }
 
+/// The files that an import writes.
+struct Outputs {
+    model: PathBuf,
+    weights: PathBuf,
+    ranges: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// Names them, and refuses before any work what cannot be written.
+    fn of(args: &ImportArgs) -> Result<Self, Failure> {
+        let model = args.output.clone();
+        if model.extension().is_none_or(|e| e != "stria") {
+            return Err(Failure::User(format!("{}: the output's name must end in .stria", model.display())));
+        }
+        if args.bits.wanted() && args.calibrate.is_none() {
+            return Err(Failure::User("--max-drop needs ranges: give images by --calibrate".into()));
+        }
+        let weights = model.with_extension("safetensors");
+        let ranges = args.calibrate.is_some().then(|| model.with_extension("ranges.safetensors"));
+        let outputs = Self { model, weights, ranges };
+        let read: Vec<PathBuf> = std::iter::once(args.onnx.clone()).chain(args.calibrate.clone()).collect();
+        for file in outputs.all() {
+            output::reachable(file)?;
+            output::spare(file, &read)?;
+        }
+        let there: Vec<_> = outputs.all().filter(|f| f.exists()).map(|f| f.display().to_string()).collect();
+        if !args.force && !there.is_empty() {
+            let there = there.join(", ");
+            return Err(Failure::User(format!("{there}: already there; --force replaces what is there")));
+        }
+        Ok(outputs)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.model, &self.weights].into_iter().chain(&self.ranges)
+    }
+}
+
 pub(super) fn run(args: &ImportArgs) -> Result<(), Failure> {
-    let model = &args.output;
-    if model.extension().is_none_or(|e| e != "stria") {
-        return Err(Failure::User(format!("{}: the output's name must end in .stria", model.display())));
-    }
-    let weights = model.with_extension("safetensors");
-    let read: Vec<PathBuf> = std::iter::once(args.onnx.clone()).chain(args.calibrate.clone()).collect();
-    for file in [model, &weights] {
-        output::reachable(file)?;
-        output::spare(file, &read)?;
-    }
-    let options = options(args, &weights)?;
+    let outputs = Outputs::of(args)?;
+    let options = options(args, &outputs)?;
     let bytes = input::read(&args.onnx, args.memory)?;
     let long = bytes.len() as u64 > MANY_BYTES;
     let progress = |what: &str| {
@@ -68,30 +114,63 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Failure> {
     };
     progress("decoding");
     let folder = args.onnx.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let imported = import(bytes, folder, &options).map_err(|e| failure(&args.onnx, &e))?;
-    if let Some(images) = &args.calibrate {
-        let shape = imported.model.graph.node(crate::graph::NodeId(0)).shape.clone();
-        input::load(images, &imported.model.header.input, &shape)?;
-    }
+    let mut imported = import(bytes, folder, &options).map_err(|e| failure(&args.onnx, &e))?;
+    let measured = calibrated(args, &mut imported)?;
     progress("writing");
-    let staged = stage(&weights, |out| imported.weights.write(out))?;
-    let text = stage(model, |out| out.write_all(imported.text.as_bytes()))?;
-    staged.commit()?;
-    text.commit()?;
+    let mut staged = vec![stage(&outputs.weights, |out| imported.weights.write(out))?];
+    if let (Some(measured), Some(file)) = (&measured, &outputs.ranges) {
+        let bytes = measured.to_bytes().map_err(Failure::user)?;
+        staged.push(stage(file, |out| out.write_all(&bytes))?);
+    }
+    staged.push(stage(&outputs.model, |out| out.write_all(imported.text.as_bytes()))?);
+    staged.into_iter().try_for_each(Staged::commit)?;
     for note in &imported.notes {
         say(&format!("note: {note}\n"));
+    }
+    if let (Some(measured), Some(file)) = (&measured, &outputs.ranges) {
+        say(&format!("note: {}: ranges, measured on {} images\n", file.display(), measured.images()));
     }
     let layers = imported.model.graph.len();
     let summary = format!(
         "{}: {layers} layers; {}: {} tensors\n",
-        model.display(),
-        weights.display(),
+        outputs.model.display(),
+        outputs.weights.display(),
         imported.weights.len()
     );
     output::write(&summary, None)
 }
 
-fn options(args: &ImportArgs, weights: &Path) -> Result<Options, Failure> {
+/// Measures the ranges, and writes into the text the bits that `--max-drop` finds.
+fn calibrated(args: &ImportArgs, imported: &mut Imported) -> Result<Option<Statistics>, Failure> {
+    let Some(file) = &args.calibrate else { return Ok(None) };
+    let shape = imported.model.graph.node(NodeId(0)).shape.clone();
+    let mut data = input::load(file, &imported.model.header.input, &shape)?;
+    data.keep(0, args.limit.map_or(usize::MAX, |n| n as usize));
+    if data.images.is_empty() {
+        return Err(Failure::User(format!("{}: no images", file.display())));
+    }
+    let float = compile::float_model(&imported.model, Some(&imported.weights), &mut |_, _, _| {})?;
+    let FloatModel { model, weights: Some(weights) } = &float else {
+        return Err(Failure::Internal("an imported model has no weights".into()));
+    };
+    let bar = progress_bar(data.images.len(), "measuring ranges");
+    let measured = Statistics::measure(model, weights, &data.images);
+    bar.finish_and_clear();
+    let measured = measured.map_err(Failure::user)?;
+    if args.bits.wanted() {
+        let name = args.output.display().to_string();
+        let source = SourceFile { name, text: imported.text.clone() };
+        let ast = syntax::parse(&source).map_err(|found| Failure::Internal(found.render(&source)))?;
+        let text = Text { source: &source, ast: Some(&ast), weights: Some(&imported.weights) };
+        let ranges = Ranges { images: Some(&data), measured: Some(&measured) };
+        if let Some((text, model)) = args.bits.search(text, &imported.model, &float, Some(ranges))? {
+            (imported.text, imported.model) = (text, model);
+        }
+    }
+    Ok(Some(measured))
+}
+
+fn options(args: &ImportArgs, outputs: &Outputs) -> Result<Options, Failure> {
     let name = |path: &Path| match path.file_name().and_then(|n| n.to_str()) {
         Some(name) if !name.contains(['"', '\n']) => Ok(name.to_owned()),
         Some(_) | None => Err(Failure::User(format!("{}: choose a name without quotes", path.display()))),
@@ -99,26 +178,12 @@ fn options(args: &ImportArgs, weights: &Path) -> Result<Options, Failure> {
     let stem = args.output.file_stem().map(|s| s.to_string_lossy().into_owned());
     Ok(Options {
         name: stem.unwrap_or_default(),
-        weights: name(weights)?,
-        calibration: args.calibrate.as_deref().map(|file| beside(file, &args.output)).transpose()?,
+        weights: name(&outputs.weights)?,
+        calibration: outputs.ranges.as_deref().map(name).transpose()?,
         mean: args.mean.clone(),
         std: args.std.clone(),
         memory: args.memory,
     })
-}
-
-/// How `model` names `file`: relative to its folder if it is there, else from the root.
-fn beside(file: &Path, model: &Path) -> Result<String, Failure> {
-    let real = |path: &Path| {
-        std::fs::canonicalize(path).map_err(|source| input::InputError::Io { path: path.to_owned(), source })
-    };
-    let folder = model.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (file, folder) = (real(file)?, real(folder)?);
-    let name = file.strip_prefix(&folder).unwrap_or(&file);
-    match name.to_str().filter(|name| !name.contains(['"', '\n'])) {
-        Some(name) => Ok(name.to_owned()),
-        None => Err(Failure::User(format!("{}: choose a name without quotes", file.display()))),
-    }
 }
 
 fn failure(onnx: &Path, error: &ImportError) -> Failure {

@@ -12,7 +12,9 @@ use crate::graph::{IntNetwork, IntWeights, Model, WeightsDecl};
 use crate::input::{self, Data, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
-use crate::quant::{Meaning, QuantError, Quantised, RandomWeights, random_images};
+use crate::quant::{
+    Meaning, QuantError, Quantised, RandomWeights, Statistics, StatisticsFault, random_images,
+};
 use crate::report::Leak;
 use crate::resolve;
 use crate::syntax::{self, Ast};
@@ -24,6 +26,9 @@ use std::string::FromUtf8Error;
 
 /// The most bytes of a model's text or of a compiled network.
 const MAX_MODEL_BYTES: u64 = 4 << 30;
+
+/// The most bytes of calibration images or of measured ranges.
+const MAX_CALIBRATION_BYTES: u64 = 1 << 30;
 
 /// A model that is ready to run, with what is known of where it came from.
 pub(super) struct Loaded {
@@ -45,7 +50,51 @@ pub(super) struct Front {
     /// The model's file and the files that it names.
     pub inputs: Vec<PathBuf>,
     weights: Option<SafetensorsWeights>,
-    pub calibration: Option<Data>,
+    pub calibration: Option<Calibration>,
+}
+
+/// What ranges come from.
+pub(super) enum Calibration {
+    /// Images, on which they are measured at each start.
+    Images(Data),
+    /// A file of ranges that `stria import` has measured.
+    Measured(Box<Statistics>),
+}
+
+impl Calibration {
+    /// Opens `path`, whose images would be normalised for `model`.
+    fn open(path: &Path, model: &Model) -> Result<Self, CalibrationError> {
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            let bytes = input::read(path, MAX_CALIBRATION_BYTES)?;
+            if let Some(found) = Statistics::from_bytes(&bytes) {
+                return Ok(Self::Measured(Box::new(found?)));
+            }
+        }
+        Ok(Self::Images(input::load(path, &model.header.input, &input_shape(model))?))
+    }
+
+    pub(super) fn images(&self) -> Option<&Data> {
+        match self {
+            Self::Images(data) => Some(data),
+            Self::Measured(_) => None,
+        }
+    }
+
+    pub(super) fn measured(&self) -> Option<&Statistics> {
+        match self {
+            Self::Images(_) => None,
+            Self::Measured(measured) => Some(measured),
+        }
+    }
+}
+
+/// Why a file says no ranges.
+#[derive(Debug, thiserror::Error)]
+enum CalibrationError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("measured ranges: {0}; import the model again")]
+    Ranges(#[from] StatisticsFault),
 }
 
 /// What a MODEL is.
@@ -123,8 +172,8 @@ impl Front {
         let (model, diagnostics) = resolve::resolve(ast, self.weights());
         if let (Some(file), Some(model)) = (&declared.calibration, &model) {
             let file = beside(file);
-            match input::load(&file, &model.header.input, &input_shape(model)) {
-                Ok(data) => self.calibration = Some(data),
+            match Calibration::open(&file, model) {
+                Ok(calibration) => self.calibration = Some(calibration),
                 Err(error) => unreadable.push(cannot_read("calibration", declared.calibration_span, &error)),
             }
             self.inputs.push(file);
@@ -150,6 +199,8 @@ impl Front {
 
     /// All the stages of `model`, silently.
     pub(super) fn stages(&self, model: &Model, options: Options<'_>) -> Result<Stages, CompileError> {
+        let measured = self.calibration.as_ref().and_then(Calibration::measured);
+        let options = Options { measured: options.measured.or(measured), ..options };
         self.with_data(model, |weights, calibration| compile::compile(model, weights, calibration, options))
     }
 
@@ -160,7 +211,8 @@ impl Front {
         then: impl FnOnce(Option<&dyn WeightSource>, Option<&[Tensor<f32>]>) -> Result<T, CompileError>,
     ) -> Result<T, CompileError> {
         let (random, images);
-        let given = self.calibration.as_ref().map(|data| data.images.as_slice());
+        let given =
+            self.calibration.as_ref().and_then(Calibration::images).map(|data| data.images.as_slice());
         let (weights, calibration): (Option<&dyn WeightSource>, _) =
             match (&self.weights, &model.header.weights) {
                 (Some(file), _) => (Some(file), given),
@@ -229,7 +281,8 @@ pub(super) fn integers(path: &Path) -> Result<Integers, Failure> {
     };
     let (model, front) = front(path, bytes)?.checked()?;
     let made = front.with_data(&model, |weights, images| {
-        let integers = compile::integers(&model, weights, images)?;
+        let measured = front.calibration.as_ref().and_then(Calibration::measured);
+        let integers = compile::integers(&model, weights, (images, measured))?;
         Ok((integers, images.map(<[_]>::to_vec).unwrap_or_default()))
     });
     match made {
@@ -259,7 +312,7 @@ impl Front {
     }
 }
 
-fn cannot_read(what: &str, span: Span, error: &InputError) -> Diagnostic {
+fn cannot_read(what: &str, span: Span, error: &dyn std::error::Error) -> Diagnostic {
     Diagnostic::error("unreadable-file", format!("the {what} cannot be read: {error}"), span, "named here")
         .hint("a file is looked for in the folder of the model; check its name and its kind")
 }
@@ -286,7 +339,15 @@ impl CompileOptions {
             (Encoding::Coefficients, _) => Encode::Coefficients,
         };
         let sparsity = if self.leak_sparsity { Sparsity::Leaked } else { Sparsity::Hidden };
-        Options { ring: self.ring, plain_bits: self.plain_bits, encode, kernels, costs, sparsity }
+        Options {
+            ring: self.ring,
+            plain_bits: self.plain_bits,
+            encode,
+            kernels,
+            costs,
+            sparsity,
+            measured: None,
+        }
     }
 }
 

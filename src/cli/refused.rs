@@ -1,11 +1,13 @@
 //! What the stages after resolution refuse or warn of, at the layer that it is about.
 
 use crate::compile::CompileError;
-use crate::compiled::CompiledError;
+use crate::compiled::{Compiled, CompiledError};
 use crate::diag::{Diagnostic, Span};
 use crate::graph::Model;
+use crate::params::{Encoding, Scheme};
 use crate::passes::PassError;
 use crate::quant::{LostBits, QuantError};
+use crate::select::Encodings;
 use crate::tfhe::TfheError;
 
 /// The diagnostic of a refusal; none for an error of ours, or one that is about no layer.
@@ -26,6 +28,19 @@ pub(super) fn refusal(error: &CompileError, model: &Model) -> Option<Diagnostic>
 /// The warning, or the error, that no secure moduli hold a layer, or that it has no kernel.
 pub(super) fn unfit(error: &CompiledError, span: Span) -> Diagnostic {
     parted("does-not-fit", &error.to_string(), span, "this layer")
+}
+
+/// What else to do about layers that no secure moduli hold: coefficients, if they fit at this ring.
+pub(super) fn other_encoding(compiled: &Compiled) -> Option<&'static str> {
+    let sizes = (compiled.params.ring, compiled.params.plain_modulus);
+    let slots = compiled.params.workload.encoding == Encoding::Slots;
+    if compiled.scheme != Scheme::Bfv || !slots {
+        return None;
+    }
+    let (network, weights) = (compiled.network.clone(), compiled.weights.clone());
+    let other = Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Coefficients)).ok()?;
+    other.fits().ok()?;
+    Some("`--encoding auto` and `--encoding coefficients` fit this ring")
 }
 
 /// The error that a layer does not run in the mode `tfhe`.

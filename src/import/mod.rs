@@ -49,7 +49,7 @@ pub struct Options {
     pub name: String,
     /// The weights' file, as the model names it.
     pub weights: String,
-    /// Images for calibration, as the model names them.
+    /// Images for calibration, or ranges measured on them, as the model names them.
     pub calibration: Option<String>,
     /// Subtracted from raw pixels of 0 to 1: one number, or one a channel.
     pub mean: Option<Vec<f64>>,

@@ -44,6 +44,20 @@ pub struct Data {
     pub labels: Option<Vec<usize>>,
 }
 
+impl Data {
+    /// Keeps `limit` images behind the first `skip`, or as many as there are.
+    pub fn keep(&mut self, skip: usize, limit: usize) {
+        fn part<T>(all: &mut Vec<T>, skip: usize, limit: usize) {
+            all.drain(..skip.min(all.len()));
+            all.truncate(limit);
+        }
+        part(&mut self.images, skip, limit);
+        if let Some(labels) = &mut self.labels {
+            part(labels, skip, limit);
+        }
+    }
+}
+
 /// Reads the images of a `.png`, `.npy` or `.safetensors` file, or of a folder of `.png` files, for a model
 /// whose input is declared by `spec` and `shape`.
 ///

@@ -9,7 +9,7 @@
 use super::calibrate::Spread;
 use super::rescale::{self, Fitted};
 use super::site::is_linear;
-use super::{FloatWeights, QuantError, Quantised, calibrate, float_eval, ranges, with_weights};
+use super::{FloatWeights, QuantError, Quantised, Statistics, float_eval, with_weights};
 use crate::diag::Span;
 use crate::graph::{
     IntNetwork, IntWeights, Model, NodeId, QuantAttributes, evaluate, quantise_input, verify,
@@ -76,7 +76,7 @@ pub struct AutoBits {
 }
 
 /// Searches the fewest bits, down to 4, with which `model` (batch norms folded) loses at most `max_drop`
-/// points on `judges` against the float network. `progress` hears of every network tried: its number and
+/// points on `judges` against the float network, with ranges as `measured`. `progress` hears of every network tried: its number and
 /// the percentage of right answers.
 ///
 /// # Errors
@@ -84,16 +84,13 @@ pub struct AutoBits {
 pub fn auto_bits(
     model: &Model,
     weights: &FloatWeights,
-    calibration: Option<&[Tensor<f32>]>,
+    measured: Option<&Statistics>,
     judges: Judges<'_>,
     max_drop: f64,
     progress: &mut dyn FnMut(usize, f64),
 ) -> Result<AutoBits, QuantError> {
     let fitted = rescale::fit(model, Some(weights))?;
-    let spreads = match calibration.filter(|images| !images.is_empty()) {
-        Some(images) => Some(calibrate::measure(&fitted.model, weights, images, &ranges::measured(&fitted))?),
-        None => None,
-    };
+    let spreads = measured.map(|m| m.of(model, weights, &fitted.model)).transpose()?;
     let answers =
         judges.images.par_iter().map(|image| Ok(first_largest(&float_eval(model, weights, image)?.data)));
     let answers: Vec<usize> = answers.collect::<Result<_, QuantError>>()?;

@@ -16,15 +16,22 @@ const CHUNK: usize = 16;
 /// The part of a channel's values that is kept, the largest ones: no more of them may saturate.
 const TAIL: f64 = 0.01;
 
-/// Statistics of one value, one entry a channel.
-#[derive(Clone, Debug)]
+/// Bit widths of a magnitude for which the range of least error is kept: 1 to 8.
+pub(super) const WIDTHS: usize = 8;
+/// The tail is kept whole up to this rank, then at ranks that grow by a sixteenth.
+const DENSE: usize = 32;
+
+/// Statistics of one value, one entry a channel: all that quantisation asks, whatever the bits.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Spread {
-    /// The largest magnitudes, descending.
-    tails: Vec<Vec<f32>>,
     /// How many values there were.
-    count: f64,
-    /// The part of them that is not zero: zeros are never rounded.
-    occupied: Vec<f64>,
+    pub(super) count: f64,
+    /// Which of the magnitudes, in descending order, are kept; ascending, the first is 0.
+    pub(super) ranks: Vec<u32>,
+    /// Those magnitudes.
+    pub(super) tails: Vec<Vec<f32>>,
+    /// The range of least error if it is cut into `2^k - 1` steps, k = 1..=8.
+    pub(super) least: Vec<[f32; WIDTHS]>,
     /// The mean of the square.
     pub(super) mean_square: Vec<f64>,
     /// The mean.
@@ -32,43 +39,65 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// For each channel the range that `choice` takes, if it is cut into steps of `range / top`.
-    pub(super) fn ranges(&self, choice: RangeChoice, top: f64) -> Vec<f64> {
-        let range = |(tail, occupied): (&Vec<f32>, &f64)| match choice {
-            RangeChoice::MinMax => quantile(tail, self.count, 100.0),
-            RangeChoice::Percentile(percent) => quantile(tail, self.count, percent),
-            RangeChoice::MeanSquare => least_error(tail, self.count, *occupied, top),
+    /// For each channel the range that `choice` takes, if it is cut into `top` steps, a power of two less one.
+    pub(super) fn ranges(&self, choice: RangeChoice, top: i64) -> Vec<f64> {
+        let width = usize::try_from(top.count_ones()).unwrap_or(WIDTHS).clamp(1, WIDTHS);
+        let range = |(tail, least): (&Vec<f32>, &[f32; WIDTHS])| match choice {
+            RangeChoice::MinMax => self.quantile(tail, 100.0),
+            RangeChoice::Percentile(percent) => self.quantile(tail, percent),
+            RangeChoice::MeanSquare => f64::from(least[width - 1]),
         };
-        self.tails.iter().zip(&self.occupied).map(range).collect()
+        self.tails.iter().zip(&self.least).map(range).collect()
+    }
+
+    /// The magnitude that `percent` of all values do not exceed, as far as the tail tells; between ranks that
+    /// are kept it falls evenly.
+    fn quantile(&self, tail: &[f32], percent: f64) -> f64 {
+        let above = (self.count * (1.0 - percent / 100.0)).floor().max(0.0);
+        let next = self.ranks.partition_point(|rank| f64::from(*rank) <= above);
+        let at = |i: usize| Some((f64::from(*self.ranks.get(i)?), f64::from(*tail.get(i)?)));
+        match (next.checked_sub(1).and_then(at), at(next)) {
+            (Some((from, high)), Some((to, low))) => high + (low - high) * (above - from) / (to - from),
+            (Some((_, only)), None) | (None, Some((_, only))) => only,
+            (None, None) => 0.0,
+        }
     }
 }
 
-/// The magnitude that `percent` of `count` values do not exceed, as far as the tail tells.
-fn quantile(tail: &[f32], count: f64, percent: f64) -> f64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the conversion saturates, and is bounded by the tail"
-    )]
-    let above = (count * (1.0 - percent / 100.0)).floor() as usize;
-    tail.get(above.min(tail.len().saturating_sub(1))).map_or(0.0, |v| f64::from(*v))
-}
-
-/// What saturates loses its excess, everything else is rounded: the range of least mean square error.
-fn least_error(tail: &[f32], count: f64, occupied: f64, top: f64) -> f64 {
+/// What saturates loses its excess, everything else is rounded: for each width the range of least mean
+/// square error, `tail` being the largest of `count` values, a part of which is not zero.
+fn least_errors(tail: &[f32], count: f64, occupied: f64) -> [f32; WIDTHS] {
+    let tops: [f64; WIDTHS] = std::array::from_fn(|k| f64::from((2_u32 << k) - 1));
+    let mut best = [(f64::INFINITY, 0.0); WIDTHS];
     let (mut sum, mut squares, mut above) = (0.0, 0.0, 0.0);
-    let mut best = (f64::INFINITY, 0.0);
-    for &v in tail {
-        let v = f64::from(v);
+    for &magnitude in tail {
+        let v = f64::from(magnitude);
         let excess = squares - 2.0 * v * sum + v * v * above;
-        let rounding = occupied * v * v / (12.0 * top * top);
-        let error = excess / count.max(1.0) + rounding;
-        if error < best.0 {
-            best = (error, v);
+        for (best, top) in best.iter_mut().zip(tops) {
+            let error = excess / count.max(1.0) + occupied * v * v / (12.0 * top * top);
+            if error < best.0 {
+                *best = (error, magnitude);
+            }
         }
         (sum, squares, above) = (sum + v, squares + v * v, above + 1.0);
     }
-    best.1
+    best.map(|(_, range)| range)
+}
+
+/// The ranks of `count` magnitudes that are kept.
+fn ranks(count: usize) -> Vec<u32> {
+    let mut ranks = Vec::new();
+    let mut rank = 0;
+    while rank < count {
+        ranks.push(u32::try_from(rank).unwrap_or(u32::MAX));
+        rank += if rank < DENSE { 1 } else { rank / 16 };
+    }
+    // The last one decides whatever is asked beyond.
+    let last = u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX);
+    if ranks.last() != Some(&last) && count > 0 {
+        ranks.push(last);
+    }
+    ranks
 }
 
 /// Measures the values of `nodes` over all images.
@@ -175,10 +204,18 @@ impl Tally {
     }
 
     fn spread(self) -> Spread {
-        let mean_square = self.squares.iter().map(|s| s / self.count.max(1.0)).collect();
-        let mean = self.sums.iter().map(|s| s / self.count.max(1.0)).collect();
-        let occupied = self.occupied.iter().map(|n| n / self.count.max(1.0)).collect();
-        Spread { tails: self.largest, count: self.count, occupied, mean_square, mean }
+        let average = |sums: &[f64]| sums.iter().map(|s| s / self.count.max(1.0)).collect::<Vec<_>>();
+        let ranks = ranks(self.largest.iter().map(Vec::len).min().unwrap_or(0));
+        let kept = |tail: &Vec<f32>| ranks.iter().filter_map(|r| tail.get(*r as usize).copied()).collect();
+        let least = |(tail, occupied): (&Vec<f32>, f64)| least_errors(tail, self.count, occupied);
+        Spread {
+            count: self.count,
+            tails: self.largest.iter().map(kept).collect(),
+            least: self.largest.iter().zip(average(&self.occupied)).map(least).collect(),
+            mean_square: average(&self.squares),
+            mean: average(&self.sums),
+            ranks,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod compare;
 mod emit;
 mod float;
 mod loss;
+mod measured;
 mod random;
 mod ranges;
 mod rescale;
@@ -27,6 +28,7 @@ pub use auto::{AutoBits, BitsOf, Judges, PlaceBits, auto_bits};
 pub use compare::{LayerError, layer_errors};
 pub use float::{FloatWeights, float_eval, float_eval_with};
 pub use loss::LostBits;
+pub use measured::{Statistics, StatisticsFault};
 pub use random::{RandomWeights, random_images};
 
 use crate::graph::{GraphError, IntNetwork, IntWeights, Model, NodeId, ReferenceError, verify};
@@ -75,14 +77,23 @@ pub fn quantise(
     weights: Option<&FloatWeights>,
     calibration: Option<&[Tensor<f32>]>,
 ) -> Result<Quantised, QuantError> {
+    let images = calibration.filter(|images| !images.is_empty());
+    let measured = weights.zip(images).map(|(weights, images)| Statistics::measure(model, weights, images));
+    quantise_measured(model, weights, measured.transpose()?.as_ref())
+}
+
+/// As [`quantise`], with ranges that were measured before.
+///
+/// # Errors
+/// As [`quantise`]; also if they were measured with other weights, or on values of other shapes.
+pub fn quantise_measured(
+    model: &Model,
+    weights: Option<&FloatWeights>,
+    measured: Option<&Statistics>,
+) -> Result<Quantised, QuantError> {
     let mut fitted = rescale::fit(model, weights)?;
-    let quantised = if let Some(weights) = &fitted.weights {
-        let spreads = match calibration.filter(|images| !images.is_empty()) {
-            Some(images) => {
-                Some(calibrate::measure(&fitted.model, weights, images, &ranges::measured(&fitted))?)
-            }
-            None => None,
-        };
+    let quantised = if let Some(weights) = weights {
+        let spreads = measured.map(|m| m.of(model, weights, &fitted.model)).transpose()?;
         with_weights(&mut fitted, spreads.as_ref())?
     } else {
         without_weights(&mut fitted)?
@@ -241,6 +252,20 @@ pub enum QuantError {
         /// The layer.
         node: String,
     },
+    /// Ranges measured with other weights.
+    #[error(
+        "the measured ranges belong to other weights: import the model again, or let `calibration:` name images"
+    )]
+    OtherWeights {
+        /// The input.
+        node: String,
+    },
+    /// Ranges measured on a value with another number of channels.
+    #[error("the measured ranges of `{node}` are for another number of channels: measure them again")]
+    Channels {
+        /// The layer.
+        node: String,
+    },
     /// More channels than scales are tracked for.
     #[error("the network has too many channels (at layer `{node}`)")]
     TooLarge {
@@ -297,6 +322,8 @@ impl QuantError {
             | Self::Bits { node, .. }
             | Self::Range { node }
             | Self::NoRange { node }
+            | Self::OtherWeights { node }
+            | Self::Channels { node }
             | Self::TooLarge { node }
             | Self::Conflicts { node, .. }
             | Self::Unsolvable { node }

@@ -74,8 +74,7 @@ fn observed(
     spreads: Option<&BTreeMap<NodeId, Spread>>,
     choice: RangeChoice,
 ) -> Option<Vec<f64>> {
-    let top = f64::from(u32::try_from(clamp.top()).ok()?);
-    spreads?.get(&note.source).map(|s| s.ranges(choice, top))
+    spreads?.get(&note.source).map(|s| s.ranges(choice, clamp.top()))
 }
 
 fn revived(mut range: Vec<f64>) -> Vec<f64> {

@@ -1,5 +1,10 @@
-//! The search for shifts: rounds that choose each layer's best shift alone, then single steps up and down
-//! as long as the estimated error of the whole network falls.
+//! The search for scales: how much finer than its ranges alone allow each layer's weights are to be.
+//!
+//! A layer's *gain* is the number of bits by which its shift exceeds the one that costs its result nothing,
+//! given the scales of its input: channels that have no room for it get coarser steps. Gains, not shifts, are
+//! searched, since they leave the layers behind as they are. From a few uniform starts, gains go up and down
+//! in single steps, of one layer, of those that write one residual stream, or of all, as long as the
+//! estimated error of the whole network falls.
 
 use super::QuantError;
 use super::classes::Term;
@@ -9,13 +14,16 @@ use super::solve::steps;
 use crate::graph::NodeId;
 use std::collections::BTreeMap;
 
-/// Rounds of the first stage, and of raising scales in the last.
+/// Rounds of raising scales until every layer has a shift.
 const ROUNDS: usize = 12;
+/// Gains that all layers start with, and the largest that is tried.
+const STARTS: [u32; 4] = [0, 1, 2, 3];
+const LARGEST: u32 = 8;
 /// Sweeps over all layers until scales that depend on each other in a circle are taken to be settled.
 const SWEEPS: usize = 6;
-/// Weights that the second stage may look at.
+/// Weights that the search may look at.
 const BUDGET: usize = 2_000_000_000;
-/// The second stage goes on while the error falls by more than this part.
+/// The search goes on while the error falls by more than this part.
 const GAIN: f64 = 1e-3;
 pub(super) const TOLERANCE: f64 = 1e-9;
 
@@ -32,10 +40,10 @@ pub(super) struct Problem<'a> {
     pub(super) finer: BTreeMap<NodeId, i32>,
 }
 
-/// A choice of shifts, one a site, with the scales that follow and the estimated error.
+/// A choice of gains, one a site, with the scales that follow and the estimated error.
 #[derive(Clone)]
 struct Choice {
-    shifts: Vec<u32>,
+    gains: Vec<u32>,
     x: Vec<f64>,
     error: f64,
 }
@@ -43,56 +51,26 @@ struct Choice {
 impl Problem<'_> {
     /// The scales of the best choice found.
     pub(super) fn search(&self) -> Vec<f64> {
-        let mut best = self.evaluate(vec![0; self.sites.len()]);
-        let mut x = self.floor.clone();
-        for _ in 0..ROUNDS {
-            let choice = self.evaluate(self.alone(&x));
-            let settled = choice.x == x;
-            x.clone_from(&choice.x);
-            if choice.error < best.error {
-                best = choice;
-            }
-            if settled {
-                break;
-            }
-        }
+        let [first, others @ ..] = STARTS.map(|gain| self.evaluate(vec![gain; self.sites.len()]));
+        let best = others.into_iter().fold(first, |best, o| if o.error < best.error { o } else { best });
         self.descend(best).x
     }
 
-    /// The shift of least error of each layer, given the scales of its input.
-    fn alone(&self, x: &[f64]) -> Vec<u32> {
-        let mut x = x.to_vec();
-        let mut shifts = Vec::with_capacity(self.sites.len());
-        for (i, site) in self.sites.iter().enumerate() {
-            let (terms, needs) = self.needs(i, &x, &self.finer);
-            let shift = if self.clamped(terms) { self.best_shift(site, terms, &needs) } else { 0 };
-            raise(&mut x, terms, &needs, shift);
-            shifts.push(shift);
-        }
-        shifts
-    }
-
-    fn best_shift(&self, site: &Site, terms: &[Term], needs: &[Need]) -> u32 {
-        let error = |shift: u32| -> f64 {
-            let channel = |(term, need): (&Term, &Need)| {
-                let step = term.at(&self.floor).max(need.step + f64::from(shift));
-                rounding(step, need, f64::from(shift))
-            };
-            terms.iter().zip(needs).map(channel).sum()
-        };
-        let errors = (0..=useful(site, needs)).map(|shift| (shift, error(shift)));
-        errors.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(shift, _)| shift)
-    }
-
-    /// The least scales that allow these shifts, and the error with them: the sum over the layers of the
+    /// The least scales that allow these gains, and the error with them: the sum over the layers of the
     /// square error of their results over that of the clamps alone.
-    fn evaluate(&self, shifts: Vec<u32>) -> Choice {
+    fn evaluate(&self, gains: Vec<u32>) -> Choice {
         let mut x = self.floor.clone();
         for _ in 0..SWEEPS {
             let mut raised = false;
-            for (i, shift) in shifts.iter().enumerate() {
+            for (i, gain) in gains.iter().enumerate() {
                 let (terms, needs) = self.needs(i, &x, &self.finer);
-                raised |= raise(&mut x, terms, &needs, *shift);
+                let shift = if self.clamped(terms) {
+                    let free = room(terms, &needs, &self.floor).floor() + f64::from(*gain);
+                    free.clamp(0.0, f64::from(self.sites[i].cap))
+                } else {
+                    0.0
+                };
+                raised |= raise(&mut x, terms, &needs, shift);
             }
             if !raised {
                 break;
@@ -104,29 +82,46 @@ impl Problem<'_> {
                 return 0.0;
             }
             let shift = room(terms, &needs, &x).floor().max(0.0);
-            let step = |t: &Term| t.at(&x);
-            let error: f64 = terms.iter().zip(&needs).map(|(t, n)| rounding(step(t), n, shift)).sum();
+            let error: f64 = terms.iter().zip(&needs).map(|(t, n)| rounding(t.at(&x), n, shift)).sum();
             error / terms.iter().map(|t| (2.0 * t.at(&self.floor)).exp2()).sum::<f64>()
         });
         let error = error.sum();
-        Choice { shifts, x, error }
+        Choice { gains, x, error }
+    }
+
+    /// Sites that move together: all, those that write one residual stream, each alone.
+    fn moves(&self) -> Vec<Vec<usize>> {
+        let mut writers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (i, site) in self.sites.iter().enumerate() {
+            if let Some(first) = self.fitted.classes.terms[site.id.0 as usize].first() {
+                writers.entry(first.var).or_default().push(i);
+            }
+        }
+        let all = (0..self.sites.len()).collect();
+        let streams = writers.into_values().filter(|sites| sites.len() > 1);
+        std::iter::once(all).chain(streams).chain((0..self.sites.len()).map(|i| vec![i])).collect()
     }
 
     fn descend(&self, mut best: Choice) -> Choice {
         let weights: usize = self.sites.iter().map(Site::size).sum();
         let mut evaluations = BUDGET / (weights.max(1) * (SWEEPS + 1));
+        let moves = self.moves();
         loop {
             let start = best.error;
-            for i in 0..self.sites.len() {
-                for shift in [best.shifts[i].checked_sub(1), best.shifts[i].checked_add(1)] {
-                    let Some(shift) = shift.filter(|s| *s <= self.sites[i].cap) else { continue };
+            for sites in &moves {
+                for step in [1, -1] {
+                    let mut gains = best.gains.clone();
+                    for &i in sites {
+                        gains[i] = gains[i].saturating_add_signed(step).min(LARGEST);
+                    }
+                    if gains == best.gains {
+                        continue;
+                    }
                     if evaluations == 0 {
                         return best;
                     }
                     evaluations -= 1;
-                    let mut shifts = best.shifts.clone();
-                    shifts[i] = shift;
-                    let choice = self.evaluate(shifts);
+                    let choice = self.evaluate(gains);
                     if choice.error < best.error {
                         best = choice;
                     }
@@ -154,7 +149,7 @@ impl Problem<'_> {
                 let room = room(terms, &needs, x);
                 if room < -TOLERANCE {
                     raised = Some(site.id);
-                    raise(x, terms, &needs, 0);
+                    raise(x, terms, &needs, 0.0);
                     continue;
                 }
                 let cap = if self.clamped(terms) { useful(site, &needs) } else { site.cap };
@@ -202,10 +197,10 @@ fn rounding(step: f64, need: &Need, shift: f64) -> f64 {
 }
 
 /// Raises scales to what a layer with this shift needs; whether any moved.
-fn raise(x: &mut [f64], terms: &[Term], needs: &[Need], shift: u32) -> bool {
+fn raise(x: &mut [f64], terms: &[Term], needs: &[Need], shift: f64) -> bool {
     let mut raised = false;
     for (term, need) in terms.iter().zip(needs) {
-        let wanted = term.solve(need.step + f64::from(shift));
+        let wanted = term.solve(need.step + shift);
         raised |= wanted > x[term.var] + TOLERANCE;
         x[term.var] = x[term.var].max(wanted);
     }

@@ -317,7 +317,10 @@ fn a_circuit_that_does_not_fit_is_refused_by_layer_and_bound() {
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
     assert!(said.contains("layer `") && said.contains("the modulus leaves"), "{said}");
-    assert!(said.trim_end().ends_with("use ring 8192"), "{said}");
+    let advice = "use ring 8192; `--encoding auto` and `--encoding coefficients` fit this ring";
+    assert!(said.trim_end().ends_with(advice), "{said}");
+    let checked = stria(&[&["check", run[1], "--ring", "4096"][..], &slots].concat());
+    assert!(stderr(&checked).contains("--encoding coefficients"), "{}", stderr(&checked));
     let report = [&["report", run[1], "--ring", "4096", "--format", "json"][..], &slots].concat();
     let report = json(&stria(&report));
     assert_eq!(report["moduli"]["hidden_bits"], 0.0);
@@ -505,6 +508,27 @@ fn eval_on_encrypted_images_agrees_with_the_reference() {
         json(&stria(&[EVAL.as_slice(), &["--limit", "2", "--backend", "bfv", "--format", "json"]].concat()));
     assert_eq!((&eval["n"], &eval["agreement_reference"]), (&Value::from(2), &Value::from(1.0)));
     assert_eq!(eval["backend"], "bfv");
+    // Two run encrypted; what the network is worth is said on all.
+    let all = json(&stria(&[EVAL.as_slice(), &["--backend", "reference", "--format", "json"]].concat()));
+    assert_eq!(eval["all"]["n"], 200);
+    assert!(all["all"].is_null() && all["n"] == 200);
+    for key in ["accuracy", "accuracy_float", "agreement_float", "drop"] {
+        assert_eq!(eval["all"][key], all[key], "{key}");
+    }
+}
+
+#[test]
+fn eval_leaves_images_out() {
+    let part = |options: &[&str]| {
+        json(&stria(&[EVAL.as_slice(), options, &["--backend", "reference", "--format", "json"]].concat()))
+    };
+    let (first, rest, all) = (part(&["--limit", "30"]), part(&["--skip", "30"]), part(&[]));
+    assert_eq!((&first["n"], &rest["n"]), (&Value::from(30), &Value::from(170)));
+    let right = |eval: &Value| (eval["accuracy"].as_f64().unwrap() * eval["n"].as_f64().unwrap()).round();
+    assert_eq!(right(&first) + right(&rest), right(&all));
+    let none = stria(&[EVAL.as_slice(), &["--skip", "200"]].concat());
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("no images"), "{}", stderr(&none));
 }
 
 #[test]

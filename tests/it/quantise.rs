@@ -2,6 +2,7 @@
 
 mod bits;
 mod layers;
+mod measured;
 mod naive;
 pub(crate) mod networks;
 mod passes;

@@ -130,10 +130,10 @@ impl<'a> Converter<'a> {
 
     /// Two layers' values.
     fn between(&mut self, site: &Site<'a>, a: &Flow, b: &Flow) -> Result<Flow, Stop> {
-        let dims = a.dims();
-        if dims != b.dims() {
+        let (dims, others) = (self.seen(a), self.seen(b));
+        if dims != others {
             return refused(
-                format!("joins tensors of shapes {dims:?} and {:?}", b.dims()),
+                format!("joins tensors of shapes {dims:?} and {others:?}"),
                 "bring both to one shape; a gate that scales channels by the image is not to be had",
             );
         }
@@ -172,7 +172,7 @@ impl<'a> Converter<'a> {
         let count = site.node.input.len();
         if count == 2 {
             return match (self.taken(site, 0)?, self.taken(site, 1)?) {
-                (Value::Flow(a), Value::Flow(b)) if a.dims() == b.dims() => {
+                (Value::Flow(a), Value::Flow(b)) if self.seen(&a) == self.seen(&b) => {
                     self.sum_of(site, &[a, b]).map(Value::Flow)
                 }
                 _ => refused("sums tensors of other shapes, or constants", "use Add"),
@@ -181,7 +181,7 @@ impl<'a> Converter<'a> {
         let flows = (0..count).map(|i| self.flow(site, i)).collect::<Result<Vec<_>, _>>()?;
         match flows.as_slice() {
             [only] => Ok(Value::Flow(only.clone())),
-            [first, rest @ ..] if rest.iter().all(|f| f.dims() == first.dims()) => {
+            [first, rest @ ..] if rest.iter().all(|f| self.seen(f) == self.seen(first)) => {
                 self.sum_of(site, &flows).map(Value::Flow)
             }
             _ => refused("sums tensors of other shapes", "bring all to one shape"),

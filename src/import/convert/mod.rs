@@ -22,6 +22,7 @@ use super::network::Network;
 use super::node::Attributes;
 use super::view::{Order, View};
 use crate::layers::{Activation, Layer, ShapeError};
+use crate::tensor::Shape;
 use rten_onnx::onnx::{GraphProto, NodeProto};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,7 +47,7 @@ struct Flow {
     view: View,
     /// Applied to each element.
     curve: Curve,
-    /// Zeros above, left, below, right of an image that is seen in its own order.
+    /// Zeros above, left, below, right of an image that is seen as `[1, C, H, W]` or `[1, H, W, C]`.
     frame: [usize; 4],
     /// Whether nothing else reads the layer's value, as far as it is known.
     sole: bool,
@@ -65,11 +66,16 @@ impl Curve {
 }
 
 impl Flow {
-    /// The ONNX shape, zeros included.
-    fn dims(&self) -> Vec<usize> {
+    /// The ONNX shape, zeros included; `shape` is that of the layer's value.
+    fn dims(&self, shape: &Shape) -> Vec<usize> {
         let mut dims = self.view.dims().to_vec();
+        if self.frame == [0; 4] {
+            return dims;
+        }
         let [top, left, bottom, right] = self.frame;
-        if let [_, _, h, w] = dims.as_mut_slice() {
+        let last = self.view != View::of(shape) && self.view == View::channels_last(shape);
+        let first = if last { 1 } else { 2 };
+        if let Some([h, w]) = dims.get_mut(first..first + 2) {
             *h += top + bottom;
             *w += left + right;
         }
@@ -306,6 +312,7 @@ impl<'a> Converter<'a> {
             "Neg" => self.negated(site),
             "Relu" => self.activation(site, Activation::Relu),
             "Clip" => self.clip(site),
+            "Max" | "Min" => self.bounded(site),
             "MaxPool" => self.max_pool(site),
             "AveragePool" => self.average_pool(site),
             "GlobalAveragePool" => self.global_average(site),
@@ -317,7 +324,8 @@ impl<'a> Converter<'a> {
             "Pad" => self.pad(site),
             "Slice" => self.slice(site),
             "Shape" => {
-                let dims = self.flow(site, 0)?.dims();
+                let flow = self.flow(site, 0)?;
+                let dims = self.seen(&flow);
                 Ok(Value::Known(Arc::new(reshape::shape_of(site, &dims))))
             }
             "Identity" | "Dropout" | "Cast" => Ok(Value::Flow(self.flow(site, 0)?)),
@@ -331,7 +339,7 @@ impl<'a> Converter<'a> {
         let flow = self.flow(site, 0)?;
         let is_output = |name: &String| self.uses.get(name.as_str()) == Some(&1);
         let readers = site.node.output.first().is_some_and(is_output);
-        if !readers || flow.dims().iter().filter(|d| **d > 1).count() > 1 {
+        if !readers || self.seen(&flow).iter().filter(|d| **d > 1).count() > 1 {
             return Err(refuse::operator(site.op()));
         }
         self.notes.push(Note::Dropped { op: site.op().to_owned(), node: site.name.clone() });
@@ -361,9 +369,36 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// A layer of each element, applied to the value itself; the view stays.
+    /// `Max` with 0, and `Min` with 6 behind a relu, as older exporters write activations.
+    fn bounded(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
+        let (left, right) = (self.taken(site, 0)?, self.taken(site, 1)?);
+        let (flow, bound) = match (left, right) {
+            (Value::Flow(flow), Value::Known(bound)) | (Value::Known(bound), Value::Flow(flow)) => {
+                (flow, bound)
+            }
+            (_, _) => return Err(refuse::operator(site.op())),
+        };
+        if site.node.input.len() != 2 {
+            return Err(refuse::operator(site.op()));
+        }
+        let before = &self.network.units[flow.unit];
+        let relu = before.layer == Layer::Activation(Activation::Relu) && flow.curve == Curve::SAME;
+        let source = before.operands.first().copied().filter(|_| relu);
+        match (site.op(), bound.scalar(), source) {
+            ("Max", Some(0.0), _) => {
+                self.elementwise(site, &flow, Layer::Activation(Activation::Relu)).map(Value::Flow)
+            }
+            ("Min", Some(6.0), Some(unit)) => {
+                let flow = Flow { unit, ..flow };
+                self.elementwise(site, &flow, Layer::Activation(Activation::Relu6)).map(Value::Flow)
+            }
+            _ => Err(refuse::operator(site.op())),
+        }
+    }
+
+    /// A layer of each element that leaves zeros as they are, applied to the value itself; the view stays.
     fn elementwise(&mut self, site: &Site<'a>, flow: &Flow, layer: Layer) -> Result<Flow, Stop> {
-        let flow = self.settle(&site.name, flow)?;
+        let flow = self.curved(&site.name, flow)?;
         let unit = self.network.add(layer, &[flow.unit], Vec::new(), &site.name)?;
         Ok(Flow { unit, sole: true, ..flow })
     }
@@ -501,6 +536,11 @@ impl<'a> Converter<'a> {
     fn plain_image(&mut self, origin: &str, flow: &Flow) -> Result<usize, Stop> {
         let flow = self.settle(origin, flow)?;
         self.image(origin, &flow).map(|(unit, _)| unit)
+    }
+
+    /// The ONNX shape of a flow.
+    fn seen(&self, flow: &Flow) -> Vec<usize> {
+        flow.dims(self.network.shape(flow.unit))
     }
 
     /// The flow of a unit in its own order.

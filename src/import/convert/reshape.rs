@@ -90,14 +90,17 @@ impl<'a> Converter<'a> {
 
     pub(super) fn transpose(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
         let flow = self.flow(site, 0)?;
-        if flow.frame != [0; 4] {
+        let order = shape::permutation(site.attributes.ints("perm"), flow.view.dims().len());
+        let view = order.and_then(|order| flow.view.transposed(&order));
+        let shape = self.network.shape(flow.unit);
+        let image = |view: &View| *view == View::of(shape) || *view == View::channels_last(shape);
+        if flow.frame != [0; 4] && !view.as_ref().is_some_and(image) {
             return refused(
                 "reads an image that `Pad` has framed",
                 "pad right before a convolution or a pool",
             );
         }
-        let order = shape::permutation(site.attributes.ints("perm"), flow.view.dims().len());
-        match order.and_then(|order| flow.view.transposed(&order)) {
+        match view {
             Some(view) => Ok(Value::Flow(Flow { view, ..flow })),
             None => refused(
                 format!("permutes axes of a {:?} tensor that are not whole", flow.view.dims()),
@@ -214,12 +217,6 @@ impl<'a> Converter<'a> {
             let unit = self.network.add(layer, &[flow.unit], Vec::new(), &site.name)?;
             let frame = flow.frame;
             flow = Flow { frame, ..self.seen_as(&flow, unit)? };
-        }
-        if last && (top, bottom, left, right) != (0, 0, 0, 0) {
-            return refused(
-                "pads a tensor whose channels come last",
-                "keep images in the order [1, C, H, W]",
-            );
         }
         for (side, more) in flow.frame.iter_mut().zip([top, left, bottom, right]) {
             *side += more;

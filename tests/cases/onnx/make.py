@@ -263,5 +263,259 @@ def refused():
     onnx.save(m.model("output"), HERE / "refused.onnx")
 
 
-for make in (torchscript, dynamo, tensorflow, caffe, shortcuts, dense, refused):
+def operators():
+    """Every operator that is imported, alone or with what it needs, in the forms that opsets 9 to 20 have.
+
+    One file: `NAME.onnx` the model's bytes, `NAME.input` and `NAME.output` what onnxruntime computes.
+    """
+    cases = {}
+
+    def case(name, shape, opset, build, channels_last=False, logits=None):
+        m = Maker(name, shape, opset, channels_last)
+        out = build(m) or "output"
+        model = m.model("output")
+        shown = m.model(logits) if logits else model
+        session = onnxruntime.InferenceSession(shown.SerializeToString())
+        inputs = m.random.normal(0, 1, [2] + list(shape)).astype(np.float32)
+        outputs = np.stack([session.run(None, {"input": x[None]})[0].reshape(-1) for x in inputs])
+        if channels_last:
+            inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+        assert out == "output"
+        cases[f"{name}.onnx"] = np.frombuffer(model.SerializeToString(), dtype=np.uint8)
+        cases[f"{name}.input"], cases[f"{name}.output"] = inputs, outputs
+
+    def head(m, x, c, h):
+        """A convolution to one value a channel, so that what is before it must be right."""
+        m.op("Conv", x, m.weight(2, c, h, h), out="output", kernel_shape=[h, h])
+
+    def conv(c, k, out=4, **attributes):
+        def build(m):
+            group = attributes.get("group", 1)
+            m.op("Conv", "input", m.weight(out, c // group, *k), m.vector(out), out="output", **attributes)
+        return build
+
+    case("conv_plain", (3, 7, 6), 9, conv(3, (3, 3), kernel_shape=[3, 3]))
+    case("conv_without_kernel_shape", (3, 7, 6), 11, conv(3, (3, 2)))
+    case("conv_strided", (3, 9, 8), 11, conv(3, (3, 3), kernel_shape=[3, 3], strides=[2, 1], pads=[1, 1, 1, 1]))
+    case("conv_uneven", (3, 8, 8), 13, conv(3, (3, 3), kernel_shape=[3, 3], strides=[2, 2], pads=[0, 1, 1, 0]))
+    case("conv_depthwise", (4, 6, 6), 13, conv(4, (3, 3), out=4, group=4, kernel_shape=[3, 3], pads=[1] * 4))
+    case("conv_multiplier", (3, 6, 6), 13, conv(3, (3, 3), out=6, group=3, kernel_shape=[3, 3], pads=[1] * 4))
+    case("conv_grouped", (4, 6, 6), 20, conv(4, (1, 1), out=6, group=2))
+    case("conv_same_upper", (2, 7, 8), 11, conv(2, (3, 3), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"))
+    case("conv_same_lower", (2, 8, 8), 11, conv(2, (2, 2), kernel_shape=[2, 2], auto_pad="SAME_LOWER"))
+    case("conv_valid", (2, 8, 8), 11, conv(2, (3, 3), kernel_shape=[3, 3], auto_pad="VALID"))
+
+    def gemm(**attributes):
+        def build(m):
+            dims = (5, 6) if attributes.get("transB") else (6, 5)
+            m.op("Gemm", "input", m.weight(*dims), m.vector(5), out="output", **attributes)
+        return build
+
+    case("gemm", (6,), 9, gemm())
+    case("gemm_transposed_scaled", (6,), 13, gemm(transB=1, alpha=0.5, beta=2.0))
+    case("gemm_without_bias", (6,), 13, lambda m: m.op("Gemm", "input", m.weight(6, 5), out="output"))
+
+    def matmul(m, after="Add"):
+        m.op(after, m.op("MatMul", "input", m.weight(6, 5)), m.vector(5), out="output")
+
+    case("matmul_add", (6,), 9, matmul)
+    case("matmul_sub", (6,), 13, lambda m: matmul(m, "Sub"))
+    case("bias_first", (6,), 13, lambda m: m.op("Add", m.vector(5), m.op("MatMul", "input", m.weight(6, 5)), out="output"))
+    case("sum_of_two", (3, 5, 5), 13, lambda m: head(m, m.op("Sum", "input", m.op("Relu", "input")), 3, 5))
+    case("sum_of_one", (3, 5, 5), 13, lambda m: head(m, m.op("Sum", "input"), 3, 5))
+    case("sum_with_itself", (3, 5, 5), 13, lambda m: head(m, m.op("Add", "input", "input"), 3, 5))
+    case("difference", (3, 5, 5), 13, lambda m: head(m, m.op("Sub", "input", m.op("Relu", "input")), 3, 5))
+    case("scale", (3, 5, 5), 13, lambda m: head(m, m.op("Mul", "input", m.const(np.float32(0.3))), 3, 5))
+    case("scale_a_channel", (3, 5, 5), 13, lambda m: head(m, m.op("Mul", m.const(np.array([[[0.5]], [[-1.0]], [[2.0]]], dtype=np.float32)), "input"), 3, 5))
+    case("quotient_a_channel", (3, 5, 5), 13, lambda m: head(m, m.op("Div", "input", m.const(np.array([[[[0.5]], [[-1.0]], [[2.0]]]], dtype=np.float32))), 3, 5))
+    case("square_by_mul", (3, 5, 5), 13, lambda m: head(m, m.op("Mul", "input", "input"), 3, 5))
+    case("square_by_pow", (3, 5, 5), 13, lambda m: head(m, m.op("Pow", "input", m.const(np.float32(2))), 3, 5))
+    case("square_by_integer_pow", (3, 5, 5), 12, lambda m: head(m, m.op("Pow", "input", m.const(np.int64(2))), 3, 5))
+    case("negated", (3, 5, 5), 13, lambda m: head(m, m.op("Neg", "input"), 3, 5))
+
+    def quad(m):
+        x = m.op("Mul", m.op("Mul", "input", "input"), m.const(np.float32(0.2)))
+        x = m.op("Add", m.op("Add", x, m.op("Mul", "input", m.const(np.float32(0.5)))), m.const(np.float32(0.1)))
+        head(m, x, 3, 5)
+
+    case("quad", (3, 5, 5), 17, quad)
+    case("relu", (3, 5, 5), 14, lambda m: head(m, m.op("Relu", "input"), 3, 5))
+    case("clip_attributes", (3, 5, 5), 9, lambda m: head(m, m.op("Clip", "input", min=0.0, max=6.0), 3, 5))
+    case("clip_inputs", (3, 5, 5), 13, lambda m: head(m, m.op("Clip", "input", m.const(np.float32(0)), m.const(np.float32(6))), 3, 5))
+    case("clip_below", (3, 5, 5), 13, lambda m: head(m, m.op("Clip", "input", m.const(np.float32(0))), 3, 5))
+
+    def relu6_by_min(m):
+        x = m.op("Min", m.op("Relu", "input"), m.const(np.float32(6)))
+        head(m, x, 3, 5)
+
+    case("relu6_by_min", (3, 5, 5), 13, relu6_by_min)
+    case("relu_by_max", (3, 5, 5), 13, lambda m: head(m, m.op("Max", "input", m.const(np.float32(0))), 3, 5))
+    case("batch_norm_alone", (3, 5, 5), 15, lambda m: head(m, m.norm("input", 3, "bn"), 3, 5))
+
+    def norm_of_features(m):
+        x = m.op("MatMul", "input", m.weight(6, 5))
+        m.op("Relu", m.norm(x, 5, "bn"), out="output")
+
+    case("batch_norm_of_features", (6,), 15, norm_of_features)
+
+    def old_norm(m):
+        x = m.norm("input", 3, "bn")
+        m.nodes[-1].attribute.append(helper.make_attribute("momentum", 0.9))
+        head(m, x, 3, 5)
+
+    case("batch_norm_old", (3, 5, 5), 9, old_norm)
+    pool = dict(kernel_shape=[2, 2], strides=[2, 2])
+    case("max_pool", (3, 6, 6), 12, lambda m: head(m, m.op("MaxPool", "input", **pool), 3, 3))
+    case("max_pool_padded", (3, 6, 6), 12, lambda m: head(m, m.op("MaxPool", "input", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4), 3, 3))
+    case("max_pool_same", (3, 7, 7), 12, lambda m: head(m, m.op("MaxPool", "input", auto_pad="SAME_UPPER", **pool), 3, 4))
+    case("max_pool_up", (3, 7, 7), 12, lambda m: head(m, m.op("MaxPool", "input", ceil_mode=1, **pool), 3, 4))
+    case("average_pool", (3, 6, 6), 10, lambda m: head(m, m.op("AveragePool", "input", **pool), 3, 3))
+    case("average_pool_counted", (3, 6, 6), 19, lambda m: head(m, m.op("AveragePool", "input", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1), 3, 3))
+    case("average_pool_uncounted", (3, 6, 6), 19, lambda m: head(m, m.op("AveragePool", "input", kernel_shape=[3, 3], pads=[1] * 4), 3, 6))
+    case("average_pool_same", (3, 7, 7), 12, lambda m: head(m, m.op("AveragePool", "input", auto_pad="SAME_UPPER", **pool), 3, 4))
+    case("average_pool_up", (3, 7, 7), 12, lambda m: head(m, m.op("AveragePool", "input", ceil_mode=1, **pool), 3, 4))
+
+    def flat_head(m, x, c):
+        m.op("Gemm", m.op("Flatten", x), m.weight(4, c), m.vector(4), transB=1, out="output")
+
+    case("global_average", (3, 6, 6), 9, lambda m: flat_head(m, m.op("GlobalAveragePool", "input"), 3))
+    case("global_max", (3, 6, 6), 9, lambda m: flat_head(m, m.op("GlobalMaxPool", "input"), 3))
+    case("mean_by_attribute", (3, 6, 6), 13, lambda m: flat_head(m, m.op("ReduceMean", "input", axes=[2, 3], keepdims=1), 3))
+    case("mean_by_input", (3, 6, 6), 18, lambda m: flat_head(m, m.op("ReduceMean", "input", m.ints(-2, -1), keepdims=0), 3))
+
+    def mean_last(m):
+        x = m.op("Transpose", m.op("Conv", m.op("Transpose", "input", perm=[0, 3, 1, 2]), m.weight(4, 3, 3, 3), kernel_shape=[3, 3]), perm=[0, 2, 3, 1])
+        flat_head(m, m.op("ReduceMean", x, axes=[1, 2], keepdims=0), 4)
+
+    case("mean_channels_last", (6, 6, 3), 13, mean_last, channels_last=True)
+
+    case("flatten", (3, 4, 4), 9, lambda m: flat_head(m, "input", 48))
+    case("flatten_axis", (3, 4, 4), 13, lambda m: m.op("Gemm", m.op("Flatten", "input", axis=-3), m.weight(48, 4), out="output"))
+    case("reshape", (3, 4, 4), 9, lambda m: m.op("MatMul", m.op("Reshape", "input", m.ints(1, 48)), m.weight(48, 4), out="output"))
+    case("reshape_open", (3, 4, 4), 14, lambda m: m.op("MatMul", m.op("Reshape", "input", m.ints(0, -1)), m.weight(48, 4), out="output"))
+
+    def squeezed(m, axes_as_input):
+        x = m.op("GlobalAveragePool", "input")
+        x = m.op("Squeeze", x, m.ints(2, 3)) if axes_as_input else m.op("Squeeze", x, axes=[2, 3])
+        m.op("MatMul", x, m.weight(3, 4), out="output")
+
+    case("squeeze_attribute", (3, 4, 4), 11, lambda m: squeezed(m, False))
+    case("squeeze_input", (3, 4, 4), 13, lambda m: squeezed(m, True))
+
+    def unsqueezed(m):
+        x = m.op("Relu", m.op("MatMul", "input", m.weight(6, 5)))
+        x = m.op("Unsqueeze", x, m.ints(2, 3))
+        m.op("Flatten", m.op("Conv", x, m.weight(4, 5, 1, 1)), out="output")
+
+    case("unsqueeze", (6,), 13, unsqueezed)
+
+    def shuffle(m):
+        x = m.op("Reshape", "input", m.ints(1, 2, 3, 5, 5))
+        x = m.op("Reshape", m.op("Transpose", x, perm=[0, 2, 1, 3, 4]), m.ints(1, -1, 5, 5))
+        head(m, x, 6, 5)
+
+    case("shuffle", (6, 5, 5), 9, shuffle)
+    case("concat", (3, 5, 5), 13, lambda m: head(m, m.op("Concat", "input", m.op("Relu", "input"), axis=1), 6, 5))
+    case("concat_from_the_end", (3, 5, 5), 13, lambda m: head(m, m.op("Concat", "input", m.op("Relu", "input"), axis=-3), 6, 5))
+
+    def passed(m):
+        x = m.op("Dropout", m.op("Identity", "input"))
+        head(m, m.op("Cast", x, to=TensorProto.FLOAT), 3, 5)
+
+    case("nothing", (3, 5, 5), 13, passed)
+    case("dropout_old", (3, 5, 5), 9, lambda m: head(m, m.op("Dropout", "input", ratio=0.3), 3, 5))
+
+    def computed_shape(m):
+        zero = m.op("Constant", value_int=0)
+        n = m.op("Unsqueeze", m.op("Gather", m.op("Shape", "input"), zero), m.ints(0))
+        rest = m.op("ConstantOfShape", m.ints(1), value=numpy_helper.from_array(np.array([-1], dtype=np.int64)))
+        x = m.op("Reshape", "input", m.op("Cast", m.op("Concat", n, rest, axis=0), to=TensorProto.INT64))
+        m.op("MatMul", x, m.weight(48, 4), out="output")
+
+    case("computed_shape", (3, 4, 4), 13, computed_shape)
+
+    def constant_weights(m):
+        w = m.random.normal(0, 1, (2, 3, 5, 5)).astype(np.float32)
+        w = m.op("Constant", value=numpy_helper.from_array(w))
+        w = m.op("Mul", w, m.op("Sqrt", m.const(np.float32(0.25))))
+        m.op("Conv", "input", m.op("Cast", w, to=TensorProto.FLOAT), out="output")
+
+    case("constant_weights", (3, 5, 5), 13, constant_weights)
+    case("half_weights", (3, 5, 5), 13, lambda m: m.op("Conv", "input", m.op("Cast", m.const(m.random.normal(0, 1, (2, 3, 5, 5)).astype(np.float16)), to=TensorProto.FLOAT), out="output"))
+    case("pad_attribute", (3, 4, 4), 9, lambda m: head(m, m.op("Pad", "input", pads=[0, 0, 1, 0, 0, 0, 0, 1]), 3, 5))
+    case("pad_input", (3, 4, 4), 13, lambda m: head(m, m.op("Pad", "input", m.ints(0, 0, 1, 1, 0, 0, 1, 1)), 3, 6))
+    case("pad_axes", (3, 4, 4), 18, lambda m: head(m, m.op("Pad", "input", m.ints(1, 1, 1, 1), m.const(np.float32(0)), m.ints(2, 3)), 3, 6))
+    case("pad_channels", (3, 4, 4), 13, lambda m: head(m, m.op("Pad", "input", m.ints(0, 1, 0, 0, 0, 2, 0, 0)), 6, 4))
+    case("pad_nothing", (3, 4, 4), 13, lambda m: head(m, m.op("Relu", m.op("Pad", "input", m.ints(0, 0, 0, 0, 0, 0, 0, 0))), 3, 4))
+
+    def pad_then_relu(m):
+        x = m.op("Relu", m.op("Pad", "input", m.ints(0, 0, 1, 1, 0, 0, 1, 1)))
+        head(m, x, 3, 6)
+
+    case("pad_then_relu", (3, 4, 4), 13, pad_then_relu)
+
+    def pad_then_pool(m):
+        x = m.op("Pad", "input", m.ints(0, 0, 1, 1, 0, 0, 1, 1))
+        head(m, m.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]), 3, 3)
+
+    case("pad_then_average", (3, 4, 4), 13, pad_then_pool)
+
+    def pad_last(m):
+        x = m.op("Pad", "input", m.ints(0, 0, 0, 0, 0, 1, 1, 0))
+        x = m.op("Transpose", x, perm=[0, 3, 1, 2])
+        head(m, x, 3, 6)
+
+    case("pad_channels_last", (5, 5, 3), 13, pad_last, channels_last=True)
+
+    def pad_between(m):
+        x = m.op("Transpose", "input", perm=[0, 3, 1, 2])
+        x = m.op("Transpose", m.op("Conv", x, m.weight(4, 3, 1, 1)), perm=[0, 2, 3, 1])
+        x = m.op("Relu", m.op("Add", x, m.vector(4)))
+        x = m.op("Pad", x, m.ints(0, 1, 1, 0, 0, 1, 1, 0))
+        head(m, m.op("Transpose", x, perm=[0, 3, 1, 2]), 4, 7)
+
+    case("pad_between_transposes", (5, 5, 3), 13, pad_between, channels_last=True)
+    case("slice_attribute", (3, 6, 6), 9, lambda m: head(m, m.op("Slice", "input", axes=[2, 3], starts=[0, 0], ends=[9, 9]), 3, 6))
+    case("slice_input", (3, 6, 6), 13, lambda m: head(m, m.op("Slice", "input", m.ints(0, 0), m.ints(2**31 - 1, 2**31 - 1), m.ints(2, 3), m.ints(2, 2)), 3, 3))
+
+    def softmax(m):
+        m.op("Gemm", "input", m.weight(6, 5), out="logits")
+        m.op("Softmax", "logits", axis=1, out="output")
+
+    case("softmax", (6,), 13, softmax, logits="logits")
+
+    def argmax(m):
+        m.op("Gemm", "input", m.weight(6, 5), out="logits")
+        m.op("ArgMax", "logits", axis=1, keepdims=0, out="output")
+
+    case("argmax", (6,), 13, argmax, logits="logits")
+
+    def keras(m):
+        """NHWC all along, as tf2onnx writes what it cannot fold."""
+        def there(x):
+            return m.op("Transpose", x, perm=[0, 3, 1, 2])
+        def back(x):
+            return m.op("Transpose", x, perm=[0, 2, 3, 1])
+        x = back(m.op("Conv", there("input"), m.weight(4, 3, 3, 3), kernel_shape=[3, 3], auto_pad="SAME_UPPER"))
+        x = m.op("Add", x, m.vector(4))
+        y = m.op("Relu", m.op("Mul", x, m.vector(4, 0.5, 1.5)))
+        y = back(m.op("MaxPool", there(y), kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"))
+        z = back(m.op("AveragePool", there(x), kernel_shape=[2, 2], strides=[2, 2]))
+        x = m.op("Concat", y, m.op("Add", y, z), axis=3)
+        x = m.op("Reshape", x, m.ints(-1, 3 * 3 * 8))
+        m.op("Add", m.op("MatMul", x, m.weight(72, 4)), m.vector(4), out="output")
+
+    case("keras", (6, 6, 3), 13, keras, channels_last=True)
+
+    def grouped_head(m):
+        x = m.op("GlobalAveragePool", m.op("Relu", m.op("Conv", "input", m.weight(6, 3, 3, 3))))
+        x = m.op("Conv", x, m.weight(4, 6, 1, 1), m.vector(4))
+        m.op("Reshape", x, m.ints(1, -1), out="output")
+
+    case("convolution_as_head", (3, 5, 5), 13, grouped_head)
+    save_file(cases, HERE / "operators.safetensors")
+    print(len(cases) // 3, "operators,", (HERE / "operators.safetensors").stat().st_size, "bytes")
+
+
+for make in (torchscript, dynamo, tensorflow, caffe, shortcuts, dense, refused, operators):
     make()

@@ -28,7 +28,9 @@ fn imported_models_check_report_and_run() {
         );
         let done = stria(at.path(), &["import", &onnx, "-o", &model, "--calibrate", &data]);
         assert!(done.status.success(), "{}", stderr(&done));
-        assert!(at.path().join(format!("{name}.safetensors")).exists());
+        for file in [format!("{name}.safetensors"), format!("{name}.ranges.safetensors")] {
+            assert!(at.path().join(&file).exists(), "{file}");
+        }
         let checked = stria(at.path(), &["check", &model]);
         assert!(checked.status.success() && !stderr(&checked).contains("error"), "{}", stderr(&checked));
         let evaluated = stria(at.path(), &["eval", &model, "--data", &data, "--format", "json"]);
@@ -61,12 +63,13 @@ fn a_failed_import_leaves_what_was_there() {
     }
     let onnx = fixture("torchscript.onnx");
     let wrong = fixture("caffe.safetensors");
-    let attempts: [&[&str]; 5] = [
-        &["import", &fixture("refused.onnx"), "-o", "old.stria"],
-        &["import", &onnx, "-o", "old.stria", "--mean", "1,2"],
-        &["import", &onnx, "-o", "old.stria", "--memory", "1000"],
-        &["import", &onnx, "-o", "old.stria", "--calibrate", &wrong],
-        &["import", "nothing.onnx", "-o", "old.stria"],
+    let attempts: [&[&str]; 6] = [
+        &["import", &onnx, "-o", "old.stria"],
+        &["import", &fixture("refused.onnx"), "-o", "old.stria", "--force"],
+        &["import", &onnx, "-o", "old.stria", "--mean", "1,2", "--force"],
+        &["import", &onnx, "-o", "old.stria", "--memory", "1000", "--force"],
+        &["import", &onnx, "-o", "old.stria", "--calibrate", &wrong, "--force"],
+        &["import", "nothing.onnx", "-o", "old.stria", "--force"],
     ];
     for args in attempts {
         let done = stria(at.path(), args);
@@ -94,4 +97,89 @@ fn outputs_are_named_and_do_not_replace_inputs() {
     assert_eq!(folder.status.code(), Some(1));
     let number = stria(at.path(), &["import", &onnx, "-o", "y.stria", "--std", "0"]);
     assert_eq!(number.status.code(), Some(2), "{}", stderr(&number));
+}
+
+/// What a model is with its ranges measured at import, and with the images themselves.
+#[test]
+fn measured_ranges_stand_for_the_images() {
+    let at = tempfile::tempdir().unwrap();
+    let (onnx, data) = (fixture("torchscript.onnx"), fixture("torchscript.safetensors"));
+    let done = stria(at.path(), &["import", &onnx, "-o", "m.stria", "--calibrate", &data]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(
+        stderr(&done).contains("m.ranges.safetensors: ranges, measured on 4 images"),
+        "{}",
+        stderr(&done)
+    );
+    let text = std::fs::read_to_string(at.path().join("m.stria")).unwrap();
+    assert!(text.contains("calibration: \"m.ranges.safetensors\""), "{text}");
+    let images = text.replace("m.ranges.safetensors", "images.safetensors");
+    std::fs::write(at.path().join("images.stria"), images).unwrap();
+    std::fs::copy(&data, at.path().join("images.safetensors")).unwrap();
+    let graph = |model: &str| {
+        let done = stria(at.path(), &["compile", model, "--emit", "graph"]);
+        assert!(done.status.success(), "{}", stderr(&done));
+        let text = String::from_utf8(done.stdout).unwrap();
+        text.lines().filter(|line| !line.contains("calibration")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(graph("m.stria"), graph("images.stria"));
+    let logits = |model: &str| {
+        let done =
+            stria(at.path(), &["run", model, "--input", &data, "--backend", "reference", "--format", "json"]);
+        assert!(done.status.success(), "{}", stderr(&done));
+        serde_json::from_slice::<Value>(&done.stdout).unwrap()["output"].clone()
+    };
+    assert_eq!(logits("m.stria"), logits("images.stria"));
+
+    // Fewer images give other ranges.
+    let less = ["import", &onnx, "-o", "less.stria", "--calibrate", &data, "--limit", "1"];
+    assert!(stderr(&stria(at.path(), &less)).contains("measured on 1 images"));
+    assert_ne!(graph("less.stria"), graph("m.stria"));
+
+    // Ranges of other weights are refused.
+    let other = fixture("caffe.onnx");
+    let done = stria(
+        at.path(),
+        &["import", &other, "-o", "other.stria", "--calibrate", &fixture("caffe.safetensors")],
+    );
+    assert!(done.status.success(), "{}", stderr(&done));
+    std::fs::copy(at.path().join("other.ranges.safetensors"), at.path().join("m.ranges.safetensors"))
+        .unwrap();
+    let refused = stria(at.path(), &["report", "m.stria"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("other weights"), "{}", stderr(&refused));
+}
+
+#[test]
+fn files_are_replaced_on_demand_only() {
+    let at = tempfile::tempdir().unwrap();
+    let import = ["import", &fixture("torchscript.onnx"), "-o", "m.stria"];
+    assert!(stria(at.path(), &import).status.success());
+    std::fs::remove_file(at.path().join("m.stria")).unwrap();
+    let refused = stria(at.path(), &import);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = stderr(&refused);
+    assert!(said.contains("m.safetensors: already there") && said.contains("--force"), "{said}");
+    assert!(!at.path().join("m.stria").exists());
+    let forced = stria(at.path(), &[&import[..], &["--force"]].concat());
+    assert!(forced.status.success(), "{}", stderr(&forced));
+}
+
+#[test]
+fn fewest_bits_are_written_into_the_imported_text() {
+    let at = tempfile::tempdir().unwrap();
+    let (onnx, data) = (fixture("torchscript.onnx"), fixture("torchscript.safetensors"));
+    let import = ["import", &onnx, "-o", "m.stria", "--max-drop", "50"];
+    let without = stria(at.path(), &import);
+    assert!(stderr(&without).contains("--calibrate"), "{}", stderr(&without));
+    let done = stria(at.path(), &[&import[..], &["--calibrate", &data]].concat());
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert!(stderr(&done).contains("agreement with the float network on 4 images"), "{}", stderr(&done));
+    let text = std::fs::read_to_string(at.path().join("m.stria")).unwrap();
+    assert!(text.contains("weight_bits: ") && text.contains(" bits: "), "{text}");
+    let done =
+        stria(at.path(), &["eval", "m.stria", "--data", &data, "--backend", "reference", "--format", "json"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let found: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(found["drop"].as_f64().is_some_and(|drop| drop <= 50.0), "{found}");
 }

@@ -3,6 +3,7 @@
 mod command;
 mod hostile;
 mod networks;
+mod operators;
 mod refusals;
 
 use std::path::{Path, PathBuf};

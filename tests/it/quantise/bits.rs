@@ -4,7 +4,8 @@ use super::networks::{Net, TestWeights, conv, global_pool, images, random_networ
 use stria::graph::{IntLayer, Model, NodeId, RangeChoice, evaluate, quantise_input};
 use stria::layers::{Activation, FloatLayer, Layer};
 use stria::quant::{
-    AutoBits, BitsOf, FloatWeights, Judges, Quantised, auto_bits, float_eval, layer_errors, quantise,
+    AutoBits, BitsOf, FloatWeights, Judges, Quantised, Statistics, auto_bits, float_eval, layer_errors,
+    quantise,
 };
 use stria::tensor::Shape;
 
@@ -216,12 +217,12 @@ fn ranges_are_chosen_as_the_model_says() {
 
 fn searched(max_drop: f64, threads: usize) -> AutoBits {
     let (model, weights) = growing(|_| 1.0);
-    let calibration = images(&model, 24, 77);
+    let measured = Statistics::measure(&model, &weights, &images(&model, 24, 77)).unwrap();
     let judges = images(&model, 120, 5);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
         let judges = Judges { images: &judges, labels: None };
-        auto_bits(&model, &weights, Some(&calibration), judges, max_drop, &mut |_, _| {}).unwrap()
+        auto_bits(&model, &weights, Some(&measured), judges, max_drop, &mut |_, _| {}).unwrap()
     })
 }
 
@@ -252,7 +253,8 @@ fn the_search_goes_to_the_end_or_nowhere() {
     // Labels that the float network has right, and the quantised one cannot have.
     let labels: Vec<usize> = vec![99; 20];
     let judges = Judges { images: &images, labels: Some(&labels) };
-    let none = auto_bits(&model, &weights, Some(&images), judges, 0.0, &mut |_, _| {}).unwrap();
+    let measured = Statistics::measure(&model, &weights, &images).unwrap();
+    let none = auto_bits(&model, &weights, Some(&measured), judges, 0.0, &mut |_, _| {}).unwrap();
     assert!(none.within && none.after == 0.0, "nothing right before, nothing lost");
 }
 
