@@ -1,10 +1,10 @@
 //! The search for scales: how much finer than its ranges alone allow each layer's weights are to be.
 //!
-//! A layer's *gain* is the number of bits by which its shift exceeds the one that costs its result nothing,
-//! given the scales of its input: channels that have no room for it get coarser steps. Gains, not shifts, are
-//! searched, since they leave the layers behind as they are. From a few uniform starts, gains go up and down
-//! in single steps, of one layer, of those that write one residual stream, or of all, as long as the
-//! estimated error of the whole network falls.
+//! Two searches, of which the one with the smaller estimated error counts. One chooses *shifts*: rounds that
+//! take each layer's best shift alone. The other chooses *gains*: the bits by which a layer's shift exceeds the
+//! one that costs its result nothing, given the scales of its input; they leave the layers behind as they are,
+//! which pays with few bits. Both then go up and down in single steps, of one layer, of those that write one
+//! residual stream, or of all, as long as the estimated error of the whole network falls.
 
 use super::QuantError;
 use super::classes::Term;
@@ -14,15 +14,15 @@ use super::solve::steps;
 use crate::graph::NodeId;
 use std::collections::BTreeMap;
 
-/// Rounds of raising scales until every layer has a shift.
+/// Rounds of choosing shifts one by one, and of raising scales until every layer has a shift.
 const ROUNDS: usize = 12;
 /// Gains that all layers start with, and the largest that is tried.
 const STARTS: [u32; 4] = [0, 1, 2, 3];
 const LARGEST: u32 = 8;
 /// Sweeps over all layers until scales that depend on each other in a circle are taken to be settled.
 const SWEEPS: usize = 6;
-/// Weights that the search may look at.
-const BUDGET: usize = 2_000_000_000;
+/// Weights that either search may look at.
+const BUDGET: usize = 1_000_000_000;
 /// The search goes on while the error falls by more than this part.
 const GAIN: f64 = 1e-3;
 pub(super) const TOLERANCE: f64 = 1e-9;
@@ -40,35 +40,101 @@ pub(super) struct Problem<'a> {
     pub(super) finer: BTreeMap<NodeId, i32>,
 }
 
-/// A choice of gains, one a site, with the scales that follow and the estimated error.
+/// What a search chooses for each site.
+#[derive(Clone, PartialEq, Eq)]
+enum Aim {
+    Shifts(Vec<u32>),
+    Gains(Vec<u32>),
+}
+
+/// A choice, the scales that follow and the estimated error.
 #[derive(Clone)]
 struct Choice {
-    gains: Vec<u32>,
+    aim: Aim,
     x: Vec<f64>,
     error: f64,
+}
+
+impl Aim {
+    /// The same with `sites` one step up or down; none if nothing moves.
+    fn moved(&self, sites: &[usize], step: i32, caps: &[Site]) -> Option<Self> {
+        let mut moved = self.clone();
+        let (values, largest): (_, &dyn Fn(usize) -> u32) = match &mut moved {
+            Self::Shifts(values) => (values, &|i| caps[i].cap),
+            Self::Gains(values) => (values, &|_| LARGEST),
+        };
+        for &i in sites {
+            values[i] = values[i].saturating_add_signed(step).min(largest(i));
+        }
+        (moved != *self).then_some(moved)
+    }
 }
 
 impl Problem<'_> {
     /// The scales of the best choice found.
     pub(super) fn search(&self) -> Vec<f64> {
-        let [first, others @ ..] = STARTS.map(|gain| self.evaluate(vec![gain; self.sites.len()]));
-        let best = others.into_iter().fold(first, |best, o| if o.error < best.error { o } else { best });
-        self.descend(best).x
+        let gains = STARTS.map(|gain| self.evaluate(Aim::Gains(vec![gain; self.sites.len()])));
+        let [first, others @ ..] = gains;
+        let gains = self.descend(others.into_iter().fold(first, better));
+        better(self.descend(self.by_shifts()), gains).x
     }
 
-    /// The least scales that allow these gains, and the error with them: the sum over the layers of the
+    /// The best choice of rounds in which every layer takes its best shift alone.
+    fn by_shifts(&self) -> Choice {
+        let mut best = self.evaluate(Aim::Shifts(vec![0; self.sites.len()]));
+        let mut x = self.floor.clone();
+        for _ in 0..ROUNDS {
+            let choice = self.evaluate(Aim::Shifts(self.alone(&x)));
+            let settled = choice.x == x;
+            x.clone_from(&choice.x);
+            best = better(best, choice);
+            if settled {
+                break;
+            }
+        }
+        best
+    }
+
+    /// The shift of least error of each layer, given the scales of its input.
+    fn alone(&self, x: &[f64]) -> Vec<u32> {
+        let mut x = x.to_vec();
+        let mut shifts = Vec::with_capacity(self.sites.len());
+        for (i, site) in self.sites.iter().enumerate() {
+            let (terms, needs) = self.needs(i, &x, &self.finer);
+            let shift = if self.clamped(terms) { self.best_shift(site, terms, &needs) } else { 0 };
+            raise(&mut x, terms, &needs, f64::from(shift));
+            shifts.push(shift);
+        }
+        shifts
+    }
+
+    fn best_shift(&self, site: &Site, terms: &[Term], needs: &[Need]) -> u32 {
+        let error = |shift: u32| -> f64 {
+            let channel = |(term, need): (&Term, &Need)| {
+                let step = term.at(&self.floor).max(need.step + f64::from(shift));
+                rounding(step, need, f64::from(shift))
+            };
+            terms.iter().zip(needs).map(channel).sum()
+        };
+        let errors = (0..=useful(site, needs)).map(|shift| (shift, error(shift)));
+        errors.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(shift, _)| shift)
+    }
+
+    /// The least scales that allow this choice, and the error with them: the sum over the layers of the
     /// square error of their results over that of the clamps alone.
-    fn evaluate(&self, gains: Vec<u32>) -> Choice {
+    fn evaluate(&self, aim: Aim) -> Choice {
         let mut x = self.floor.clone();
         for _ in 0..SWEEPS {
             let mut raised = false;
-            for (i, gain) in gains.iter().enumerate() {
+            for i in 0..self.sites.len() {
                 let (terms, needs) = self.needs(i, &x, &self.finer);
-                let shift = if self.clamped(terms) {
-                    let free = room(terms, &needs, &self.floor).floor() + f64::from(*gain);
-                    free.clamp(0.0, f64::from(self.sites[i].cap))
-                } else {
-                    0.0
+                let shift = match &aim {
+                    Aim::Shifts(shifts) => f64::from(shifts[i]),
+                    Aim::Gains(gains) if self.clamped(terms) => {
+                        let free = room(terms, &needs, &self.floor).floor() + f64::from(gains[i]);
+                        free.clamp(0.0, f64::from(self.sites[i].cap))
+                    }
+                    Aim::Gains(_) => 0.0,
                 };
                 raised |= raise(&mut x, terms, &needs, shift);
             }
@@ -86,7 +152,7 @@ impl Problem<'_> {
             error / terms.iter().map(|t| (2.0 * t.at(&self.floor)).exp2()).sum::<f64>()
         });
         let error = error.sum();
-        Choice { gains, x, error }
+        Choice { aim, x, error }
     }
 
     /// Sites that move together: all, those that write one residual stream, each alone.
@@ -110,21 +176,12 @@ impl Problem<'_> {
             let start = best.error;
             for sites in &moves {
                 for step in [1, -1] {
-                    let mut gains = best.gains.clone();
-                    for &i in sites {
-                        gains[i] = gains[i].saturating_add_signed(step).min(LARGEST);
-                    }
-                    if gains == best.gains {
-                        continue;
-                    }
+                    let Some(aim) = best.aim.moved(sites, step, self.sites) else { continue };
                     if evaluations == 0 {
                         return best;
                     }
                     evaluations -= 1;
-                    let choice = self.evaluate(gains);
-                    if choice.error < best.error {
-                        best = choice;
-                    }
+                    best = better(best, self.evaluate(aim));
                 }
             }
             if best.error >= start * (1.0 - GAIN) {
@@ -189,6 +246,11 @@ impl Problem<'_> {
     fn clamped(&self, terms: &[Term]) -> bool {
         terms.iter().any(|t| self.floor[t.var] > f64::NEG_INFINITY)
     }
+}
+
+/// The one with the smaller error, the first if equal.
+fn better(a: Choice, b: Choice) -> Choice {
+    if b.error < a.error { b } else { a }
 }
 
 /// The square error of a result of this step (a logarithm), from its rounding and that of the weights.
