@@ -71,6 +71,9 @@ impl RunOptions {
                 say("warning: --backend clear encrypts nothing; it counts and checks\n");
                 Ok(())
             }
+            Backend::Reference if self.reveal == Told::Label => Err(Failure::User(
+                "--backend reference has no other party to hide the logits from: leave out --reveal label".into(),
+            )),
             Backend::Reference | Backend::Tfhe => Ok(()),
         }
     }
