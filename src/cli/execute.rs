@@ -72,7 +72,8 @@ impl RunOptions {
                 Ok(())
             }
             Backend::Reference if self.reveal == Told::Label => Err(Failure::User(
-                "--backend reference has no other party to hide the logits from: leave out --reveal label".into(),
+                "--backend reference has no other party to hide the logits from: leave out --reveal label"
+                    .into(),
             )),
             Backend::Reference | Backend::Tfhe => Ok(()),
         }

@@ -214,6 +214,10 @@ fn revealed_activations_are_said_to_be() {
     let output = stria(&[&run[..], &["--reveal", "label"]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("two-party"), "{}", stderr(&output));
+    let reference =
+        ["run", model, "--input", IMAGE, "--backend", "reference", "--reveal", "label", "--format", "json"];
+    let output = stria(&reference);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", stderr(&output));
 }
 
 #[test]
