@@ -3,8 +3,9 @@
 //! An accumulator has as large a step as what it reaches leaves room for on the torus; the results of an
 //! activation get the step of the accumulators that they enter, so that weights stay the small integers that
 //! they are. Where a value enters several, steps are powers of two and weights are multiplied by their ratio.
-//! What accumulators reach is proven by the weights, or seen on calibration images and widened by [`MARGIN`]
-//! on both sides: then an image that reaches further may be answered wrongly.
+//! What accumulators reach is proven by the weights where noise stays below [`PROVEN_NOISE`] with it, else seen
+//! on calibration images and widened by [`MARGIN`] on both sides: then an image that reaches further may be
+//! answered wrongly.
 
 use super::TfheError;
 use super::input::{InputLayout, Product, Tap};
@@ -22,6 +23,10 @@ pub const MARGIN: f64 = 0.25;
 
 /// The largest standard deviation of the noise of an activation, in steps of its result.
 pub const MAX_NOISE: f64 = 0.5;
+
+/// The largest standard deviation of noise, in steps of the result, with which what an accumulator reaches is
+/// proven rather than seen.
+pub const PROVEN_NOISE: f64 = 0.125;
 
 /// The most values: pixels and activations.
 pub const MAX_VALUES: usize = 1 << 20;
@@ -73,6 +78,8 @@ pub struct PlannedLayer {
     pub norm: f64,
     /// What the accumulator is taken to reach.
     pub reach: (i64, i64),
+    /// Whether no image reaches further.
+    pub proven: bool,
     /// Standard deviation of the noise of an accumulator, in its units, key and modulus switch included where
     /// it is bootstrapped; the largest of the layer.
     pub noise: f64,
@@ -107,7 +114,7 @@ pub struct Plan {
     pub layers: Vec<PlannedLayer>,
     /// One step of the output, in the model's units.
     pub output_scale: f64,
-    /// Whether what accumulators reach was seen on images, rather than proven.
+    /// Whether what an accumulator reaches was seen on images, rather than proven.
     pub seen: bool,
 }
 
@@ -134,10 +141,11 @@ impl Plan {
         let (sinks, mut sources) = sinks(network, weights)?;
         let nodes: Vec<NodeId> = sinks.iter().map(|sink| sink.node).collect();
         let seen = observe(network, weights, images, &nodes)?;
-        let reaches: Vec<(i64, i64)> =
-            sinks.iter().map(|sink| reach(network, sink.node, seen.get(&sink.node))).collect();
         let used: Vec<BTreeSet<usize>> = sinks.iter().map(|sink| used(sink, &sources)).collect();
-        let steps = steps(&sinks, &reaches, &used, &mut sources)?;
+        let shared = (1..sources.len()).any(|s| used.iter().filter(|used| used.contains(&s)).count() > 1);
+        let reach = |sink: &Sink| reach(sink, proven(network, sink.node), seen.get(&sink.node), shared);
+        let reaches: Vec<Reach> = sinks.iter().map(reach).collect();
+        let steps = steps(&sinks, &reaches, &used, shared, &mut sources)?;
         let input = InputLayout::new(&network.graph.node(NodeId(0)).shape, frame(network));
         let mut layers = Vec::with_capacity(sinks.len());
         for (((index, sink), reach), step) in sinks.into_iter().enumerate().zip(reaches).zip(steps) {
@@ -150,9 +158,9 @@ impl Plan {
             model: network.header.name.clone(),
             input,
             sources,
+            seen: layers.iter().any(|layer| !layer.proven),
             layers,
             output_scale: network.output_scale,
-            seen: !images.is_empty(),
         })
     }
 
@@ -232,13 +240,43 @@ fn sinks(network: &IntNetwork, weights: &IntWeights) -> Result<(Vec<Sink>, Vec<S
     Ok((sinks, sources))
 }
 
-/// What the value of `node` reaches.
-fn reach(network: &IntNetwork, node: NodeId, seen: Option<&Seen>) -> (i64, i64) {
-    let proven = network.intervals.get(node.0 as usize).copied().unwrap_or(Interval { lo: 0, hi: 0 });
-    let Some(&Seen { range: (lo, hi), .. }) = seen else { return (proven.lo, proven.hi) };
+/// What an accumulator is taken to reach.
+#[derive(Clone, Copy)]
+struct Reach {
+    ends: (i64, i64),
+    proven: bool,
+}
+
+/// What the weights let the value of `node` reach.
+fn proven(network: &IntNetwork, node: NodeId) -> (i64, i64) {
+    let Interval { lo, hi } =
+        network.intervals.get(node.0 as usize).copied().unwrap_or(Interval { lo: 0, hi: 0 });
+    (lo, hi)
+}
+
+/// What the accumulator of `sink` is taken to reach, of what is `proven` and what was `seen`.
+fn reach(sink: &Sink, proven: (i64, i64), seen: Option<&Seen>, shared: bool) -> Reach {
+    let all = Reach { ends: proven, proven: true };
+    let Some(&Seen { range: (lo, hi), .. }) = seen else { return all };
     #[expect(clippy::cast_possible_truncation, reason = "a quarter of a span below 2^63, saturating")]
     let margin = ((hi - lo) as f64 * MARGIN).ceil() as i64 + 1;
-    ((lo - margin).max(proven.lo), (hi + margin).min(proven.hi))
+    let ends = ((lo - margin).max(proven.0), (hi + margin).min(proven.1));
+    let seen = Reach { ends, proven: ends == proven };
+    let (Some(step), Some(wide)) = (step(sink, seen, shared), step(sink, all, shared)) else { return seen };
+    // Where activations are shared, a smaller step costs their other accumulators room.
+    let fits = if shared { wide == step } else { noise(sink, wide, proven) <= PROVEN_NOISE };
+    if fits { all } else { seen }
+}
+
+/// Standard deviation of the noise in steps of the result, if activations that enter have the same `step`.
+fn noise(sink: &Sink, step: u64, reach: (i64, i64)) -> f64 {
+    let variances = Variances::new();
+    let square = |row: &Combination| row.terms.iter().map(|&(_, w)| (w as f64).powi(2)).sum::<f64>();
+    let norm = sink.rows.iter().map(square).fold(0.0, f64::max);
+    let (switches, a_step) = sink.activation.map_or((0.0, 1.0), |activation| {
+        (variances.key_switch + variances.modulus_switch, activation.units_a_step(reach))
+    });
+    (norm * variances.bootstrap + switches).sqrt() * 2_f64.powi(64) / step as f64 / a_step
 }
 
 /// The sources that a sink reads.
@@ -255,7 +293,8 @@ fn source_of(sources: &[Source], number: u32) -> usize {
 fn turn(activation: Option<Activation>, (lo, hi): (i64, i64)) -> f64 {
     let span = (hi - lo) as f64;
     let units = match activation {
-        None => span + 2.0,
+        // Outputs are decoded as the integers around 0, not around the middle of what they reach.
+        None => 2.0 * lo.unsigned_abs().max(hi.unsigned_abs()) as f64 + 2.0,
         Some(Activation::Poly { .. }) => 2.0 * (span + 2.0),
         Some(clamp @ Activation::Clamp(_)) => {
             let (from, to) = clamp.ramp((lo, hi));
@@ -267,25 +306,33 @@ fn turn(activation: Option<Activation>, (lo, hi): (i64, i64)) -> f64 {
     (units / (1.0 - GUARD)).max(8.0)
 }
 
+/// The step of the accumulator of `sink`; none if it has more than [`MAX_BITS`]. A power of two where steps must
+/// divide each other, and for a proven output: the client gets the step, which shall not tell sums of weights.
+fn step(sink: &Sink, reach: Reach, shared: bool) -> Option<u64> {
+    let units = turn(sink.activation, reach.ends);
+    if units.log2() > f64::from(MAX_BITS) {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2^34 to 2^61")]
+    let step = (2_f64.powi(64) / units) as u64;
+    let told = sink.activation.is_none() && reach.proven;
+    let step = if shared || told { 1 << step.ilog2() } else { step };
+    Some(step / INPUT_STEP * INPUT_STEP)
+}
+
 /// The step of each sink's accumulator; sets those of the sources.
 fn steps(
     sinks: &[Sink],
-    reaches: &[(i64, i64)],
+    reaches: &[Reach],
     used: &[BTreeSet<usize>],
+    shared: bool,
     sources: &mut [Source],
 ) -> Result<Vec<u64>, TfheError> {
-    let shared = (1..sources.len()).any(|s| used.iter().filter(|used| used.contains(&s)).count() > 1);
     let mut steps = Vec::with_capacity(sinks.len());
     for (sink, &reach) in sinks.iter().zip(reaches) {
-        let units = turn(sink.activation, reach);
-        let bits = units.log2();
-        if bits > f64::from(MAX_BITS) {
-            return Err(TfheError::Wide { layer: sink.name.clone(), bits });
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2^34 to 2^61")]
-        let step = (2_f64.powi(64) / units) as u64;
-        let step = if shared { 1 << step.ilog2() } else { step };
-        steps.push(step / INPUT_STEP * INPUT_STEP);
+        let bits = turn(sink.activation, reach.ends).log2();
+        let wide = || TfheError::Wide { layer: sink.name.clone(), bits };
+        steps.push(step(sink, reach, shared).ok_or_else(wide)?);
     }
     for (index, source) in sources.iter_mut().enumerate().filter(|(_, source)| !source.fresh) {
         let users = used.iter().zip(&steps).filter(|(used, _)| used.contains(&index));
@@ -333,7 +380,7 @@ fn product(
 fn layer(
     sink: Sink,
     product: Option<Product>,
-    reach: (i64, i64),
+    Reach { ends: reach, proven }: Reach,
     (step, step_out): (u64, u64),
     sources: &[Source],
     seen: Option<&Seen>,
@@ -383,7 +430,20 @@ fn layer(
     }
     let Sink { name, shape, .. } = sink;
     let forecast = told;
-    Ok(PlannedLayer { name, shape, step, rows, product, table, norm, reach, noise, noise_steps, forecast })
+    Ok(PlannedLayer {
+        name,
+        shape,
+        step,
+        rows,
+        product,
+        table,
+        norm,
+        reach,
+        proven,
+        noise,
+        noise_steps,
+        forecast,
+    })
 }
 
 /// Says which bound a noisy layer breaks: `noise` in steps with the variance from weights, a turn of `steps`

@@ -57,6 +57,8 @@ pub struct LayerReport {
     pub norm: f64,
     /// What its accumulator is taken to reach.
     pub reach: (i64, i64),
+    /// Whether no image reaches further.
+    pub proven: bool,
     /// Standard deviation of the noise in steps of its result; of an output, in units of a logit.
     pub noise: f64,
     /// Probability that noise changes an activation.
@@ -80,7 +82,7 @@ pub struct Report {
     pub modulus_bits: [u32; 1],
     /// Security in bits, classical.
     pub security_bits: u32,
-    /// Whether what accumulators reach was seen on calibration images; else it is proven.
+    /// Whether what an accumulator reaches was seen on calibration images; else all are proven.
     pub seen: bool,
     /// Predicted bytes of the most memory that the server holds.
     pub peak_memory_estimate: u64,
@@ -134,6 +136,7 @@ fn layer_report(layer: &PlannedLayer) -> LayerReport {
         terms: if of_samples { layer.rows.iter().map(|row| row.terms.len()).sum() } else { 0 },
         norm: layer.norm,
         reach: layer.reach,
+        proven: layer.proven,
         noise: layer.noise_steps,
         changed: layer.forecast.changed,
         far: layer.forecast.far,
@@ -179,9 +182,8 @@ impl fmt::Display for Report {
             "noise changes {:.1} activations of an image to a neighbour, expected; any further with probability {:.1e}",
             t.changed, t.far
         )?;
-        let how =
-            if self.seen { "seen on calibration images and a quarter more" } else { "proven by the weights" };
-        writeln!(f, "reach of accumulators: {how}\n")?;
+        let seen = if self.seen { "; ~ seen on calibration images and a quarter more" } else { "" };
+        writeln!(f, "reach of accumulators: proven by the weights{seen}\n")?;
         let widest = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(5);
         writeln!(
             f,
@@ -199,7 +201,7 @@ impl fmt::Display for Report {
                 layer.bootstraps,
                 layer.terms,
                 layer.norm,
-                format!("{}..{}", layer.reach.0, layer.reach.1),
+                format!("{}{}..{}", if layer.proven { "" } else { "~" }, layer.reach.0, layer.reach.1),
                 layer.noise,
                 100.0 * layer.changed
             )?;

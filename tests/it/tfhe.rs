@@ -78,6 +78,21 @@ fn plans_mean_what_the_network_means() {
     assert!(checked >= 10 && layers >= 30, "{checked} networks with {layers} layers were checked");
 }
 
+/// Proven reaches hold for every image, whatever the calibrated ones showed.
+#[test]
+fn images_far_from_the_calibrated_ones_are_answered_right() {
+    let stages = stages_of(small(), 5);
+    let (network, weights) = (&stages.compiled.network, stages.compiled.weights.as_ref().unwrap());
+    let shape = network.graph.node(NodeId(0)).shape.clone();
+    let black = Tensor { data: vec![-1.3; shape.elements()], shape: shape.clone() };
+    let plan = Plan::new(network, weights, &[black]).unwrap();
+    assert!(!plan.seen && plan.layers.iter().all(|layer| layer.proven), "{}", report(&plan, SHIPPED_SECONDS));
+    for image in images(&stages.compiled, 5).into_iter().chain(images(&stages.compiled, 6)) {
+        let exact = evaluate(network, weights, &image).unwrap();
+        assert_eq!(simulate(&plan, &image, None).output.data, exact.data);
+    }
+}
+
 /// The simulator changes about as many activations as forecast, and none far.
 #[test]
 fn the_forecast_is_what_the_simulator_does() {
@@ -86,7 +101,7 @@ fn the_forecast_is_what_the_simulator_does() {
     let weights = compiled.weights.as_ref().unwrap();
     let shape = &compiled.network.graph.node(NodeId(0)).shape;
     let (mut changed, mut expected) = (0.0, 0.0);
-    for (seed, image) in random_images(shape, (-1.5, 2.0), 3, 5).iter().cycle().take(600).enumerate() {
+    for (seed, image) in random_images(shape, (-1.5, 2.0), 3, 5).iter().cycle().take(8000).enumerate() {
         let image = stria::graph::quantise_input(&compiled.network, image).unwrap();
         let values = evaluate_all(&compiled.network, weights, &image).unwrap();
         let graph = &compiled.network.graph;
@@ -96,8 +111,9 @@ fn the_forecast_is_what_the_simulator_does() {
         changed += pairs.filter(|(a, b)| a != b).count() as f64;
         expected += plan.layers[0].forecast.changed * plan.layers[0].rows.len() as f64;
     }
-    assert!(expected > 20.0, "too few to compare: {expected}");
-    assert!((changed / expected - 1.0).abs() < 0.35, "{changed} changed, {expected} forecast");
+    // So many that 30 % are four standard deviations.
+    assert!(expected > 180.0, "too few to compare: {expected}");
+    assert!((changed / expected - 1.0).abs() < 0.3, "{changed} changed, {expected} forecast");
 }
 
 fn refused(text: &str) -> TfheError {
