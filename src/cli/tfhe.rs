@@ -26,7 +26,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "tfhe"), expect(dead_code, reason = "parsed, then refused"))]
 pub(super) struct KeygenArgs {
     /// Folder for `client.key`, which stays secret, and `evaluation.key`, which servers get.
     #[arg(short, long, value_name = "FOLDER")]
@@ -34,7 +33,6 @@ pub(super) struct KeygenArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "tfhe"), expect(dead_code, reason = "parsed, then refused"))]
 pub(super) struct EncryptArgs {
     /// The model's card, from `stria evaluate --card`, or the model itself.
     model: ModelPath,
@@ -53,7 +51,6 @@ pub(super) struct EncryptArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "tfhe"), expect(dead_code, reason = "parsed, then refused"))]
 pub(super) struct EvaluateArgs {
     /// The model, .stria or .striac.
     model: ModelPath,
@@ -72,7 +69,6 @@ pub(super) struct EvaluateArgs {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "tfhe"), expect(dead_code, reason = "parsed, then refused"))]
 pub(super) struct DecryptArgs {
     /// The secret key.
     #[arg(long, value_name = "client.key")]
