@@ -4,14 +4,16 @@
 //! has the machine for itself and can be held against its prediction. Bytes are made and read, but sent nowhere.
 
 use super::BenchError;
-use super::random::{self, Residues, random_values};
+use super::random::{self, random_values};
 use crate::backend::{ClientKeys, Counting, Evaluator, Sent};
 use crate::circuit::{Counts, Segment, Step};
 use crate::clock::{Stopwatch, Whose};
 use crate::compiled::Compiled;
 use crate::exec::{self, Kept};
 use crate::graph::{LayerWeights, evaluate_node};
+use crate::mpc::Modulus;
 use crate::params::{Encoding, SchemeParams};
+use crate::protocol::NonLinearError;
 use crate::select::PlannedLayer;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -29,7 +31,7 @@ pub struct Parties<K, E> {
 struct Pair<K, E> {
     keys: K,
     evaluator: Counting<E>,
-    residues: Residues,
+    modulus: Modulus,
 }
 
 /// The replies' bytes, and the masks that they were made with.
@@ -130,9 +132,9 @@ impl<'a> Job<'a> {
     }
 
     /// What the shares of the result must add up to.
-    fn check(&self, shares: [&[u64]; 2], t: Residues) -> Result<(), BenchError> {
+    fn check(&self, shares: [&[u64]; 2], t: Modulus) -> Result<(), BenchError> {
         let a_channel = self.expected.data.len() / self.weights.bias.len().max(1);
-        let bias = self.weights.bias.iter().flat_map(|&b| std::iter::repeat_n(t.of(b), a_channel));
+        let bias = self.weights.bias.iter().flat_map(|&b| std::iter::repeat_n(t.residue(b), a_channel));
         let sums = shares[0].iter().zip(shares[1]).map(|(&a, &b)| t.add(a, b));
         let found: Vec<i64> = sums.zip(bias).map(|(sum, bias)| t.signed(t.add(sum, bias))).collect();
         let values = self.expected.data.len();
@@ -151,7 +153,8 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         let steps: BTreeSet<Step> = chosen.flat_map(|segment| segment.steps()).collect();
         let steps: Vec<Step> = steps.into_iter().collect();
         let evaluator = Counting::new(E::from_keys(params, &keys.evaluation_keys(&steps)?)?);
-        Ok(Self { keys, evaluator, residues: Residues(params.plain_modulus) })
+        let modulus = Modulus::new(params.plain_modulus).map_err(NonLinearError::from)?;
+        Ok(Self { keys, evaluator, modulus })
     }
 
     /// Encrypts the packed share of the client.
@@ -176,9 +179,10 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         places: &[Option<Vec<u32>>],
         seed: u64,
     ) -> Result<Replies, BenchError> {
-        let (t, ring) = (self.residues, self.evaluator.ring());
+        let (t, ring) = (self.modulus, self.evaluator.ring());
         let mut stream = random::stream(seed, "masks", "");
-        let masks: Vec<Vec<u64>> = places.iter().map(|p| t.mask(ring, p.as_deref(), &mut stream)).collect();
+        let masks: Vec<Vec<u64>> =
+            places.iter().map(|p| random::mask(t, ring, p.as_deref(), &mut stream)).collect();
         let replies = results.into_par_iter().zip(&masks).zip(places).map(|((mut result, mask), places)| {
             let negated: Vec<u64> = mask.iter().map(|&r| t.sub(0, r)).collect();
             self.evaluator.add_plain(&mut result, &negated)?;
@@ -188,17 +192,18 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
     }
 
     fn run(&self, job: &Job<'_>, kept: &Kept<E::Plaintext>) -> Result<Measured, BenchError> {
-        let (t, kernel) = (self.residues, &job.layer.kernel);
-        let [client, server] = t.shares(&job.values.data, &job.layer.name, job.seed);
+        let (t, kernel) = (self.modulus, &job.layer.kernel);
+        let [client, server] = random::shares(t, &job.values.data, &job.layer.name, job.seed);
         let mut spent = Spent::default();
 
-        let inputs = spent.on(|times| &mut times.encrypt, || self.encrypt(&kernel.pack(&client, t.0)))?;
+        let inputs =
+            spent.on(|times| &mut times.encrypt, || self.encrypt(&kernel.pack(&client, t.value())))?;
         let bytes_in = total(&inputs);
         let operands =
-            spent.on(|times| &mut times.read, || self.read(&inputs, &kernel.pack(&server, t.0)))?;
+            spent.on(|times| &mut times.read, || self.read(&inputs, &kernel.pack(&server, t.value())))?;
         drop(inputs);
         let evaluate = || {
-            let plains = kernel.plains(&job.weights.weight, t.0)?;
+            let plains = kernel.plains(&job.weights.weight, t.value())?;
             Ok(exec::run_kept(&self.evaluator, job.segment, (&plains, kept), operands, &|_| {})?)
         };
         let results = spent.on(|times| &mut times.evaluate, evaluate)?;
@@ -208,10 +213,10 @@ impl<K: ClientKeys, E: Evaluator> Pair<K, E> {
         let decrypt = || {
             let opened = replies.par_iter().zip(&places);
             let opened = opened.map(|(reply, places)| self.keys.decrypt(reply, sent(places.as_ref())));
-            Ok(kernel.unpack(opened.collect::<Result<Vec<_>, _>>()?, t.0))
+            Ok(kernel.unpack(opened.collect::<Result<Vec<_>, _>>()?, t.value()))
         };
         let opened = spent.on(|times| &mut times.decrypt, decrypt)?;
-        job.check([&opened, &kernel.unpack(masks, t.0)], t)?;
+        job.check([&opened, &kernel.unpack(masks, t.value())], t)?;
         let counts = self.evaluator.take(job.segment.geometry);
         let Spent { wall, processor } = spent;
         Ok(Measured { wall, processor, counts, bytes_in, bytes_out: total(&replies) })

@@ -1,10 +1,10 @@
 //! The two-party form of non-linear steps on random shares, each party in a thread of its own.
 
 use super::BenchError;
-use super::random::{Residues, random_values};
+use super::random::{random_values, shares};
 use crate::channel::{Channel, InMemory, Traffic};
 use crate::graph::{IntNetwork, NodeId, evaluate_node};
-use crate::mpc::Role;
+use crate::mpc::{Modulus, Role};
 use crate::protocol::{NonLinear, NonLinearError, Share, Step, TwoParty};
 use std::time::{Duration, Instant};
 
@@ -85,10 +85,11 @@ impl Steps {
         seed: u64,
     ) -> Result<Option<StepTimes>, BenchError> {
         let Some(step) = Step::of(network, id, plain_modulus) else { return Ok(None) };
-        let (t, name) = (Residues(plain_modulus), &network.graph.node(id).name);
+        let name = &network.graph.node(id).name;
+        let t = Modulus::new(plain_modulus).map_err(NonLinearError::from)?;
         let values = random_values(&step.shape_in, step.range, name, seed);
         let expected = evaluate_node(network, id, &[&values], None)?;
-        let [near, far] = t.shares(&values.data, name, seed);
+        let [near, far] = shares(t, &values.data, name, seed);
         let share = |data: Vec<u64>| Share::new(step.shape_in.clone(), data.into_iter().collect());
         let (Some(near), Some(far)) = (share(near), share(far)) else {
             return Err(BenchError::Graph(name.clone()));
@@ -96,10 +97,12 @@ impl Steps {
         let Self { client, server, .. } = self;
         let ((near, times), (far, _)) = both(|| client.apply(&step, near), || server.apply(&step, far))?;
         let sums = near.data.iter().zip(far.data.iter()).map(|(&a, &b)| t.signed(t.add(a, b)));
-        let differ = sums.zip(&expected.data).filter(|(found, expected)| found != *expected).count();
-        match differ {
-            0 => Ok(Some(times)),
-            differ => Err(BenchError::Wrong { layer: name.clone(), differ, values: expected.data.len() }),
+        let found: Vec<i64> = sums.collect();
+        let same = found.iter().zip(&expected.data).filter(|(found, expected)| found == expected).count();
+        let values = expected.data.len();
+        if (found.len(), same) == (values, values) {
+            return Ok(Some(times));
         }
+        Err(BenchError::Wrong { layer: name.clone(), differ: values - same, values })
     }
 }

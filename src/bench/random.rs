@@ -1,6 +1,7 @@
 //! Random weights and values from a seed. Each tensor depends on the seed and its layer's name alone.
 
 use crate::graph::{IntLayer, IntNetwork, Interval, LayerWeights, NodeId};
+use crate::mpc::Modulus;
 use crate::tensor::{Shape, Tensor};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -13,55 +14,28 @@ pub(super) fn stream(seed: u64, purpose: &str, name: &str) -> ChaCha12Rng {
     ChaCha12Rng::from_seed(hasher.update(name.as_bytes()).finalize().into())
 }
 
-/// Residues modulo a plaintext prime, which is odd and below 2^62. Shares here hide nothing: they are drawn
-/// from a seed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Residues(pub u64);
+/// `n` uniform residues, by rejection. They hide nothing: they are drawn from a seed.
+fn residues(t: Modulus, n: usize, stream: &mut ChaCha12Rng) -> Vec<u64> {
+    let mask = u64::MAX >> (u64::BITS - t.bits());
+    let drawn = std::iter::repeat_with(|| stream.next_u64() & mask);
+    drawn.filter(|&r| r < t.value()).take(n).collect()
+}
 
-impl Residues {
-    pub(super) fn add(self, a: u64, b: u64) -> u64 {
-        let sum = a + b;
-        if sum >= self.0 { sum - self.0 } else { sum }
+/// Uniform residues in these of `ring` places, or in all; 0 elsewhere.
+pub(super) fn mask(t: Modulus, ring: usize, places: Option<&[u32]>, stream: &mut ChaCha12Rng) -> Vec<u64> {
+    let Some(places) = places else { return residues(t, ring, stream) };
+    let mut values = vec![0; ring];
+    for (&place, mask) in places.iter().zip(residues(t, places.len(), stream)) {
+        values[place as usize] = mask;
     }
+    values
+}
 
-    pub(super) fn sub(self, a: u64, b: u64) -> u64 {
-        if a >= b { a - b } else { a + self.0 - b }
-    }
-
-    /// That of a signed integer.
-    pub(super) fn of(self, x: i64) -> u64 {
-        u64::try_from(i128::from(x).rem_euclid(i128::from(self.0))).unwrap_or(0)
-    }
-
-    /// The signed integer of least magnitude.
-    pub(super) fn signed(self, r: u64) -> i64 {
-        let wide = i64::try_from(r).unwrap_or(i64::MAX);
-        if r > self.0 / 2 { wide - i64::try_from(self.0).unwrap_or(i64::MAX) } else { wide }
-    }
-
-    /// `n` uniform ones, by rejection.
-    fn uniform(self, n: usize, stream: &mut ChaCha12Rng) -> Vec<u64> {
-        let mask = u64::MAX >> (self.0 - 1).leading_zeros();
-        let drawn = std::iter::repeat_with(|| stream.next_u64() & mask);
-        drawn.filter(|&r| r < self.0).take(n).collect()
-    }
-
-    /// Uniform ones in these of `ring` places, or in all; 0 elsewhere.
-    pub(super) fn mask(self, ring: usize, places: Option<&[u32]>, stream: &mut ChaCha12Rng) -> Vec<u64> {
-        let Some(places) = places else { return self.uniform(ring, stream) };
-        let mut values = vec![0; ring];
-        for (&place, mask) in places.iter().zip(self.uniform(places.len(), stream)) {
-            values[place as usize] = mask;
-        }
-        values
-    }
-
-    /// Two random shares of the operand of the layer `name`.
-    pub(super) fn shares(self, values: &[i64], name: &str, seed: u64) -> [Vec<u64>; 2] {
-        let first = self.uniform(values.len(), &mut stream(seed, "shares", name));
-        let second = values.iter().zip(&first).map(|(&x, &r)| self.sub(self.of(x), r)).collect();
-        [first, second]
-    }
+/// Two random shares of the operand of the layer `name`.
+pub(super) fn shares(t: Modulus, values: &[i64], name: &str, seed: u64) -> [Vec<u64>; 2] {
+    let first = residues(t, values.len(), &mut stream(seed, "shares", name));
+    let second = values.iter().zip(&first).map(|(&x, &r)| t.sub(t.residue(x), r)).collect();
+    [first, second]
 }
 
 /// Uniform in the interval; the bias of the remainder does not matter here.

@@ -254,18 +254,19 @@ fn passed(run: &NodeRun) -> Counters {
 /// What backend and channel counted, layer by layer, in the report's form.
 fn executed_layers(inference: &Inference, compiled: &Compiled, table: &CostTable) -> Vec<LayerExecuted> {
     let graph = &compiled.network.graph;
-    let mut linear = inference.layers.iter().zip(&compiled.circuit.segments);
+    let planned = compiled.plan.layers.iter().zip(&compiled.circuit.segments);
+    let mut linear = inference.layers.iter().zip(planned).peekable();
     let mut layers = Vec::new();
     for id in graph.ids() {
         let run = inference.runs.iter().find(|run| run.node == id);
-        let planned = compiled.plan.layers.iter().any(|layer| layer.node == id);
-        let counters = if planned && let Some((layer, segment)) = linear.next() {
+        let ran = linear.next_if(|(_, (planned, _))| planned.node == id);
+        let counters = if let Some((layer, (planned, segment))) = ran {
             Counters {
                 bytes_up: layer.bytes_in,
                 bytes_down: layer.bytes_out,
                 galois_keys: galois_steps(std::slice::from_ref(segment)).len() as u64,
                 rounds: run.map_or(0, |run| run.traffic.rounds),
-                ..segment_counters(compiled, segment, &layer.counts, table)
+                ..segment_counters(compiled, (planned, segment), &layer.counts, table)
             }
         } else if let Some(work) = compiled.network.nonlinear_work(id) {
             let mut counters = Counters::from_work(work);

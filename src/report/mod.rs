@@ -14,7 +14,7 @@ mod text;
 
 use crate::circuit::{Counts, Segment, count};
 use crate::compiled::Compiled;
-use crate::cost::{self, CostTable, LAN, Means, Network, PeakMemory, Sizes, WAN};
+use crate::cost::{self, CostTable, LAN, Means, Network, OpCosts, PeakMemory, Sizes, WAN};
 use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::{Encoding, SchemeParams, security_bits};
@@ -332,7 +332,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
             Some((layer, segment)) => {
                 let mut counts = count(segment);
                 counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
-                let mut counters = segment_counters(compiled, segment, &counts, table);
+                let mut counters = segment_counters(compiled, (layer, segment), &counts, table);
                 counters.galois_keys = galois_steps(std::slice::from_ref(segment)).len() as u64;
                 (counters, Some(layer))
             }
@@ -424,19 +424,32 @@ fn two_party_cost(compiled: &Compiled, id: NodeId) -> Cost {
     step.and_then(|step| protocol::cost(&step).ok()).unwrap_or_default()
 }
 
+/// What each operation of a linear layer costs by `table`, under the parameters of its encoding; none if the table
+/// has no row for them.
+#[must_use]
+pub fn layer_costs(
+    compiled: &Compiled,
+    (layer, segment): (&PlannedLayer, &Segment),
+    table: &CostTable,
+) -> Option<OpCosts> {
+    let costs = table.costs(compiled.sets().of(segment.contents.encoding())?)?;
+    Some(if layer.kernel.spectrum().is_some() { costs.of_spectra() } else { costs })
+}
+
 /// The counters of a linear layer for `counts` of it, under the parameters of its encoding.
 #[must_use]
 pub fn segment_counters(
     compiled: &Compiled,
-    segment: &Segment,
+    (layer, segment): (&PlannedLayer, &Segment),
     counts: &Counts,
     table: &CostTable,
 ) -> Counters {
     let params = compiled.sets().of(segment.contents.encoding()).unwrap_or(&compiled.params);
     let sizes = Sizes::of(compiled.scheme, params);
+    let costs = layer_costs(compiled, (layer, segment), table);
     Counters {
         bytes_down: sizes.replies(segment),
-        ..Counters::from_counts(counts, &sizes, |counts| table.estimate(counts, params))
+        ..Counters::from_counts(counts, &sizes, |counts| costs.map_or(0.0, |c| c.server_seconds(counts)))
     }
 }
 

@@ -196,7 +196,5 @@ fn closed(Candidate { choice, tally }: &Candidate, guess: &Prices) -> f64 {
         ..Counts::default()
     };
     let spectral = choice.arrangement.blocks == Blocks::Spectrum;
-    let slots = if spectral { guess.params.ring } else { 0 };
-    let cost = guess.cost_of(&counts, tally.ciphertexts_out * guess.sizes.reply);
-    cost.with_spectra(slots, tally.ciphertexts(), tally.plain_mults).seconds()
+    guess.cost_of(&counts, spectral, tally.ciphertexts_out * guess.sizes.reply).seconds()
 }

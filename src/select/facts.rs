@@ -24,14 +24,9 @@ pub struct Facts {
     pub steps: Vec<Step>,
     /// How many replies have so many values.
     pub replies: BTreeMap<u64, u64>,
-    /// Slots of a ciphertext that hold spectra; 0 if they hold pixels.
-    pub spectral_slots: u32,
+    /// Whether slots hold spectra rather than pixels.
+    pub spectral: bool,
 }
-
-/// Seconds of either party to transform a slot of a ciphertext, either way, and of the server to make that of a
-/// plaintext, on one thread: measured on the machine of the shipped costs.
-const TRANSFORM: f64 = 12e-9;
-const SPECTRUM: f64 = 8e-9;
 
 /// What a linear layer takes, in an inference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,13 +44,6 @@ impl LayerCost {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.server + self.client + LAN.seconds(self.bytes, 0)
-    }
-
-    /// With the transforms of both parties and of plaintexts, where `slots` of a ciphertext hold spectra.
-    pub(super) fn with_spectra(self, slots: u32, ciphertexts: u64, products: u64) -> Self {
-        let transforms = float(ciphertexts) * f64::from(slots) * TRANSFORM;
-        let spectra = float(products) * f64::from(slots) * SPECTRUM;
-        Self { server: self.server + transforms + spectra, client: self.client + transforms, ..self }
     }
 }
 
@@ -109,7 +97,7 @@ impl Facts {
             depth: cost::depth(segment)?,
             steps: steps.into_iter().collect(),
             replies,
-            spectral_slots: if kernel.spectrum().is_some() { ring } else { 0 },
+            spectral: kernel.spectrum().is_some(),
         })
     }
 
@@ -123,9 +111,7 @@ impl Facts {
     #[must_use]
     pub fn cost(&self, prices: &Prices) -> LayerCost {
         let replies = self.replies.iter().map(|(&values, times)| times * prices.sizes.reply_of(values));
-        let cost = prices.cost_of(&self.counts, replies.sum());
-        let ciphertexts = self.counts.ciphertexts_in + self.counts.ciphertexts_out;
-        cost.with_spectra(self.spectral_slots, ciphertexts, self.counts.plain_mults)
+        prices.cost_of(&self.counts, self.spectral, replies.sum())
     }
 }
 
@@ -138,11 +124,12 @@ impl Prices {
         Some(Self { params, costs, sizes })
     }
 
-    /// What `counts` take, with replies of so many bytes together.
-    pub(super) fn cost_of(&self, counts: &Counts, replies: u64) -> LayerCost {
+    /// What `counts` take, on spectra or on pixels, with replies of so many bytes together.
+    pub(super) fn cost_of(&self, counts: &Counts, spectral: bool, replies: u64) -> LayerCost {
+        let costs = if spectral { self.costs.of_spectra() } else { self.costs };
         LayerCost {
-            server: self.costs.server_seconds(counts),
-            client: self.costs.client_seconds(counts),
+            server: costs.server_seconds(counts),
+            client: costs.client_seconds(counts),
             bytes: self.sizes.bytes_up(counts) + replies,
         }
     }

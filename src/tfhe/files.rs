@@ -120,21 +120,8 @@ impl Card {
     #[must_use]
     pub fn new(network: &IntNetwork, plan: &Plan) -> Self {
         let node = network.graph.node(NodeId(0));
-        let interval = match &node.layer {
-            IntLayer::Input(interval) => *interval,
-            IntLayer::Conv(_)
-            | IntLayer::Linear(_)
-            | IntLayer::Add { .. }
-            | IntLayer::Concat { .. }
-            | IntLayer::Shuffle(_)
-            | IntLayer::Subsample(_)
-            | IntLayer::PadChannels(_)
-            | IntLayer::SumPool(_)
-            | IntLayer::MaxPool(_)
-            | IntLayer::Requant(_)
-            | IntLayer::Poly { .. }
-            | IntLayer::Flatten => Interval { lo: 0, hi: 0 },
-        };
+        let none = Interval { lo: 0, hi: 0 };
+        let interval = if let IntLayer::Input(interval) = node.layer { interval } else { none };
         Self {
             name: network.header.name.clone(),
             input: network.header.input.clone(),

@@ -344,20 +344,9 @@ fn steps(
 /// The widest padding of the convolutions that read the input.
 fn frame(network: &IntNetwork) -> (usize, usize) {
     let users = network.graph.users(NodeId(0)).into_iter();
-    let pads = users.filter_map(|id| match &network.graph.node(id).layer {
-        IntLayer::Conv(conv) => Some((conv.pad.h, conv.pad.w)),
-        IntLayer::Input(_)
-        | IntLayer::Linear(_)
-        | IntLayer::Add { .. }
-        | IntLayer::Concat { .. }
-        | IntLayer::Shuffle(_)
-        | IntLayer::Subsample(_)
-        | IntLayer::PadChannels(_)
-        | IntLayer::SumPool(_)
-        | IntLayer::MaxPool(_)
-        | IntLayer::Requant(_)
-        | IntLayer::Poly { .. }
-        | IntLayer::Flatten => None,
+    let pads = users.filter_map(|id| {
+        let IntLayer::Conv(conv) = &network.graph.node(id).layer else { return None };
+        Some((conv.pad.h, conv.pad.w))
     });
     pads.fold((0, 0), |(h, w), pad| (h.max(pad.0), w.max(pad.1)))
 }

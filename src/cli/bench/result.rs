@@ -7,7 +7,8 @@ use crate::compiled::Compiled;
 use crate::cost::{Means, PeakMemory};
 use crate::params::Encoding;
 use crate::protocol::Traffic;
-use crate::report::{Counters, peak_memory, segment_counters};
+use crate::report::{Counters, layer_costs, peak_memory, segment_counters};
+use crate::select::PlannedLayer;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -220,12 +221,12 @@ impl Layer {
         let segment = compiled.circuit.segments.get(index)?;
         let mut counts = count(segment);
         counts.plain_adds = counts.ciphertexts_in + counts.ciphertexts_out;
-        let counters = |counts: &Counts| segment_counters(compiled, segment, counts, &bench.table);
+        let counters = |counts: &Counts| segment_counters(compiled, (planned, segment), counts, &bench.table);
         let first = measured.first()?;
         let executed =
             Counters { bytes_up: first.bytes_in, bytes_down: first.bytes_out, ..counters(&first.counts) };
         let same = Counters { bytes_up: first.bytes_in, bytes_down: first.bytes_out, ..counters(&counts) };
-        let predicted = predicted(bench, compiled, segment, &counts);
+        let predicted = predicted(bench, compiled, (planned, segment), &counts);
         let measured: Vec<OnThreads> = measured
             .iter()
             .zip(threads)
@@ -249,13 +250,19 @@ impl Layer {
 }
 
 /// Seconds of a layer on one thread; of the last of several runs, if all its plaintexts are kept from the first.
-fn predicted(bench: &Bench<'_>, compiled: &Compiled, segment: &Segment, counts: &Counts) -> Stages {
-    let params = compiled.sets().of(segment.contents.encoding());
-    let Some((params, mut costs)) = params.and_then(|params| Some((params, bench.table.costs(params)?)))
-    else {
+fn predicted(
+    bench: &Bench<'_>,
+    compiled: &Compiled,
+    (planned, segment): (&PlannedLayer, &Segment),
+    counts: &Counts,
+) -> Stages {
+    let Some(mut costs) = layer_costs(compiled, (planned, segment), &bench.table) else {
         return Stages::default();
     };
-    let plaintext = u64::from(params.ring) * params.modulus_bits.len() as u64 * u64::BITS as u64 / 8;
+    let params = compiled.sets().of(segment.contents.encoding()).unwrap_or(&compiled.params);
+    // Residues are packed to the bits of their primes.
+    let plaintext =
+        u64::from(params.ring) / 8 * params.modulus_bits.iter().map(|&b| u64::from(b)).sum::<u64>();
     if bench.args.runs > 1 && u64::from(segment.plains) * plaintext <= bench.args.memory {
         (costs.encode, costs.extended_encode) = (0.0, 0.0);
     }

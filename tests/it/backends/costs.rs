@@ -75,7 +75,7 @@ fn estimates_add_up_and_scale() {
     assert_eq!(row, *table.rows.iter().find(|row| (row.ring, row.primes) == (8192, 4)).unwrap());
     let counts = Counts { hoisted_groups: 2, key_switches: 5, plain_mults: 7, adds: 6, ..Counts::default() };
     let expected = 2.0 * row.rotate + 3.0 * row.hoisted + 7.0 * (row.mult + row.encode) + 6.0 * row.add;
-    assert!((table.estimate(&counts, &params) - expected).abs() < 1e-12);
+    assert!((row.server_seconds(&counts) - expected).abs() < 1e-12);
     // Two sources turned three times for dot products, four rotations summed up in two sums.
     let together = Counts {
         hoisted_groups: 2 + 4,
@@ -94,16 +94,19 @@ fn estimates_add_up_and_scale() {
         + 3.0 * row.division
         + 2.0 * (row.mult + row.encode)
         + 5.0 * (row.extended_mult + row.extended_encode);
-    assert!((table.estimate(&together, &params) - expected).abs() < 1e-12);
+    assert!((row.server_seconds(&together) - expected).abs() < 1e-12);
 
     let doubled = SchemeParams { modulus_bits: vec![50; 8], ..params.clone() };
     let scaled = row.scaled(8192, 8);
     assert!((scaled.rotate / row.rotate - 4.0).abs() < 1e-9, "key switching is quadratic");
     assert!((scaled.add / row.add - 2.0).abs() < 1e-9, "additions are linear");
-    assert!(table.estimate(&counts, &doubled) > table.estimate(&counts, &params));
+    assert!(table.costs(&doubled).unwrap().server_seconds(&counts) > row.server_seconds(&counts));
     let every = Counts { ciphertexts_in: 1, ciphertexts_out: 1, plain_adds: 1, ..counts };
-    assert!(table.estimate(&every, &params) > table.estimate(&counts, &params));
+    assert!(row.server_seconds(&every) > row.server_seconds(&counts));
     assert!((row.client_seconds(&every) - row.encrypt - row.decrypt).abs() < 1e-12);
+    let spectra = row.of_spectra();
+    assert!(spectra.encode > row.encode && spectra.encrypt > row.encrypt && spectra.decrypt > row.decrypt);
+    assert_eq!(spectra.rotate, row.rotate);
     assert!(CostTable { name: String::new(), rows: Vec::new() }.costs(&params).is_none());
 }
 
