@@ -112,11 +112,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.options.mode == Mode::Tfhe {
         return tfhe::eval(args);
     }
-    let Loaded { compiled, float, meaning, .. } =
+    let Loaded { compiled, float, meaning, reference, .. } =
         load::load(&args.model, args.compile, args.backend.scheme(), None)?;
     let compiled = &compiled;
     let weights = weights(compiled)?;
     let network = &compiled.network;
+    // What was not rewritten, where it is known.
+    let reference = reference.as_ref().unwrap_or(network);
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
     let mut data = input::load(&args.data, &network.header.input, &shape)?;
     let limit = args.limit.map_or(usize::MAX, |n| n as usize);
@@ -136,7 +138,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let agreeing = match args.backend {
         Backend::Reference => n,
         Backend::Bfv | Backend::Clear | Backend::FheRs | Backend::Tfhe => {
-            agreeing(network, weights, &quantised[..n], &answers)?
+            agreeing(reference, weights, &quantised[..n], &answers)?
         }
     };
     let floats = float_classes(float.as_ref(), &data.images)?;
@@ -160,7 +162,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let measured = &data.images[..n.min(MEASURED)];
     let layers = match &float {
         Some(FloatModel { model, weights: Some(floats) }) => {
-            layer_errors((model, floats), (network, weights), &meaning, measured).map_err(Failure::user)?
+            layer_errors((model, floats), (reference, weights), &meaning, measured).map_err(Failure::user)?
         }
         Some(FloatModel { weights: None, .. }) | None => Vec::new(),
     };

@@ -5,7 +5,7 @@
 //! seconds that an operation can take, so no estimate is negative or no number. Gets and gives text, knows
 //! no paths.
 
-use super::{CostTable, OpCosts};
+use super::{CostTable, OpCosts, TransferCosts};
 use crate::params::{Encoding, Scheme};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct CostFile {
     version: u32,
     backend: String,
     crate_version: String,
+    /// Of the machine that the shipped costs were measured on, in files from before this was measured.
+    #[serde(default)]
+    transfers: TransferCosts,
     rows: Vec<OpCosts>,
 }
 
@@ -72,6 +75,14 @@ pub enum CostFileError {
         /// Its primes.
         primes: u32,
     },
+    /// Seconds that no transfer takes.
+    #[error("`{operation}` cannot take {seconds} seconds: more than 0 and at most {MAX_SECONDS}")]
+    Transfer {
+        /// Making or using one.
+        operation: &'static str,
+        /// Its seconds.
+        seconds: f64,
+    },
     /// Seconds that no operation takes.
     #[error("row {row}: `{operation}` cannot take {seconds} seconds: more than 0 and at most {MAX_SECONDS}")]
     Seconds {
@@ -87,9 +98,9 @@ pub enum CostFileError {
 impl CostFile {
     /// Costs that this program measured of `scheme`'s backend, or that it ships with.
     #[must_use]
-    pub fn measured(scheme: Scheme, rows: Vec<OpCosts>) -> Self {
+    pub fn measured(scheme: Scheme, rows: Vec<OpCosts>, transfers: TransferCosts) -> Self {
         let crate_version = env!("CARGO_PKG_VERSION").into();
-        Self { version: VERSION, backend: scheme.name().into(), crate_version, rows }
+        Self { version: VERSION, backend: scheme.name().into(), crate_version, transfers, rows }
     }
 
     /// The text of a file.
@@ -129,7 +140,7 @@ impl CostFile {
         if self.backend != scheme.name() {
             return Err(CostFileError::Backend { found: self.backend.clone(), needed: scheme.name() });
         }
-        Ok(CostTable { name: name.into(), rows: self.rows.clone() })
+        Ok(CostTable { name: name.into(), rows: self.rows.clone(), transfers: self.transfers })
     }
 
     fn check(&self) -> Result<(), CostFileError> {
@@ -148,6 +159,12 @@ impl CostFile {
             }
             if let Some((operation, seconds)) = impossible(costs) {
                 return Err(CostFileError::Seconds { row, operation, seconds });
+            }
+        }
+        let TransferCosts { make, spend } = self.transfers;
+        for (operation, seconds) in [("transfers.make", make), ("transfers.spend", spend)] {
+            if !(f64::MIN_POSITIVE..=MAX_SECONDS).contains(&seconds) {
+                return Err(CostFileError::Transfer { operation, seconds });
             }
         }
         Ok(())
