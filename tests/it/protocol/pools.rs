@@ -60,7 +60,7 @@ fn activated(network: &IntNetwork, id: NodeId) -> f64 {
 #[test]
 fn either_order_of_activation_and_pool_is_one_meaning() {
     let (mut swaps, mut short) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..56 {
         let Stages { reference, compiled, .. } = stages_of(source(seed), seed);
         let weights = compiled.weights.clone().unwrap();
         let images = images(&compiled, seed);
@@ -95,7 +95,7 @@ fn either_order_of_activation_and_pool_is_one_meaning() {
         }
     }
     // An activation in a short modulus has two such steps.
-    assert!(swaps >= 15 && short >= 30, "{swaps} swaps, {short} steps between moduli");
+    assert!(swaps >= 12 && short >= 40, "{swaps} swaps, {short} steps between moduli");
 }
 
 /// What the compiler does by itself: swapped where the maxima can be taken modulo t, compared in a short modulus
@@ -139,5 +139,5 @@ fn the_cheaper_order_is_chosen() {
     assert_eq!(kinds(&reference), kinds(&compiled.network));
     let all = steps(&compiled.network, compiled.params.plain_modulus, Reveal::Logits);
     let pool = all.iter().find(|step| matches!(step.function, Function::MaxPool(_))).unwrap();
-    assert_eq!((pool.from, pool.to), (256, compiled.params.plain_modulus));
+    assert_eq!((pool.from, pool.to), (512, compiled.params.plain_modulus));
 }
