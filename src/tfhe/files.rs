@@ -11,7 +11,7 @@ use super::params::{
     BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, LWE_DIMENSION, LWE_STD, RING, SWITCH_BASE_LOG,
     SWITCH_LEVELS,
 };
-use super::plan::{MAX_VALUES, Plan};
+use super::plan::{MAX_VALUES, input_layout};
 use crate::diag::Span;
 use crate::graph::{Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes};
 use crate::tensor::Shape;
@@ -116,9 +116,9 @@ pub struct Card {
 }
 
 impl Card {
-    /// The card of a planned network.
+    /// The card of a network, for which it needs no weights.
     #[must_use]
-    pub fn new(network: &IntNetwork, plan: &Plan) -> Self {
+    pub fn new(network: &IntNetwork) -> Self {
         let node = network.graph.node(NodeId(0));
         let none = Interval { lo: 0, hi: 0 };
         let interval = if let IntLayer::Input(interval) = node.layer { interval } else { none };
@@ -127,7 +127,7 @@ impl Card {
             input: network.header.input.clone(),
             interval,
             scale: network.input_scale,
-            layout: plan.input,
+            layout: input_layout(network),
             image: node.shape.is_image(),
         }
     }
@@ -196,6 +196,7 @@ impl Card {
         }
         let card: Self =
             postcard::from_bytes(body).map_err(|_| FileError::Malformed("the card does not parse"))?;
+        readable(&card.name)?;
         let (c, h, w) = card.layout.size;
         let elements = Shape::image(c, h, w).elements();
         let planned = InputLayout::new(&Shape::image(c, h, w), card.layout.frame);
@@ -294,6 +295,12 @@ impl<'a> Reader<'a> {
     fn end(&self) -> Result<(), FileError> {
         if self.0.is_empty() { Ok(()) } else { Err(FileError::Malformed("more than was announced")) }
     }
+}
+
+/// Refuses a name that a terminal would obey rather than show.
+fn readable(name: &str) -> Result<(), FileError> {
+    let steers = name.chars().any(char::is_control);
+    if steers { Err(FileError::Malformed("the model's name has control characters")) } else { Ok(()) }
 }
 
 fn put_words(body: &mut Vec<u8>, words: &[u64]) {
@@ -427,6 +434,7 @@ impl EncryptedOutput {
         let name = reader.bytes(length)?.to_vec();
         let name =
             String::from_utf8(name).map_err(|_| FileError::Malformed("the model's name is no text"))?;
+        readable(&name)?;
         let count = reader.length()?;
         if count == 0 || !count.is_multiple_of(RING + 1) {
             return Err(FileError::Malformed("no whole ciphertexts"));

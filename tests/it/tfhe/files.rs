@@ -17,8 +17,8 @@ struct Files {
 }
 
 static FILES: LazyLock<Files> = LazyLock::new(|| {
-    let (stages, plan) = planned(small(), 5);
-    let card = Card::new(&stages.compiled.network, &plan.unwrap());
+    let (stages, _) = planned(small(), 5);
+    let card = Card::new(&stages.compiled.network);
     let (client, key) = ClientKey::generate();
     let input = client.encrypt(card.id(), &card.layout, &images(&stages.compiled, 5)[0]);
     let output = EncryptedOutput {
@@ -79,6 +79,30 @@ fn files_give_back_what_was_written() {
     assert!((28_000_000..29_000_000).contains(&size), "{size} bytes of evaluation keys");
 }
 
+/// Each field of the header names what is wrong with it, whichever of its bits flips.
+#[test]
+fn each_field_of_the_header_has_its_error() {
+    for which in 0..5 {
+        let good = file(which);
+        // A body as long as need be keeps this quick.
+        let good = &good[..good.len().min(1 << 16)];
+        for bit in 0..8 * PREFIX {
+            let mut bad = good.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let found = reread(which, &bad).unwrap_err();
+            let named = match bit / 8 {
+                0..8 => matches!(found, FileError::Foreign(_)),
+                8..12 => matches!(found, FileError::Version { .. }),
+                12..16 => matches!(found, FileError::Kind { .. } | FileError::Malformed(_)),
+                16..24 => matches!(found, FileError::Params),
+                24..32 => matches!(found, FileError::Length { .. }),
+                _ => matches!(found, FileError::Hash | FileError::Length { .. }),
+            };
+            assert!(named, "file {which}, bit {bit}: {found}");
+        }
+    }
+}
+
 /// Every byte of the prefix, and some of each body, flipped; every short length around its end.
 #[test]
 fn damage_is_refused() {
@@ -111,6 +135,17 @@ fn malformed_contents_are_refused() {
     let mut body = file(2)[PREFIX..].to_vec();
     body[64..72].fill(0xff);
     assert!(matches!(reread(2, &sealed(file(2), &body)), Err(FileError::Length { .. })), "2^64 ciphertexts");
+    for (at, what) in [(80, "a name"), (80 + 8 + 5, "ciphertexts")] {
+        for length in [u64::MAX, 1 << 61, 1 << 40, 2049 * 1000] {
+            let mut body = file(3)[PREFIX..].to_vec();
+            body[at..at + 8].copy_from_slice(&length.to_le_bytes());
+            assert!(reread(3, &sealed(file(3), &body)).is_err(), "{what} of {length}");
+        }
+    }
+    // A server's answer does not steer the client's terminal.
+    let mut body = file(3)[PREFIX..].to_vec();
+    body[88] = 0x1b;
+    assert!(matches!(reread(3, &sealed(file(3), &body)), Err(FileError::Malformed(_))), "a name that steers");
 }
 
 proptest! {
