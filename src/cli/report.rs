@@ -4,7 +4,7 @@ use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::params::Scheme;
-use crate::report::{Report, cryptflow2, html, report};
+use crate::report::{Report, cryptflow2, html, report, tfhe_html};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::fmt;
@@ -28,6 +28,8 @@ pub(super) struct ReportArgs {
     /// The mode that is planned: hybrid or tfhe.
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     mode: Mode,
+    #[command(flatten)]
+    reach: tfhe::ReachOption,
     #[command(flatten)]
     costs: CostsOption,
     #[command(flatten)]
@@ -104,17 +106,18 @@ fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     match args.mode {
-        Mode::Hybrid => {}
+        Mode::Hybrid => args.reach.refuse()?,
         Mode::Tfhe => {
-            let format = match args.format {
-                Written::Text => Format::Text,
-                Written::Json => Format::Json,
-                Written::Yaml => Format::Yaml,
-                Written::Html => {
-                    return Err(Failure::User("--mode tfhe has no page; use text, json or yaml".into()));
-                }
-            };
-            return tfhe::reports(&args.models, format, args.output.as_deref());
+            if args.accounting == Accounting::Cryptflow2 {
+                return Err(Failure::User("--accounting cryptflow2 counts what --mode hybrid runs".into()));
+            }
+            tfhe::require_no_plan(args.compile)?;
+            let costs = args.costs.read()?.tfhe();
+            if let Some(file) = &args.output {
+                output::spare(file, args.costs.file.as_slice())?;
+            }
+            let reports = tfhe::reports(&args.models, &args.reach, &costs, args.output.as_deref())?;
+            return write(args, &reports, || tfhe_html(reports.all()));
         }
         Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid or tfhe")),
     }
@@ -143,14 +146,23 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
             Reports::Several(reports)
         }
     };
+    write(args, &reports, || match &reports {
+        Reports::One(report) => html(std::slice::from_ref(report)),
+        Reports::Several(reports) => html(reports),
+    })
+}
+
+/// Writes reports as asked for; `page` gives them as HTML.
+fn write<T: Serialize + fmt::Display>(
+    args: &ReportArgs,
+    reports: &T,
+    page: impl FnOnce() -> String,
+) -> Result<(), Failure> {
     let text = match args.format {
-        Written::Text => output::render(&reports, Format::Text)?,
-        Written::Json => output::render(&reports, Format::Json)?,
-        Written::Yaml => output::render(&reports, Format::Yaml)?,
-        Written::Html => match &reports {
-            Reports::One(report) => html(std::slice::from_ref(report)),
-            Reports::Several(reports) => html(reports),
-        },
+        Written::Text => output::render(reports, Format::Text)?,
+        Written::Json => output::render(reports, Format::Json)?,
+        Written::Yaml => output::render(reports, Format::Yaml)?,
+        Written::Html => page(),
     };
     output::write(&text, args.output.as_deref())
 }
