@@ -117,7 +117,7 @@ enum KernelKind {
     Auto,
     /// That of the literature: taps turn inputs, channels' diagonals turn sums.
     OutputRotation,
-    /// Baby and giant steps, the best by rotation count.
+    /// Baby and giant steps of fewest rotations, ciphertexts and Galois keys weighed with them.
     Unified,
 }
 

@@ -7,6 +7,7 @@ use crate::params::Scheme;
 use crate::report::{Report, cryptflow2, html, report, tfhe_html};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -126,19 +127,27 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
         output::spare(file, args.costs.file.as_slice())?;
     }
     let mut reports = Vec::with_capacity(args.models.len());
+    let mut refused = Vec::new();
     for path in &args.models {
         let loaded = load::load_plan(path, args.compile, Scheme::default(), Some(&table))?;
         if let Some(file) = &args.output {
             output::spare(file, &loaded.inputs)?;
         }
         let compiled = loaded.compiled;
-        reports.push(match args.accounting {
-            Accounting::Stria => report(&compiled, &table),
-            Accounting::Cryptflow2 => {
-                cryptflow2(&compiled).map_err(|e| Failure::User(format!("{}: {e}", path.display())))?
-            }
-        });
+        match args.accounting {
+            Accounting::Stria => reports.push(report(&compiled, &table)),
+            Accounting::Cryptflow2 => match cryptflow2(&compiled) {
+                Ok(report) => reports.push(report),
+                Err(e) => refused.push(format!("{}: {e}", path.display())),
+            },
+        }
     }
+    // The others are reported first.
+    let refused = if refused.is_empty() { Ok(()) } else { Err(Failure::User(refused.join("\n"))) };
+    if reports.is_empty() {
+        return refused;
+    }
+    name_apart(&mut reports);
     let reports = match (reports.pop(), reports.is_empty()) {
         (Some(only), true) => Reports::One(Box::new(only)),
         (last, _) => {
@@ -164,5 +173,18 @@ fn write<T: Serialize + fmt::Display>(
         Written::Yaml => output::render(reports, Format::Yaml)?,
         Written::Html => page(),
     };
-    output::write(&text, args.output.as_deref())
+    output::write(&text, args.output.as_deref())?;
+    refused
+}
+
+/// Numbers models of one name, in the order of the command line.
+fn name_apart(reports: &mut [Report]) {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for report in reports {
+        let times = seen.entry(report.model.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            report.model = format!("{} ({times})", report.model);
+        }
+    }
 }

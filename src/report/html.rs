@@ -177,10 +177,7 @@ fn layers(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
         }
         let values = c.relu + c.requant + c.comparisons;
         write!(f, "<td class=\"n\">{}</td>", if values > 0 { values.to_string() } else { String::new() })?;
-        let next = layer.runner_up.as_ref().map_or(String::new(), |second| {
-            let more = 100.0 * (second.seconds / second.chosen_seconds - 1.0);
-            format!("{} {:.2} ms (+{more:.0} %)", second.kernel, second.seconds * 1e3)
-        });
+        let next = layer.runner_up.as_ref().map_or(String::new(), |second| second.beside(layer.kernel));
         writeln!(f, "<td>{}</td></tr>", Escaped(next))?;
     }
     writeln!(f, "</tbody></table></div>")

@@ -78,6 +78,18 @@ pub struct Passes {
     pub plain_mults: u64,
 }
 
+impl Second {
+    /// The kernel and what it would take more, Galois keys of its own included; also the split, where that is all
+    /// that differs from the layer's `kernel`.
+    pub(super) fn beside(&self, kernel: Option<&str>) -> String {
+        let milliseconds = (self.seconds - self.chosen_seconds) * 1e3;
+        let percent = 100.0 * (self.seconds / self.chosen_seconds - 1.0);
+        let split = self.split.as_ref().filter(|_| kernel == Some(self.kernel));
+        let split = split.map_or(String::new(), |split| format!(", {split}"));
+        format!("+{milliseconds:.2} ms (+{percent:.0} %) {}{split}", self.kernel)
+    }
+}
+
 impl Predicted {
     pub(super) fn add(&mut self, other: &Self) {
         let sum = |a: f64, b: f64| to_microseconds(a + b);
@@ -162,10 +174,7 @@ impl Report {
         for (layer, predicted) in linear() {
             let share = predicted.seconds / self.predicted.seconds;
             let bar = bar(predicted.seconds / most);
-            let next = layer.runner_up.as_ref().map_or(String::new(), |second| {
-                let more = 100.0 * (second.seconds / second.chosen_seconds - 1.0);
-                format!("{} {:.2} ms (+{more:.0} %)", second.kernel, second.seconds * 1e3)
-            });
+            let next = layer.runner_up.as_ref().map_or(String::new(), |second| second.beside(layer.kernel));
             let line = format!(
                 "{:widest$}  {:16} {:>9.2} {:>5.1}%  {bar:20}  {next}",
                 layer.name,

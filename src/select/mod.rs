@@ -2,7 +2,7 @@
 //!
 //! Only convolutions and fully connected layers compute on ciphertexts; everything between them works
 //! on shares and has no layout. So each layer chooses freely, but for what all of them share: parameters and
-//! Galois keys. [`plan`] makes the plan that it is told, or the best by rotation count; [`search`] finds the
+//! Galois keys. [`plan`] makes the plan that it is told, or of fewest rotations; [`search`] finds the
 //! plan of fewest seconds by a table of measured costs. Must not know the scheme's library.
 
 mod alternatives;
@@ -46,7 +46,7 @@ pub enum Kernels {
     /// That of the literature: taps turn inputs, diagonals turn sums; hybrid diagonals for fully connected
     /// layers.
     OutputRotation,
-    /// Baby and giant steps, the best by rotation count.
+    /// Baby and giant steps of fewest rotations, ciphertexts and Galois keys weighed with them.
     #[default]
     Unified,
 }
@@ -111,7 +111,7 @@ pub enum WholePlan {
     Planned,
     /// Output rotation and hybrid diagonals for all layers.
     OutputRotation,
-    /// For all layers in slots the best by rotation count.
+    /// For all layers in slots of fewest rotations.
     Unified,
     /// All layers in coefficients.
     Coefficients,
@@ -346,7 +346,7 @@ pub fn plan(network: &IntNetwork, rings: Rings, encodings: Encodings<'_>) -> Res
     })
 }
 
-/// The choices of the kernel of `node`, the best by rotation count first; none for a layer without kernel.
+/// The choices of the kernel of `node`, of fewest rotations first; none for a layer without kernel.
 ///
 /// # Errors
 /// If the layer has no kernel at ring degree `ring`.
