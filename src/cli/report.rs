@@ -60,12 +60,40 @@ enum Accounting {
 /// One report as an object, several as an array.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Reports {
-    One(Box<Report>),
-    Several(Vec<Report>),
+enum Reports<T> {
+    One(Box<T>),
+    Several(Vec<T>),
 }
 
-impl fmt::Display for Reports {
+impl<T> Reports<T> {
+    fn of(mut reports: Vec<T>) -> Self {
+        match (reports.pop(), reports.is_empty()) {
+            (Some(only), true) => Self::One(Box::new(only)),
+            (last, _) => {
+                reports.extend(last);
+                Self::Several(reports)
+            }
+        }
+    }
+
+    fn all(&self) -> &[T] {
+        match self {
+            Self::One(report) => std::slice::from_ref(report),
+            Self::Several(reports) => reports,
+        }
+    }
+}
+
+impl fmt::Display for Reports<tfhe::Report> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(report) => write!(f, "{report}"),
+            Self::Several(reports) => reports.iter().try_for_each(|report| writeln!(f, "{report}\n")),
+        }
+    }
+}
+
+impl fmt::Display for Reports<Report> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(report) => write!(f, "{report}"),
@@ -118,6 +146,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
                 output::spare(file, args.costs.file.as_slice())?;
             }
             let reports = tfhe::reports(&args.models, &args.reach, &costs, args.output.as_deref())?;
+            let reports = Reports::of(reports);
             return write(args, &reports, || tfhe_html(reports.all()));
         }
         Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid or tfhe")),
@@ -148,17 +177,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
         return refused;
     }
     name_apart(&mut reports);
-    let reports = match (reports.pop(), reports.is_empty()) {
-        (Some(only), true) => Reports::One(Box::new(only)),
-        (last, _) => {
-            reports.extend(last);
-            Reports::Several(reports)
-        }
-    };
-    write(args, &reports, || match &reports {
-        Reports::One(report) => html(std::slice::from_ref(report)),
-        Reports::Several(reports) => html(reports),
-    })
+    let reports = Reports::of(reports);
+    write(args, &reports, || html(reports.all()))?;
+    refused
 }
 
 /// Writes reports as asked for; `page` gives them as HTML.
@@ -173,8 +194,7 @@ fn write<T: Serialize + fmt::Display>(
         Written::Yaml => output::render(reports, Format::Yaml)?,
         Written::Html => page(),
     };
-    output::write(&text, args.output.as_deref())?;
-    refused
+    output::write(&text, args.output.as_deref())
 }
 
 /// Numbers models of one name, in the order of the command line.

@@ -21,14 +21,16 @@ use crate::graph::{IntNetwork, IntWeights, NodeId};
 use crate::input;
 use crate::passes::FloatModel;
 use crate::tfhe::plan::{FEW_IMAGES, Plan};
-use crate::tfhe::report::{Costs, Report, report};
+pub(super) use crate::tfhe::report::Report;
+use crate::tfhe::report::{Costs, report};
 use clap::Args;
-use serde::Serialize;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The probability of an image beyond its reach above which a plan is warned of.
 const LIKELY_BEYOND: f64 = 1e-3;
+
+/// The probability of an activation that is further off than by one step above which a plan is warned of.
+const LIKELY_FAR: f64 = 1e-2;
 
 /// Option of every command that plans for this mode.
 #[derive(Clone, Debug, Args)]
@@ -162,8 +164,19 @@ fn planned(path: &Path, ReachOption { reach }: &ReachOption) -> Result<Planned, 
     Ok(Planned { network, weights, float, plan, inputs })
 }
 
-/// Warns of reaches that little speaks for: encrypted answers do not show that an image went beyond.
+/// Warns of what encrypted answers do not show: that noise changes them, and reaches that little speaks for.
 fn warn(plan: &Plan) {
+    if plan.far() > LIKELY_FAR {
+        let why =
+            if plan.seen { "" } else { ", with reaches that are all proven; --reach FILE has smaller ones" };
+        say(&format!(
+            "warning: noise changes {:.0} of {} activations, some by more than one step with probability {:.0e}{why}: \
+             measure accuracy with `stria eval --mode tfhe`\n",
+            plan.changed(),
+            plan.bootstraps(),
+            plan.far()
+        ));
+    }
     let few = plan.images < FEW_IMAGES;
     if !plan.seen || !(few || plan.beyond() > LIKELY_BEYOND) {
         return;
@@ -172,41 +185,14 @@ fn warn(plan: &Plan) {
         plan.layers.iter().filter(|layer| !layer.proven && (few || layer.beyond > LIKELY_BEYOND / 2.0));
     let names = seen.map(|layer| format!("`{}`", layer.name)).collect::<Vec<_>>().join(", ");
     let reason = match (few, plan.images) {
-        (true, 1) => "one calibration image alone".into(),
-        (true, n) => format!("{n} calibration images alone"),
-        (false, _) => format!("and another image goes beyond it with probability {:.0e}", plan.beyond()),
+        (true, 1) => "was seen on one calibration image alone".into(),
+        (true, n) => format!("was seen on {n} calibration images alone"),
+        (false, _) => format!("is exceeded by another image with probability {:.0e}", plan.beyond()),
     };
     say(&format!(
-        "warning: what accumulators reach in {names} was seen on {reason}; beyond it answers are wrong and \
-         nothing shows it. Give more images with --reach FILE, a larger `range:`, or use --reach proven\n"
+        "warning: what accumulators reach in {names} {reason}; beyond it answers are wrong and nothing shows it. \
+         Give more images with --reach FILE, a larger `range:`, or use --reach proven\n"
     ));
-}
-
-/// One report as an object, several as an array.
-#[derive(Serialize)]
-#[serde(untagged)]
-pub(super) enum Reports {
-    One(Box<Report>),
-    Several(Vec<Report>),
-}
-
-impl Reports {
-    /// One or several.
-    pub(super) fn all(&self) -> &[Report] {
-        match self {
-            Self::One(report) => std::slice::from_ref(report),
-            Self::Several(reports) => reports,
-        }
-    }
-}
-
-impl fmt::Display for Reports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::One(report) => write!(f, "{report}"),
-            Self::Several(reports) => reports.iter().try_for_each(|report| writeln!(f, "{report}\n")),
-        }
-    }
 }
 
 /// `stria report --mode tfhe` of `models`, which `file` shall not replace.
@@ -215,7 +201,7 @@ pub(super) fn reports(
     reach: &ReachOption,
     costs: &Costs,
     file: Option<&Path>,
-) -> Result<Reports, Failure> {
+) -> Result<Vec<Report>, Failure> {
     let mut reports = Vec::with_capacity(models.len());
     for path in models {
         let planned = planned(path, reach)?;
@@ -224,11 +210,5 @@ pub(super) fn reports(
         }
         reports.push(report(&planned.plan, costs));
     }
-    Ok(match (reports.pop(), reports.is_empty()) {
-        (Some(only), true) => Reports::One(Box::new(only)),
-        (last, _) => {
-            reports.extend(last);
-            Reports::Several(reports)
-        }
-    })
+    Ok(reports)
 }

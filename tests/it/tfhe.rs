@@ -8,16 +8,18 @@ mod files;
 mod processes;
 
 use crate::random::{self, images, stages_of};
-use stria::compile::Stages;
+use stria::compile::{Stages, integers};
 use stria::cost::{CostFile, CostFileError, TfheCosts};
+use stria::diag::SourceFile;
 use stria::graph::{IntLayer, NodeId, evaluate, evaluate_all};
 use stria::params::Scheme;
-use stria::quant::random_images;
+use stria::quant::{RandomWeights, random_images};
 use stria::tensor::{Shape, Tensor};
 use stria::tfhe::TfheError;
 use stria::tfhe::plan::Plan;
 use stria::tfhe::report::{Costs, report};
 use stria::tfhe::simulate::simulate;
+use stria::{resolve, syntax};
 
 /// A random network of few bits, planned for images that its ranges were measured on.
 fn planned(text: String, seed: u64) -> (Stages, Result<Plan, TfheError>) {
@@ -171,11 +173,36 @@ fn proven_reaches_hold_or_are_refused() {
     for image in far_images(&stages) {
         assert_eq!(plan.beyond_reach(network, weights, &image).unwrap(), Vec::<&str>::new());
     }
-    let found = refused(
-        "model m { ring: 4096 weights: random(1) quantize: { weights: 8, activations: 4 } input x: tensor[500]
-         output linear(x, out: 4, name: \"l\") |> relu(range: 1) }",
-    );
+    let found = unplanned("tensor[4000]", "linear(x, out: 4, name: \"l\") |> relu(range: 0.5)");
     assert!(matches!(found, TfheError::Bits { .. }), "{found}");
+}
+
+/// Why `output`, of the input x, does not fit with proven reaches; quantised alone, no other mode's plan is made.
+fn unplanned(input: &str, output: &str) -> TfheError {
+    let text = format!(
+        "model m {{ ring: 4096 weights: random(1) quantize: {{ weights: 8, activations: 4 }}
+         input x: {input} {{ bits: 8 }} output {output} }}"
+    );
+    let source = SourceFile { name: "m.stria".into(), text };
+    let (model, _) = resolve::resolve(&syntax::parse(&source).unwrap(), None);
+    let model = model.unwrap();
+    let weights = RandomWeights::for_model(&model, 1);
+    let quantised = integers(&model, Some(&weights), (None, None)).unwrap().quantised;
+    match Plan::new(&quantised.network, quantised.weights.as_ref().unwrap(), &[]) {
+        Err(error) => error,
+        Ok(plan) => panic!("planned: {}", report(&plan, &Costs::shipped())),
+    }
+}
+
+/// What is too large is refused before it is made, by layer and bound.
+#[test]
+fn sizes_are_refused_by_layer_and_bound() {
+    let found = unplanned("tensor[1, 1100, 1000]", "avg_pool(x, kernel: 4)");
+    assert!(matches!(&found, TfheError::Values { found: 1_100_000, .. }), "{found}");
+    let found = unplanned("tensor[20000]", "linear(x, out: 1000, name: \"l\")");
+    assert_eq!(found, TfheError::Terms { layer: "l".into() });
+    let found = unplanned("tensor[400000]", "linear(x, out: 1, name: \"l\")");
+    assert!(matches!(&found, TfheError::Wide { bits, .. } if *bits > 30.0), "{found}");
 }
 
 /// Old cost files have no bootstraps; whatever is there is checked.
