@@ -13,7 +13,7 @@ use crate::backend::SchemeParams;
 use crate::circuit::{Circuit, Segment};
 use crate::cost::{self, CostTable};
 use crate::graph::{
-    self, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
+    self, Affine, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
 };
 use crate::layers::Conv;
 use crate::lower::{LowerError, lower};
@@ -530,21 +530,8 @@ fn check_weights(network: &IntNetwork, weights: &IntWeights) -> Result<(), Compi
             return Err(CompiledError::TooLarge { layer: node.name.clone(), elements });
         }
         let Some(input) = graph.input_shapes(id).first().map(|s| (*s).clone()) else { continue };
-        let expected = match &node.layer {
-            IntLayer::Conv(conv) => conv.weight_shape(input.channels()),
-            IntLayer::Linear(linear) => Shape::of(&[linear.out, input.elements()]),
-            IntLayer::Input(_)
-            | IntLayer::Add { .. }
-            | IntLayer::Concat { .. }
-            | IntLayer::Shuffle(_)
-            | IntLayer::Subsample(_)
-            | IntLayer::PadChannels(_)
-            | IntLayer::SumPool(_)
-            | IntLayer::MaxPool(_)
-            | IntLayer::Requant(_)
-            | IntLayer::Poly { .. }
-            | IntLayer::Flatten => continue,
-        };
+        let Some(affine) = node.layer.affine() else { continue };
+        let expected = affine.weight_shape(&input);
         let found = weights.0.get(&id);
         let fits = found.is_some_and(|w| {
             w.weight.shape == expected
@@ -555,7 +542,7 @@ fn check_weights(network: &IntNetwork, weights: &IntWeights) -> Result<(), Compi
             let found = found.map_or_else(|| Shape::of(&[]), |w| w.weight.shape.clone());
             return Err(CompiledError::Weights { layer: node.name.clone(), found, expected });
         }
-        if let (IntLayer::Conv(conv), Some(weights)) = (&node.layer, found)
+        if let (Affine::Conv(conv), Some(weights)) = (affine, found)
             && !keeps_support(conv, &weights.weight.data)
         {
             return Err(CompiledError::Support { layer: node.name.clone() });

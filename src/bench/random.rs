@@ -1,6 +1,6 @@
 //! Random weights and values from a seed. Each tensor depends on the seed and its layer's name alone.
 
-use crate::graph::{IntLayer, IntNetwork, Interval, LayerWeights, NodeId};
+use crate::graph::{Affine, IntNetwork, Interval, LayerWeights, NodeId};
 use crate::mpc::Modulus;
 use crate::tensor::{Shape, Tensor};
 use rand_chacha::ChaCha12Rng;
@@ -54,38 +54,21 @@ pub fn random_weights(network: &IntNetwork, id: NodeId, seed: u64) -> Option<Lay
     let largest = (1_i64 << (bits - 1)) - 1;
     let mut rng = stream(seed, "weights", &node.name);
     let mut draw = || i8::try_from(uniform(Interval { lo: -largest, hi: largest }, &mut rng)).unwrap_or(0);
-    let (shape, out, data) = match &node.layer {
-        IntLayer::Conv(conv) => {
-            let shape = conv.weight_shape(input.channels());
-            let taps = conv.kernel.0 * conv.kernel.1;
-            let row = (shape.elements() / conv.out.max(1)).max(1);
-            let mut data: Vec<i8> = (0..shape.elements()).map(|_| draw()).collect();
-            for (at, weight) in data.iter_mut().enumerate() {
-                let tap = (at % taps / conv.kernel.1, at % taps % conv.kernel.1);
-                if !conv.support.has(tap, conv.kernel, at / row, conv.out) {
-                    *weight = 0;
-                }
+    let affine = node.layer.affine()?;
+    let shape = affine.weight_shape(&input);
+    let mut data: Vec<i8> = (0..shape.elements()).map(|_| draw()).collect();
+    if let Affine::Conv(conv) = affine {
+        let taps = conv.kernel.0 * conv.kernel.1;
+        let row = (shape.elements() / conv.out.max(1)).max(1);
+        for (at, weight) in data.iter_mut().enumerate() {
+            let tap = (at % taps / conv.kernel.1, at % taps % conv.kernel.1);
+            if !conv.support.has(tap, conv.kernel, at / row, conv.out) {
+                *weight = 0;
             }
-            (shape, conv.out, data)
         }
-        IntLayer::Linear(linear) => {
-            let shape = Shape::of(&[linear.out, input.elements()]);
-            let data = (0..shape.elements()).map(|_| draw()).collect();
-            (shape, linear.out, data)
-        }
-        IntLayer::Input(_)
-        | IntLayer::Add { .. }
-        | IntLayer::Concat { .. }
-        | IntLayer::Shuffle(_)
-        | IntLayer::Subsample(_)
-        | IntLayer::PadChannels(_)
-        | IntLayer::SumPool(_)
-        | IntLayer::MaxPool(_)
-        | IntLayer::Requant(_)
-        | IntLayer::Poly { .. }
-        | IntLayer::Flatten => return None,
-    };
-    Some(LayerWeights { weight: Arc::new(Tensor { shape, data }), bias: Arc::new(vec![0; out]) })
+    }
+    let bias = Arc::new(vec![0; affine.out()]);
+    Some(LayerWeights { weight: Arc::new(Tensor { shape, data }), bias })
 }
 
 /// Values of an operand of the layer `name`, uniform within `bounds`.

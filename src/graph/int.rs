@@ -7,7 +7,7 @@
 
 use super::{Graph, Header, NodeId};
 use crate::layers::{Conv, Linear, PadChannels, Pool, Shuffle, Subsample};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -143,6 +143,57 @@ pub struct IntNetwork {
     pub output_scale: f64,
     /// Whether the bounds were taken from bit widths and fan-in for want of weights.
     pub assumed: bool,
+}
+
+/// A layer that multiplies by weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affine<'a> {
+    /// A convolution.
+    Conv(&'a Conv),
+    /// A fully connected layer.
+    Linear(&'a Linear),
+}
+
+impl Affine<'_> {
+    /// Its outputs: channels or features.
+    #[must_use]
+    pub fn out(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.out,
+            Self::Linear(linear) => linear.out,
+        }
+    }
+
+    /// The shape of its weights on an operand of shape `input`.
+    #[must_use]
+    pub fn weight_shape(&self, input: &Shape) -> Shape {
+        match self {
+            Self::Conv(conv) => conv.weight_shape(input.channels()),
+            Self::Linear(linear) => Shape::of(&[linear.out, input.elements()]),
+        }
+    }
+}
+
+impl IntLayer {
+    /// The layer, if it multiplies by weights.
+    #[must_use]
+    pub fn affine(&self) -> Option<Affine<'_>> {
+        match self {
+            Self::Conv(conv) => Some(Affine::Conv(conv)),
+            Self::Linear(linear) => Some(Affine::Linear(linear)),
+            Self::Input(_)
+            | Self::Add { .. }
+            | Self::Concat { .. }
+            | Self::Shuffle(_)
+            | Self::Subsample(_)
+            | Self::PadChannels(_)
+            | Self::SumPool(_)
+            | Self::MaxPool(_)
+            | Self::Requant(_)
+            | Self::Poly { .. }
+            | Self::Flatten => None,
+        }
+    }
 }
 
 /// What a non-linear node does, in elements.

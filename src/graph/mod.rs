@@ -10,7 +10,7 @@ mod print;
 mod reference;
 mod verify;
 
-pub use int::{IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, NonLinearWork, Requant};
+pub use int::{Affine, IntLayer, IntNetwork, IntWeights, Interval, LayerWeights, NonLinearWork, Requant};
 pub(crate) use reference::walk;
 pub use reference::{
     MAX_VALUE, ReferenceError, evaluate, evaluate_all, evaluate_node, evaluate_with, quantise_input,

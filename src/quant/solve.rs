@@ -18,7 +18,7 @@ use super::emit::settle;
 use super::rescale::Fitted;
 use super::search::{Problem, TOLERANCE};
 use super::site::{Site, weights_of};
-use crate::graph::{IntLayer, NodeId};
+use crate::graph::{Affine, IntLayer, NodeId};
 use crate::tensor::Support;
 use std::collections::BTreeMap;
 
@@ -49,8 +49,9 @@ pub(super) fn fan_in(fitted: &Fitted, id: NodeId) -> Result<Option<(usize, u32)>
     let graph = &fitted.skeleton.graph;
     let node = graph.node(id);
     let channels = graph.input_shapes(id).first().map_or(1, |s| s.channels());
-    let fan_in = match &node.layer {
-        IntLayer::Conv(conv) => {
+    let Some(affine) = node.layer.affine() else { return Ok(None) };
+    let fan_in = match affine {
+        Affine::Conv(conv) => {
             let (kh, kw) = conv.kernel;
             let taps = match conv.support {
                 Support::Full => kh * kw,
@@ -59,18 +60,7 @@ pub(super) fn fan_in(fitted: &Fitted, id: NodeId) -> Result<Option<(usize, u32)>
             };
             channels / conv.groups.count().max(1) * taps
         }
-        IntLayer::Linear(_) => graph.input_shapes(id).first().map_or(1, |s| s.elements()),
-        IntLayer::Input(_)
-        | IntLayer::Add { .. }
-        | IntLayer::Concat { .. }
-        | IntLayer::Shuffle(_)
-        | IntLayer::Subsample(_)
-        | IntLayer::PadChannels(_)
-        | IntLayer::SumPool(_)
-        | IntLayer::MaxPool(_)
-        | IntLayer::Requant(_)
-        | IntLayer::Poly { .. }
-        | IntLayer::Flatten => return Ok(None),
+        Affine::Linear(_) => graph.input_shapes(id).first().map_or(1, |s| s.elements()),
     };
     let bits = node.quant.weight_bits.unwrap_or(fitted.model.header.weight_bits);
     if !(2..=8).contains(&bits) {

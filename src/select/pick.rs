@@ -2,7 +2,7 @@
 //! compiled file keeps of a plan.
 
 use super::Rings;
-use crate::graph::{IntLayer, IntNetwork, NodeId};
+use crate::graph::{Affine, IntNetwork, NodeId};
 use crate::kernels::{Choice, Kernel, KernelError};
 use crate::params::Encoding;
 use crate::tensor::ConvGeometry;
@@ -48,22 +48,12 @@ impl Operation {
             [shape] => Ok(shape),
             ref shapes => Err(Operands(shapes.len())),
         };
-        Ok(match &network.graph.node(node).layer {
-            IntLayer::Conv(conv) => Some(Self::Conv(conv.geometry(shape()?))),
-            IntLayer::Linear(linear) => {
+        Ok(match network.graph.node(node).layer.affine() {
+            Some(Affine::Conv(conv)) => Some(Self::Conv(conv.geometry(shape()?))),
+            Some(Affine::Linear(linear)) => {
                 Some(Self::Features { inputs: shape()?.elements(), outputs: linear.out })
             }
-            IntLayer::Input(_)
-            | IntLayer::Add { .. }
-            | IntLayer::Concat { .. }
-            | IntLayer::Shuffle(_)
-            | IntLayer::Subsample(_)
-            | IntLayer::PadChannels(_)
-            | IntLayer::SumPool(_)
-            | IntLayer::MaxPool(_)
-            | IntLayer::Requant(_)
-            | IntLayer::Poly { .. }
-            | IntLayer::Flatten => None,
+            None => None,
         })
     }
 
