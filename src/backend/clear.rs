@@ -46,7 +46,7 @@ pub struct ClearPlaintext {
 enum Factor {
     /// N slots.
     Slots(Vec<i64>),
-    /// The coefficients that are not 0, with their places.
+    /// The coefficients that are not 0, with their places: all above 0 before all below.
     Coefficients(Vec<(usize, i64)>),
 }
 
@@ -202,9 +202,9 @@ impl Evaluator for ClearEvaluator {
                 ClearPlaintext { factor: Factor::Slots(slots), bound }
             }
             Encoding::Coefficients => {
-                let terms: Vec<_> = values.enumerate().filter(|&(_, value)| value != 0).collect();
-                let bound = terms.iter().fold(0, |sum: u64, (_, w)| sum.saturating_add(w.unsigned_abs()));
-                ClearPlaintext { factor: Factor::Coefficients(terms), bound }
+                let values: Vec<i64> = values.collect();
+                let bound = values.iter().fold(0, |sum: u64, w| sum.saturating_add(w.unsigned_abs()));
+                ClearPlaintext { factor: coefficients(&values), bound }
             }
         })
     }
@@ -269,6 +269,14 @@ impl Evaluator for ClearEvaluator {
     }
 }
 
+/// The coefficients that are not 0.
+fn coefficients(values: &[i64]) -> Factor {
+    let terms = values.iter().copied().enumerate().filter(|&(_, value)| value != 0);
+    let (mut terms, below): (Vec<_>, Vec<_>) = terms.partition(|&(_, value)| value > 0);
+    terms.extend(below);
+    Factor::Coefficients(terms)
+}
+
 fn add_slots(a: &mut [u64], b: &[u64], modulus: u64) {
     for (a, &b) in a.iter_mut().zip(b) {
         let sum = *a + b;
@@ -285,9 +293,16 @@ fn centred(value: i64, modulus: i64) -> i64 {
     if rest > modulus / 2 { rest - modulus } else { rest }
 }
 
+/// Moduli up to this have residues of 32 bits.
+const NARROW: u64 = 1 << 32;
+/// Those bits.
+const LOW: u64 = NARROW - 1;
+
 /// A sum of products that is reduced only when the next term could overflow.
 struct Sum {
     slots: Vec<i64>,
+    /// Of the last factor -c and c, one after the other: what X^k turns it to is N of them in a row.
+    unrolled: Vec<u64>,
     modulus: u64,
     /// No slot exceeds this in magnitude.
     bound: u64,
@@ -298,7 +313,7 @@ impl Sum {
     const LIMIT: u64 = 1 << 62;
 
     fn new(ring: usize, modulus: u64) -> Self {
-        Self { slots: vec![0; ring], modulus, bound: 0 }
+        Self { slots: vec![0; ring], unrolled: Vec::new(), modulus, bound: 0 }
     }
 
     fn accumulate(&mut self, ciphertext: &[u64], plaintext: &ClearPlaintext) {
@@ -311,6 +326,11 @@ impl Sum {
         }
         self.bound = self.bound.saturating_add(term);
         match (&plaintext.factor, product.is_some()) {
+            (Factor::Slots(slots), true) if self.modulus <= NARROW => {
+                let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(slots));
+                // Masked, though all are below: then the compiler takes the multiplication that vectors have.
+                pairs.for_each(|(sum, (c, p))| *sum += (c & LOW).cast_signed() * p);
+            }
             (Factor::Slots(slots), true) => {
                 let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(slots));
                 pairs.for_each(|(sum, (c, p))| *sum += c.cast_signed() * p);
@@ -318,6 +338,15 @@ impl Sum {
             (Factor::Slots(slots), false) => {
                 let pairs = self.slots.iter_mut().zip(ciphertext.iter().zip(slots));
                 pairs.for_each(|(sum, (c, p))| *sum += wide_product(*c, *p, modulus));
+            }
+            (Factor::Coefficients(terms), true) if self.modulus <= NARROW => {
+                self.unrolled.clear();
+                self.unrolled.extend(ciphertext.iter().map(|c| self.modulus - c));
+                self.unrolled.extend(ciphertext);
+                let (above, below) = terms.split_at(terms.partition_point(|&(_, weight)| weight > 0));
+                let unrolled = &self.unrolled;
+                few_at_once(&mut self.slots, unrolled, above, |sum, products| *sum += products);
+                few_at_once(&mut self.slots, unrolled, below, |sum, products| *sum -= products);
             }
             (Factor::Coefficients(terms), true) => {
                 for &(place, weight) in terms {
@@ -341,6 +370,27 @@ impl Sum {
     }
 }
 
+/// Takes to `sums` the products of what `terms` turn out of `unrolled`, up to t each, by the magnitudes of their
+/// weights; a few in one pass. Magnitudes are below 2^32, as half a narrow modulus is.
+fn few_at_once(sums: &mut [i64], unrolled: &[u64], terms: &[(usize, i64)], take: impl Fn(&mut i64, i64)) {
+    let ring = sums.len();
+    let turned =
+        |&(place, weight): &(usize, i64)| (&unrolled[ring - place..][..ring], weight.unsigned_abs() & LOW);
+    // -c of 0 is the modulus; if that is 2^32, the mask leaves 0, which is the same residue.
+    let product = |c: u64, weight: u64| ((c & LOW) * weight).cast_signed();
+    let (fours, rest) = terms.as_chunks::<4>();
+    for four in fours {
+        let [(a, u), (b, v), (c, w), (d, x)] = four.each_ref().map(turned);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let pairs = (product(a[i], u) + product(b[i], v), product(c[i], w) + product(d[i], x));
+            take(sum, pairs.0 + pairs.1);
+        }
+    }
+    for (values, weight) in rest.iter().map(turned) {
+        sums.iter_mut().zip(values).for_each(|(sum, &c)| take(sum, product(c, weight)));
+    }
+}
+
 /// Adds the `product` of each coefficient, turned by `place` places around X^N = -1.
 fn turned(sums: &mut [i64], coefficients: &[u64], place: usize, product: impl Fn(u64) -> i64) {
     let (below, above) = coefficients.split_at(coefficients.len() - place);
@@ -352,4 +402,47 @@ fn turned(sums: &mut [i64], coefficients: &[u64], place: usize, product: impl Fn
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the modulus, which is an i64")]
 fn wide_product(c: u64, p: i64, modulus: i64) -> i64 {
     (i128::from(c) * i128::from(p) % i128::from(modulus)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of products of both kinds, for narrow, wide and very wide moduli, against sums of 128 bits.
+    #[test]
+    fn sums_are_exact() {
+        const RING: usize = 16;
+        for modulus in [2, 97, 5_767_169, LOW, NARROW, NARROW + 15, (1 << 60) - 93] {
+            let mut state = modulus | 1;
+            let mut draw = |below: u64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (u128::from(state) * u128::from(below) >> 64) as u64
+            };
+            let mut sums = [Sum::new(RING, modulus), Sum::new(RING, modulus)];
+            let mut expected = [[0_i128; RING]; 2];
+            for round in 0..40 {
+                // All kinds of residues, the least and the greatest among them.
+                let mut value = |_| [draw(modulus), 0, modulus - 1, draw(modulus)][round % 4];
+                let c: Vec<u64> = (0..RING).map(&mut value).collect();
+                let weights: Vec<i64> =
+                    (0..RING).map(|_| centred(draw(modulus).cast_signed(), modulus.cast_signed())).collect();
+                for (i, &w) in weights.iter().enumerate() {
+                    expected[0][i] += i128::from(c[i]) * i128::from(w);
+                    for (j, &c) in c.iter().enumerate() {
+                        let sign = if i + j < RING { 1 } else { -1 };
+                        expected[1][(i + j) % RING] += sign * i128::from(c) * i128::from(w);
+                    }
+                }
+                let most = weights.iter().map(|w| w.unsigned_abs()).max().unwrap_or(0);
+                let all = weights.iter().fold(0, |sum: u64, w| sum.saturating_add(w.unsigned_abs()));
+                sums[0]
+                    .accumulate(&c, &ClearPlaintext { factor: Factor::Slots(weights.clone()), bound: most });
+                sums[1].accumulate(&c, &ClearPlaintext { factor: coefficients(&weights), bound: all });
+            }
+            for (sum, expected) in sums.into_iter().zip(expected) {
+                let expected = expected.map(|x| x.rem_euclid(i128::from(modulus)));
+                assert_eq!(sum.finish().into_iter().map(i128::from).collect::<Vec<_>>(), expected);
+            }
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let sets = parameter_sets(Scheme::Bfv);
-    let bar = progress_bar(sets.len() + 1);
+    let bar = progress_bar(sets.len() + 2);
     let mut rows = Vec::with_capacity(sets.len());
     for params in &sets {
         bar.set_message(format!("ring {}, {} primes", params.ring, params.modulus_bits.len()));
@@ -36,9 +36,23 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     bar.set_message("oblivious transfers");
     let transfers = transfer_costs(effort).map_err(|e| Failure::Internal(e.to_string()))?;
+    bar.inc(1);
+    bar.set_message("bootstraps");
+    let file = with_tfhe(CostFile::measured(Scheme::Bfv, rows, transfers), effort)?;
     bar.finish_and_clear();
-    let text = CostFile::measured(Scheme::Bfv, rows, transfers).to_yaml();
+    let text = file.to_yaml();
     output::write(&text.map_err(|e| Failure::Internal(e.to_string()))?, args.output.as_deref())
+}
+
+#[cfg(feature = "tfhe")]
+fn with_tfhe(file: CostFile, effort: Effort) -> Result<CostFile, Failure> {
+    let costs = crate::tfhe::encrypted::measure(effort);
+    Ok(file.with_tfhe(costs.map_err(|e| Failure::Internal(e.to_string()))?))
+}
+
+#[cfg(not(feature = "tfhe"))]
+fn with_tfhe(file: CostFile, _: Effort) -> Result<CostFile, Failure> {
+    Ok(file)
 }
 
 /// Hidden where stderr is no terminal.

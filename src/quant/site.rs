@@ -20,6 +20,9 @@ const CLIPPED: f64 = 15.0;
 /// Weights that are not worth a second thread.
 const SERIAL: usize = 1 << 15;
 
+/// Products that are compared together.
+const LANES: usize = 8;
+
 /// A linear layer with weights.
 pub(super) struct Site {
     pub(super) id: NodeId,
@@ -177,21 +180,48 @@ impl Site {
     /// What each output channel asks, given the logarithms of the input's steps.
     pub(super) fn needs(&self, steps: &[f64]) -> Vec<Need> {
         let (scales, powers) = self.inputs(steps);
-        let row = |(o, row): (usize, &[f32])| {
-            let (mut largest, mut power) = (0.0_f64, 0.0);
-            for (j, w) in row.iter().enumerate() {
-                let i = self.input(o, j);
-                largest = largest.max(f64::from(*w) * scales[i]);
-                power += powers[i];
+        let columns = self.columns.max(1);
+        let gathered = |o: usize| {
+            let inputs = || (0..columns).map(|j| self.input(o, j));
+            (inputs().map(|i| scales[i]).collect::<Vec<_>>(), inputs().map(|i| powers[i]).sum::<f64>())
+        };
+        // Output channels that share their first input channel share all.
+        let mut groups: BTreeMap<usize, (Vec<f64>, f64)> = BTreeMap::new();
+        if columns >= LANES {
+            for o in 0..self.maxima.len() / columns {
+                groups.entry(self.input(o, 0)).or_insert_with(|| gathered(o));
             }
+        }
+        let row = |(o, row): (usize, &[f32])| {
+            let (largest, power) = match groups.get(&self.input(o, 0)) {
+                Some((scales, power)) => (greatest_product(row, scales), *power),
+                None => row.iter().enumerate().fold((0.0_f64, 0.0), |(largest, power), (j, w)| {
+                    let i = self.input(o, j);
+                    (largest.max(f64::from(*w) * scales[i]), power + powers[i])
+                }),
+            };
             Need { step: (largest * self.clips[o] / self.largest_weight).log2(), power }
         };
-        let columns = self.columns.max(1);
         if self.maxima.len() < SERIAL {
             return self.maxima.chunks(columns).enumerate().map(row).collect();
         }
         self.maxima.par_chunks(columns).enumerate().map(row).collect()
     }
+}
+
+/// The greatest product, 0 at least, of two factors in the same place; in lanes, as a compiler may not reorder.
+fn greatest_product(weights: &[f32], scales: &[f64]) -> f64 {
+    let greater = |a: f64, b: f64| if b > a { b } else { a };
+    let mut lanes = [0.0; LANES];
+    let (whole, rest) = weights.as_chunks::<LANES>();
+    let (whole_scales, rest_scales) = scales.as_chunks::<LANES>();
+    for (weights, scales) in whole.iter().zip(whole_scales) {
+        for (lane, (w, scale)) in lanes.iter_mut().zip(weights.iter().zip(scales)) {
+            *lane = greater(*lane, f64::from(*w) * scale);
+        }
+    }
+    let rest = rest.iter().zip(rest_scales).map(|(w, scale)| f64::from(*w) * scale);
+    lanes.into_iter().chain(rest).fold(0.0, greater)
 }
 
 /// Whether the layer has weights.

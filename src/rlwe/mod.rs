@@ -75,4 +75,6 @@ pub use random::{Randomness, Seed};
 pub use reply::{Hiding, Reply, Sent};
 pub use rotate::Hoisted;
 pub use rotation_sum::RotationSum;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use simd::aes;
 pub use sum::DotProduct;

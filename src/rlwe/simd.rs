@@ -16,6 +16,7 @@ use super::vector_ntt::{self, Twisted};
 use packed::Packing;
 use std::arch::x86_64::*;
 
+pub(crate) mod aes;
 mod packed;
 
 /// The words of a vector.

@@ -8,42 +8,31 @@
 //! point; as keys change every 2^16 transfers, p evaluations of E succeed with probability at most
 //! p * 2^17 / 2^128, however many transfers a session makes.
 
+use super::cipher::Cipher;
 use super::session::{Direction, Purpose, Session};
-use super::transpose::Row;
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use aes::{Aes128Enc, Block};
+use super::transpose::{Row, Square};
 
 /// Rows hashed in one call.
 pub(super) const BATCH: usize = 128;
 
 /// Hashes of a batch.
-pub(super) type Hashes = [Row; BATCH];
+pub(super) type Hashes = Square;
 
 /// The hash of one chunk.
 pub(super) struct Hash {
-    cipher: Aes128Enc,
+    cipher: Cipher,
 }
 
 impl Hash {
     /// For the chunk that starts at `position` of the leaves' streams.
     pub(super) fn new(session: &Session, direction: Direction, position: u64) -> Self {
         let key = session.key(Purpose::Output, direction, position);
-        Self { cipher: Aes128Enc::new(&halves(&key)[0].into()) }
+        Self { cipher: Cipher::new(halves(&key)[0]) }
     }
 
     /// Hashes of `rows[i] + offset`, `first` being the number of row 0.
-    pub(super) fn batch(&self, rows: &[Row; BATCH], offset: Row, first: u64) -> Hashes {
-        let mut blocks = [Block::default(); BATCH];
-        for ((block, row), number) in blocks.iter_mut().zip(rows).zip(first..) {
-            *block = to_block([row[0] ^ offset[0] ^ number, row[1] ^ offset[1]]);
-        }
-        self.cipher.encrypt_blocks(&mut blocks);
-        let mut hashes = [[0; 2]; BATCH];
-        for (((hash, block), row), number) in hashes.iter_mut().zip(&blocks).zip(rows).zip(first..) {
-            let [low, high] = to_row(block);
-            *hash = [low ^ row[0] ^ offset[0] ^ number, high ^ row[1] ^ offset[1]];
-        }
-        hashes
+    pub(super) fn batch(&self, rows: &Square, offset: Row, first: u64) -> Hashes {
+        self.cipher.hash(rows, offset, first)
     }
 }
 
@@ -53,26 +42,17 @@ fn halves(key: &[u8; 32]) -> [[u8; 16]; 2] {
     halves
 }
 
-#[inline]
-pub(super) fn to_block([low, high]: Row) -> Block {
-    (u128::from(low) | u128::from(high) << 64).to_le_bytes().into()
-}
-
-#[inline]
-pub(super) fn to_row(block: &Block) -> Row {
-    let (halves, _) = block.as_chunks::<8>();
-    [u64::from_le_bytes(halves[0]), u64::from_le_bytes(halves[1])]
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::cipher::{to_block, to_row};
     use super::*;
     use aes::Aes128;
+    use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
     #[test]
     fn is_what_its_formula_says() {
         let session = Session::new(&[3; 32], &[4; 32]);
-        let rows: [Row; BATCH] = std::array::from_fn(|i| [i as u64 * 0x0101, !(i as u64)]);
+        let rows: Square = std::array::from_fn(|i| [i as u64 * 0x0101, !(i as u64)]);
         let (offset, first) = ([5, 6], 1000);
         let hashes = Hash::new(&session, Direction::ServerSends, 9).batch(&rows, offset, first);
         let key = session.key(Purpose::Output, Direction::ServerSends, 9);

@@ -9,6 +9,7 @@
 
 mod base;
 mod bits;
+mod cipher;
 mod hash;
 #[doc(hidden)]
 pub mod iknp;

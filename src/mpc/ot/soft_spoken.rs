@@ -17,14 +17,12 @@
 //! party; 2 blocks of hashing for the sender and 1 for the receiver. A tile is what 64 blocks of each leaf
 //! give, as many as the widest AES unit takes at once; a chunk is one message.
 
-use super::base::COUNT;
-use super::hash::{BATCH, Hash, Hashes, to_block, to_row};
+use super::cipher::{Leaves, STEP, add, correct, low_bits, to_block, to_row};
+use super::hash::{BATCH, Hash, Hashes};
 use super::session::{Direction, Session};
-use super::transpose::{Row, transpose};
-use super::tree::{self, DEPTH, LEAVES, SUMS_BYTES, TREES};
+use super::transpose::{Row, Square, transpose};
+use super::tree::{self, SUMS_BYTES, TREES};
 use super::{Bits, MpcError};
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use aes::{Aes128Enc, Block};
 use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -42,24 +40,30 @@ const CORRECTIONS: &str = "corrections of the OT extension";
 
 /// The expanded leaves of all trees, and how far their streams have been used.
 struct Streams {
-    leaves: Vec<Aes128Enc>,
+    leaves: Leaves,
     session: Session,
     direction: Direction,
     position: u64,
 }
 
-/// The sums of one tile, by position in the streams.
+/// The sums of one tile: of each block of the streams a square, see [`Leaves::sums`].
 struct Tile {
-    /// Row `DEPTH * tree + bit`: the sum of the streams whose leaf's number has that bit.
-    weighted: Vec<[Row; COUNT]>,
-    /// By tree: the sum of all streams.
-    plain: Vec<[Row; TREES]>,
+    weighted: Vec<Square>,
+    /// Tree by tree, block by block.
+    plain: Vec<Row>,
 }
 
 impl Drop for Tile {
     fn drop(&mut self) {
-        wipe(&mut self.weighted, [[0; 2]; COUNT]);
-        wipe(&mut self.plain, [[0; 2]; TREES]);
+        wipe(&mut self.weighted, [[0; 2]; BATCH]);
+        wipe(&mut self.plain, [0; 2]);
+    }
+}
+
+impl Tile {
+    /// The blocks of each tree's sum of all streams.
+    fn trees(&mut self) -> impl Iterator<Item = &mut [Row]> {
+        self.plain.chunks_exact_mut(self.weighted.len())
     }
 }
 
@@ -71,8 +75,7 @@ fn wipe<T: Copy>(words: &mut [T], with: T) {
 
 impl Streams {
     fn new(session: Session, direction: Direction, leaves: &[u128]) -> Self {
-        let leaves = leaves.iter().map(|leaf| Aes128Enc::new(&leaf.to_le_bytes().into())).collect();
-        Self { leaves, session, direction, position: 0 }
+        Self { leaves: Leaves::new(leaves), session, direction, position: 0 }
     }
 
     /// The next `n` transfers, at most a chunk, in tiles: the hash, and each tile's place in stream and chunk.
@@ -83,45 +86,13 @@ impl Streams {
         (Hash::new(&self.session, self.direction, start), (0..n).step_by(TILE).map(tile).collect())
     }
 
-    /// Expands `blocks` blocks from `position` of every leaf.
-    fn expand(&self, position: u64, blocks: usize) -> Tile {
-        let mut tile = Tile { weighted: vec![[[0; 2]; COUNT]; blocks], plain: vec![[[0; 2]; TREES]; blocks] };
-        let mut streams = vec![[Block::default(); TILE_BLOCKS]; LEAVES];
-        for (tree, leaves) in self.leaves.chunks_exact(LEAVES).enumerate() {
-            for (leaf, stream) in leaves.iter().zip(&mut streams) {
-                for (block, counter) in stream[..blocks].iter_mut().zip(position..) {
-                    *block = to_block([counter, 0]);
-                }
-                leaf.encrypt_blocks(&mut stream[..blocks]);
-            }
-            let places = tile.weighted.iter_mut().zip(&mut tile.plain).enumerate();
-            for (at, (tile_weighted, tile_plain)) in places {
-                let (weighted, plain) = sums(std::array::from_fn(|leaf| to_row(&streams[leaf][at])));
-                tile_weighted[DEPTH * tree..][..DEPTH].copy_from_slice(&weighted);
-                tile_plain[tree] = plain;
-            }
-        }
-        wipe(&mut streams, [Block::default(); TILE_BLOCKS]);
+    /// Expands what `n` transfers, at least 1, take of every leaf from `position` on, or a little more.
+    fn expand(&self, position: u64, n: usize) -> Tile {
+        let blocks = n.div_ceil(BATCH).next_multiple_of(STEP);
+        let mut tile = Tile { weighted: vec![[[0; 2]; BATCH]; blocks], plain: vec![[0; 2]; TREES * blocks] };
+        self.leaves.sums(position, &mut tile.weighted, &mut tile.plain);
         tile
     }
-}
-
-/// For each bit, the sum of those rows whose number has it; and the sum of all.
-#[inline]
-fn sums(mut rows: [Row; LEAVES]) -> ([Row; DEPTH], Row) {
-    let mut weighted = [[0; 2]; DEPTH];
-    for (bit, weighted) in weighted.iter_mut().enumerate() {
-        for pair in 0..LEAVES >> (bit + 1) {
-            *weighted = add(*weighted, rows[2 * pair + 1]);
-            rows[pair] = add(rows[2 * pair], rows[2 * pair + 1]);
-        }
-    }
-    (weighted, rows[0])
-}
-
-#[inline]
-fn add(a: Row, b: Row) -> Row {
-    [a[0] ^ b[0], a[1] ^ b[1]]
 }
 
 /// The party with all leaves: the transfers' receiver.
@@ -151,19 +122,20 @@ impl Receiver {
     ) -> Result<(Bits, Vec<T>), MpcError> {
         let (mut choice, mut got) = (Bits { words: Vec::new(), len: n }, Vec::new());
         for first in (0..n).step_by(CHUNK) {
-            let (hash, tiles) = self.streams.advance(CHUNK.min(n - first));
+            let len = CHUNK.min(n - first);
+            let (hash, tiles) = self.streams.advance(len);
             let streams = &self.streams;
-            let tile = |(position, range): (u64, Range<usize>)| {
-                receive_tile(streams, &hash, position, range, &output)
+            let mut message = vec![0; message_bytes(len)];
+            let tile = |((position, range), corrections): ((u64, Range<usize>), &mut [u8])| {
+                receive_tile(streams, (&hash, position), range, corrections, &output)
             };
-            let tiles: Vec<Received<T>> = tiles.into_par_iter().map(tile).collect();
-            let mut message = Vec::new();
+            let corrections = message.par_chunks_mut(correction_bytes(TILE));
+            let tiles: Vec<Received<T>> = tiles.into_par_iter().zip(corrections).map(tile).collect();
             if first == 0 {
                 choice.words.reserve_exact(n.next_multiple_of(BATCH) / 64);
                 reserve(&mut got, tiles.iter().map(|tile| tile.got.len()).sum(), n);
             }
             for mut tile in tiles {
-                message.extend(tile.corrections);
                 choice.words.extend(&tile.choice);
                 got.extend(&tile.got);
                 wipe(&mut tile.choice, 0);
@@ -182,36 +154,42 @@ fn reserve<T>(words: &mut Vec<T>, of_first: usize, n: usize) {
 }
 
 struct Received<T> {
-    corrections: Vec<u8>,
     choice: Vec<u64>,
     got: Vec<T>,
 }
 
+/// One tile of `range.len()` transfers, at least 1; its corrections are written.
 fn receive_tile<T>(
     streams: &Streams,
-    hash: &Hash,
-    position: u64,
+    (hash, position): (&Hash, u64),
     range: Range<usize>,
+    corrections: &mut [u8],
     output: impl Fn(&Hashes, &mut Vec<T>),
 ) -> Received<T> {
     let n = range.len();
-    let mut tile = streams.expand(position, n.div_ceil(BATCH));
-    let Tile { weighted, plain } = &mut tile;
-    let mut corrections = Vec::with_capacity(correction_bytes(n) + 16);
-    for tree in 1..TREES {
-        let row = corrections.len();
-        plain.iter().for_each(|plain| corrections.extend_from_slice(&to_block(add(plain[tree], plain[0]))));
-        corrections.truncate(row + n.div_ceil(8));
-        if let (Some(last), used @ 1..) = (corrections.last_mut(), n % 8) {
+    let (bytes, blocks) = (n.div_ceil(8), n.div_ceil(BATCH));
+    let mut tile = streams.expand(position, n);
+    let mut trees = tile.trees();
+    let choice = &*trees.next().unwrap_or_default();
+    for (out, plain) in corrections.chunks_exact_mut(bytes).zip(trees) {
+        let mut blocks = plain.iter().zip(choice).map(|(&plain, &choice)| to_block(add(plain, choice)));
+        let (whole, part) = out.as_chunks_mut::<16>();
+        whole.iter_mut().zip(&mut blocks).for_each(|(out, block)| *out = block.into());
+        if let Some(block) = blocks.next() {
+            part.copy_from_slice(&block[..part.len()]);
+        }
+        if let (Some(last), used @ 1..) = (out.last_mut(), n % 8) {
             *last &= (1 << used) - 1;
         }
     }
+    let choice = choice[..blocks].as_flattened().to_vec();
     let mut got = Vec::new();
-    for (rows, first) in weighted.iter_mut().zip((range.start as u64..).step_by(BATCH)) {
+    let squares = tile.weighted[..blocks].iter_mut();
+    for (rows, first) in squares.zip((range.start as u64..).step_by(BATCH)) {
         transpose(rows);
         output(&hash.batch(rows, [0; 2], first), &mut got);
     }
-    Received { corrections, choice: plain.iter().flat_map(|plain| plain[0]).collect(), got }
+    Received { choice, got }
 }
 
 /// The party that lacks one leaf of each tree: the transfers' sender.
@@ -282,20 +260,22 @@ impl Sender {
         output: impl Fn(&Hashes, &mut Vec<T>),
     ) -> [Vec<T>; 2] {
         let range = &corrections.range;
-        let mut tile = self.streams.expand(position, range.len().div_ceil(BATCH));
-        let Tile { weighted, plain } = &mut tile;
-        let delta = std::array::from_fn::<_, COUNT, _>(|column| {
-            0u64.wrapping_sub(self.delta[column / 64] >> (column % 64) & 1)
-        });
-        let [mut zero, mut one] = [Vec::new(), Vec::new()];
-        let firsts = (range.start as u64..).step_by(BATCH);
-        for (at, ((rows, plain), first)) in weighted.iter_mut().zip(plain).zip(firsts).enumerate() {
-            for (tree, rows) in rows.chunks_exact_mut(DEPTH).enumerate() {
-                let corrected = add(plain[tree], corrections.block(tree, at));
-                for (row, delta) in rows.iter_mut().zip(&delta[DEPTH * tree..]) {
-                    *row = add(*row, corrected.map(|word| word & delta));
-                }
+        let mut tile = self.streams.expand(position, range.len());
+        for (plain, row) in tile.trees().skip(1).zip(&corrections.rows) {
+            let (whole, part) = row.as_chunks::<16>();
+            let mut last = [0; 16];
+            last[..part.len()].copy_from_slice(part);
+            for (plain, bits) in plain.iter_mut().zip(whole.iter().chain([&last])) {
+                *plain = add(*plain, to_row(&(*bits).into()));
             }
+        }
+        let Tile { weighted, plain } = &mut tile;
+        let blocks = weighted.len();
+        let [mut zero, mut one] = [Vec::new(), Vec::new()];
+        let squares = weighted[..range.len().div_ceil(BATCH)].iter_mut().enumerate();
+        for ((at, rows), first) in squares.zip((range.start as u64..).step_by(BATCH)) {
+            let addends = std::array::from_fn(|tree| plain[blocks * tree + at]);
+            correct(rows, &addends, self.delta);
             transpose(rows);
             output(&hash.batch(rows, [0; 2], first), &mut zero);
             output(&hash.batch(rows, self.delta, first), &mut one);
@@ -322,18 +302,6 @@ impl<'a> Corrections<'a> {
         }
         Ok(Self { range, rows })
     }
-
-    /// The bits of `tree` at a position of the streams: none for the first tree.
-    #[inline]
-    fn block(&self, tree: usize, at: usize) -> Row {
-        let Some(row) = tree.checked_sub(1).map(|row| &self.rows[row][16 * at..]) else {
-            return [0; 2];
-        };
-        let mut block = [0; 16];
-        let used = row.len().min(16);
-        block[..used].copy_from_slice(&row[..used]);
-        to_row(&block.into())
-    }
 }
 
 /// Bytes of the corrections of a tile of `n` transfers.
@@ -353,23 +321,13 @@ pub(super) fn message_bytes(n: usize) -> usize {
 
 /// Takes one bit of each hash.
 pub(super) fn take_bits(hashes: &Hashes, out: &mut Vec<u64>) {
-    let (words, _) = hashes.as_chunks::<64>();
-    out.extend(
-        words
-            .iter()
-            .map(|hashes| hashes.iter().enumerate().fold(0, |word, (i, hash)| word | (hash[0] & 1) << i)),
-    );
+    out.extend(low_bits(hashes)[0]);
 }
 
 /// Takes two bits of each hash: a word of first bits, then one of second bits, for each 64 hashes.
 pub(super) fn take_pairs(hashes: &Hashes, out: &mut Vec<u64>) {
-    let (words, _) = hashes.as_chunks::<64>();
-    out.extend(words.iter().flat_map(|hashes| {
-        let pack = |[first, second]: [u64; 2], (i, hash): (usize, &Row)| {
-            [first | (hash[0] & 1) << i, second | (hash[0] >> 1 & 1) << i]
-        };
-        hashes.iter().enumerate().fold([0; 2], pack)
-    }));
+    let [[a, b], [c, d]] = low_bits(hashes);
+    out.extend([a, c, b, d]);
 }
 
 /// Takes a word of each hash, through a mask.
@@ -391,22 +349,6 @@ pub(super) fn take_blocks(hashes: &Hashes, out: &mut Vec<u128>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// x times a bit is a selection, so sums over GF(16) are exclusive ors of numbers.
-    #[test]
-    fn sums_are_those_over_the_field() {
-        let streams: [Row; LEAVES] =
-            std::array::from_fn(|i| [0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(i as u64 + 1), !(i as u64) << 7]);
-        let (weighted, plain) = sums(streams);
-        for at in 0..128 {
-            let bit = |row: Row| row[at / 64] >> (at % 64) & 1;
-            let v =
-                (0..LEAVES as u64).fold(0, |sum, x| sum ^ (x * bit(streams[usize::try_from(x).unwrap()])));
-            let u = streams.iter().fold(0, |sum, &row| sum ^ bit(row));
-            assert_eq!((0..DEPTH).map(|b| bit(weighted[b]) << b).sum::<u64>(), v);
-            assert_eq!(bit(plain), u);
-        }
-    }
 
     #[test]
     fn lengths_add_up() {

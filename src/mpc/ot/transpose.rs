@@ -1,11 +1,25 @@
 //! Transposition of 128 x 128 bits, in place, by swapping ever smaller off-diagonal squares (Warren, Hacker's
 //! Delight, section 7-3). Lanes are pairs of words, so that the compiler can use vectors.
 
+#[cfg(target_arch = "x86_64")]
+use crate::rlwe::aes::Vaes;
+
 /// 128 bits, low word first.
 pub(super) type Row = [u64; 2];
 
+/// As many rows as bits.
+pub(super) type Square = [Row; 128];
+
 /// Makes bit j of row i the bit i of row j.
-pub(super) fn transpose(rows: &mut [Row; 128]) {
+pub(super) fn transpose(rows: &mut Square) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(vaes) = Vaes::detect() {
+        return vaes.transpose(rows);
+    }
+    portable(rows);
+}
+
+fn portable(rows: &mut Square) {
     let (upper, lower) = rows.split_at_mut(64);
     for (a, b) in upper.iter_mut().zip(lower) {
         std::mem::swap(&mut a[1], &mut b[0]);
@@ -20,7 +34,7 @@ pub(super) fn transpose(rows: &mut [Row; 128]) {
 
 /// Swaps the high half of each square's upper rows with the low half of its lower rows.
 #[inline(always)]
-fn stage<const SIDE: usize>(rows: &mut [Row; 128], low: u64) {
+fn stage<const SIDE: usize>(rows: &mut Square, low: u64) {
     for square in rows.chunks_exact_mut(2 * SIDE) {
         let (upper, lower) = square.split_at_mut(SIDE);
         for (a, b) in upper.iter_mut().zip(lower) {
@@ -42,13 +56,15 @@ mod tests {
     #[test]
     fn every_bit_goes_to_its_place() {
         let mut random = ChaCha20Rng::seed_from_u64(2);
-        let before: [Row; 128] = std::array::from_fn(|_| [random.next_u64(), random.next_u64()]);
-        let mut after = before;
-        transpose(&mut after);
-        let bit = |rows: &[Row; 128], i: usize, j: usize| rows[i][j / 64] >> (j % 64) & 1;
-        for i in 0..128 {
-            for j in 0..128 {
-                assert_eq!(bit(&before, i, j), bit(&after, j, i), "{i} {j}");
+        let before: Square = std::array::from_fn(|_| [random.next_u64(), random.next_u64()]);
+        let bit = |rows: &Square, i: usize, j: usize| rows[i][j / 64] >> (j % 64) & 1;
+        for transpose in [transpose, portable] {
+            let mut after = before;
+            transpose(&mut after);
+            for i in 0..128 {
+                for j in 0..128 {
+                    assert_eq!(bit(&before, i, j), bit(&after, j, i), "{i} {j}");
+                }
             }
         }
     }
