@@ -3,15 +3,16 @@
 //! The file holds the quantised network, its weights, ring degree, plaintext prime and the pick of each linear
 //! layer, with what it was weighed against, and where zeros of weights are left out, of which products; kernels,
 //! circuit and moduli follow from them and are made anew on load, so that a file cannot bring a circuit or moduli of
-//! its own. Layout: the magic
-//! `STRIAC\r\n`, the version (u32, little-endian), the BLAKE3 hash of the body, the body's length (u64), the
-//! body (postcard). Everything is checked on load: hash, graph, shapes of weights, parameters.
+//! its own. In a checked envelope of the magic `STRIAC\r\n`, by postcard. Everything is checked on load: hash, graph,
+//! shapes of weights, parameters.
 
 mod zeros;
 
 use crate::backend::SchemeParams;
 use crate::circuit::{Circuit, Segment};
 use crate::cost::{self, CostTable};
+use crate::envelope::Envelope;
+pub use crate::envelope::EnvelopeError;
 use crate::graph::{
     self, Affine, Graph, GraphError, Header, IntLayer, IntNetwork, IntWeights, Interval, Node, NodeId,
 };
@@ -33,7 +34,7 @@ pub const MAGIC: &[u8; 8] = b"STRIAC\r\n";
 /// Version of the format.
 pub const VERSION: u32 = 5;
 
-const PREFIX: usize = 8 + 4 + 32 + 8;
+const ENVELOPE: Envelope = Envelope { magic: *MAGIC, version: VERSION };
 
 /// All that is needed to run a network, or to report its cost.
 #[derive(Clone, Debug)]
@@ -57,26 +58,9 @@ pub struct Compiled {
 /// Why bytes are no compiled network.
 #[derive(Debug, thiserror::Error)]
 pub enum CompiledError {
-    /// Another kind of file.
-    #[error("not a compiled network (.striac): the first bytes are not its magic")]
-    Foreign,
-    /// Another version.
-    #[error("compiled by another version of the format: found {found}, expected {VERSION}; compile it again")]
-    Version {
-        /// The file's version.
-        found: u32,
-    },
-    /// Too short or too long.
-    #[error("truncated or padded: found {found} bytes, expected {expected}")]
-    Length {
-        /// Bytes found.
-        found: u64,
-        /// Bytes expected.
-        expected: u64,
-    },
-    /// The hash does not fit.
-    #[error("altered or damaged: the hash of the contents does not match")]
-    Hash,
+    /// Another file, of another version, or damaged.
+    #[error("not a compiled network (.striac): {0}")]
+    Envelope(#[from] EnvelopeError),
     /// The body does not parse or write.
     #[error("malformed contents: {0}")]
     Body(#[from] postcard::Error),
@@ -149,10 +133,7 @@ impl CompiledError {
             | Self::TooLarge { layer, .. }
             | Self::Unfit { layer, .. } => Some(layer),
             Self::Plan(error) => error.layer(),
-            Self::Foreign
-            | Self::Version { .. }
-            | Self::Length { .. }
-            | Self::Hash
+            Self::Envelope(_)
             | Self::Body(_)
             | Self::Graph(_)
             | Self::Bounds
@@ -445,14 +426,7 @@ impl Compiled {
             compared: self.plan.compared.clone(),
             dropped: Dropped::of(&self.plan),
         };
-        let body = postcard::to_stdvec(&saved)?;
-        let mut bytes = Vec::with_capacity(PREFIX + body.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
-        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+        Ok(ENVELOPE.seal(&[&postcard::to_stdvec(&saved)?]))
     }
 
     /// Reads the bytes of a file.
@@ -460,8 +434,7 @@ impl Compiled {
     /// # Errors
     /// If they are foreign, damaged or inconsistent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CompiledError> {
-        let body = checked_body(bytes)?;
-        let saved: Saved = postcard::from_bytes(body)?;
+        let saved: Saved = postcard::from_bytes(ENVELOPE.open(bytes)?)?;
         let mut graph = Graph::default();
         for (node, inputs) in saved.nodes {
             let operand = inputs.iter().map(|i| i.0).max().unwrap_or(0);
@@ -495,30 +468,6 @@ impl Compiled {
 
 fn in_encoding(circuit: &Circuit, encoding: Encoding) -> impl Iterator<Item = &Segment> {
     circuit.segments.iter().filter(move |segment| segment.contents.encoding() == encoding)
-}
-
-fn checked_body(bytes: &[u8]) -> Result<&[u8], CompiledError> {
-    let Some((magic, rest)) = bytes.split_first_chunk::<8>() else { return Err(CompiledError::Foreign) };
-    if magic != MAGIC {
-        return Err(CompiledError::Foreign);
-    }
-    let short = || CompiledError::Length { found: bytes.len() as u64, expected: PREFIX as u64 };
-    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
-    let found = u32::from_le_bytes(*version);
-    if found != VERSION {
-        return Err(CompiledError::Version { found });
-    }
-    let (hash, rest) = rest.split_first_chunk::<32>().ok_or_else(short)?;
-    let (length, body) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    let length = u64::from_le_bytes(*length);
-    if length != body.len() as u64 {
-        let expected = length.saturating_add(PREFIX as u64);
-        return Err(CompiledError::Length { found: bytes.len() as u64, expected });
-    }
-    if blake3::hash(body) != blake3::Hash::from_bytes(*hash) {
-        return Err(CompiledError::Hash);
-    }
-    Ok(body)
 }
 
 fn check_weights(network: &IntNetwork, weights: &IntWeights) -> Result<(), CompiledError> {

@@ -20,6 +20,8 @@ pub mod tensor;
 
 pub mod weights;
 
+mod envelope;
+
 pub mod rlwe;
 
 pub mod params;

@@ -33,9 +33,22 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         rows.push(row.map_err(|e| Failure::Internal(e.to_string()))?);
         bar.inc(1);
     }
+    bar.set_message("bootstraps");
+    let file = with_tfhe(CostFile::measured(Scheme::Bfv, rows), effort)?;
     bar.finish_and_clear();
-    let text = CostFile::measured(Scheme::Bfv, rows).to_yaml();
+    let text = file.to_yaml();
     output::write(&text.map_err(|e| Failure::Internal(e.to_string()))?, args.output.as_deref())
+}
+
+#[cfg(feature = "tfhe")]
+fn with_tfhe(file: CostFile, effort: Effort) -> Result<CostFile, Failure> {
+    let costs = crate::tfhe::encrypted::measure(effort);
+    Ok(file.with_tfhe(costs.map_err(|e| Failure::Internal(e.to_string()))?))
+}
+
+#[cfg(not(feature = "tfhe"))]
+fn with_tfhe(file: CostFile, _: Effort) -> Result<CostFile, Failure> {
+    Ok(file)
 }
 
 /// Hidden where stderr is no terminal.

@@ -5,6 +5,7 @@ use super::say::say;
 use crate::cost::{CostFile, CostFileError, CostTable};
 use crate::input;
 use crate::params::Scheme;
+use crate::tfhe;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -47,6 +48,19 @@ impl Costs {
             Self::Shipped => Ok(CostTable::shipped(scheme)),
             Self::File(name, file) => file.table(scheme, name).map_err(|e| about(name, &e)),
         }
+    }
+
+    /// The costs of the non-interactive mode, and what reports call them.
+    pub(super) fn tfhe(&self) -> tfhe::report::Costs {
+        let shipped = tfhe::report::Costs::shipped;
+        let Self::File(name, file) = self else { return shipped() };
+        let Some(seconds) = file.tfhe() else {
+            say(&format!(
+                "note: {name}: no costs of --mode tfhe; calibrate again. The shipped ones are used\n"
+            ));
+            return shipped();
+        };
+        tfhe::report::Costs { name: name.clone(), seconds }
     }
 }
 

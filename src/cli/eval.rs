@@ -46,7 +46,9 @@ pub(super) struct EvalArgs {
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
-    compile: CompileOptions,
+    pub(super) reach: tfhe::ReachOption,
+    #[command(flatten)]
+    pub(super) compile: CompileOptions,
 }
 
 #[derive(Serialize)]
@@ -112,6 +114,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if args.options.mode == Mode::Tfhe {
         return tfhe::eval(args);
     }
+    args.reach.refuse()?;
     let Loaded { compiled, float, meaning, .. } =
         load::load(&args.model, args.compile, args.backend.scheme(), None)?;
     let compiled = &compiled;

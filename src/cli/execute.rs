@@ -91,6 +91,9 @@ impl RunOptions {
         if self.preprocess {
             return refused("--preprocess: nothing is prepared between parties");
         }
+        if self.memory.is_some() {
+            return refused("--memory: weights are not encoded");
+        }
         match backend {
             Backend::FheRs => refused("--backend fhe-rs; leave it out, or use clear or reference"),
             Backend::Clear => {

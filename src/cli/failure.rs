@@ -62,10 +62,7 @@ impl From<CompiledError> for Failure {
     fn from(e: CompiledError) -> Self {
         match e {
             CompiledError::Lower(_) | CompiledError::Depth => Self::Internal(e.to_string()),
-            CompiledError::Foreign
-            | CompiledError::Version { .. }
-            | CompiledError::Length { .. }
-            | CompiledError::Hash
+            CompiledError::Envelope(_)
             | CompiledError::Bounds
             | CompiledError::Support { .. }
             | CompiledError::Dropped { .. }

@@ -256,6 +256,8 @@ pub(super) struct Integers {
     pub float: Option<FloatModel>,
     /// Normalised; none for a compiled file.
     pub images: Vec<Tensor<f32>>,
+    /// The files that it was made from.
+    pub inputs: Vec<PathBuf>,
     front: Option<(Front, Model)>,
 }
 
@@ -276,7 +278,8 @@ pub(super) fn integers(path: &Path) -> Result<Integers, Failure> {
         Opened::Text(bytes) => bytes,
         Opened::Compiled(compiled) => {
             let Compiled { network, weights, .. } = *compiled;
-            return Ok(Integers { network, weights, float: None, images: Vec::new(), front: None });
+            let (images, inputs) = (Vec::new(), vec![path.to_owned()]);
+            return Ok(Integers { network, weights, float: None, images, inputs, front: None });
         }
     };
     let (model, front) = front(path, bytes)?.checked()?;
@@ -290,7 +293,8 @@ pub(super) fn integers(path: &Path) -> Result<Integers, Failure> {
             let lost = Diagnostics(quantised.lost.iter().map(few_bits).collect());
             say(&lost.render(&front.source));
             let Quantised { network, weights, .. } = quantised;
-            Ok(Integers { network, weights, float: Some(float), images, front: Some((front, model)) })
+            let (float, inputs) = (Some(float), front.inputs.clone());
+            Ok(Integers { network, weights, float, images, inputs, front: Some((front, model)) })
         }
         Err(error) => Err(front.refuse(refusal(&error, &model), error.into())),
     }
@@ -389,13 +393,7 @@ fn load_by(
     let driver = options.driver(scheme, costs);
     let bytes = match open(path)? {
         Opened::Text(bytes) => bytes,
-        Opened::Compiled(_)
-            if options.ring.is_some()
-                || options.plain_bits.is_some()
-                || options.encoding.is_some()
-                || options.kernel.is_some()
-                || options.leak_sparsity =>
-        {
+        Opened::Compiled(_) if options.given().is_some() => {
             return Err(Failure::User(format!(
                 "{}: already compiled; --ring, --plain-bits, --encoding, --kernel and --leak-sparsity apply to a \
                  .stria file",

@@ -93,6 +93,20 @@ struct CompileOptions {
     leak_sparsity: bool,
 }
 
+impl CompileOptions {
+    /// One that is not as it is where nobody says otherwise.
+    fn given(self) -> Option<&'static str> {
+        let options = [
+            (self.ring.is_some(), "--ring"),
+            (self.plain_bits.is_some(), "--plain-bits"),
+            (self.encoding.is_some(), "--encoding"),
+            (self.kernel.is_some(), "--kernel"),
+            (self.leak_sparsity, "--leak-sparsity"),
+        ];
+        options.into_iter().find_map(|(given, name)| given.then_some(name))
+    }
+}
+
 /// The encoding of linear layers where nobody says otherwise.
 const DEFAULT_ENCODING: Encoding = Encoding::Auto;
 

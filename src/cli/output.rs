@@ -35,13 +35,22 @@ pub(super) fn spare(file: &Path, inputs: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a file in a folder that does not exist, before long work is done for it.
+/// Refuses a file that is a folder, or in one that does not exist or takes no files, before long work is done for
+/// it.
 pub(super) fn reachable(file: &Path) -> Result<(), Failure> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match folder {
-        Some(folder) if !folder.is_dir() => Err(InputError::NoFolder { path: file.to_owned() }.into()),
-        Some(_) | None => Ok(()),
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if file.is_dir() {
+        return Err(Failure::User(format!("{}: a folder; give a file in it", file.display())));
     }
+    if !folder.is_dir() {
+        return Err(InputError::NoFolder { path: file.to_owned() }.into());
+    }
+    // What is there and no file, as a pipe, is written to directly.
+    if !file.exists() || file.is_file() {
+        let io = |source| InputError::Io { path: file.to_owned(), source };
+        tempfile::Builder::new().prefix(".stria-").tempfile_in(folder).map_err(io)?;
+    }
+    Ok(())
 }
 
 /// Writes `text` to `file`, or to stdout.

@@ -4,7 +4,7 @@ use super::costs::CostsOption;
 use super::failure::Failure;
 use super::{CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
 use crate::params::Scheme;
-use crate::report::{Report, cryptflow2, html, report};
+use crate::report::{Report, cryptflow2, html, report, tfhe_html};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -29,6 +29,8 @@ pub(super) struct ReportArgs {
     /// The mode that is planned: hybrid or tfhe.
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     mode: Mode,
+    #[command(flatten)]
+    reach: tfhe::ReachOption,
     #[command(flatten)]
     costs: CostsOption,
     #[command(flatten)]
@@ -58,12 +60,40 @@ enum Accounting {
 /// One report as an object, several as an array.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Reports {
-    One(Box<Report>),
-    Several(Vec<Report>),
+enum Reports<T> {
+    One(Box<T>),
+    Several(Vec<T>),
 }
 
-impl fmt::Display for Reports {
+impl<T> Reports<T> {
+    fn of(mut reports: Vec<T>) -> Self {
+        match (reports.pop(), reports.is_empty()) {
+            (Some(only), true) => Self::One(Box::new(only)),
+            (last, _) => {
+                reports.extend(last);
+                Self::Several(reports)
+            }
+        }
+    }
+
+    fn all(&self) -> &[T] {
+        match self {
+            Self::One(report) => std::slice::from_ref(report),
+            Self::Several(reports) => reports,
+        }
+    }
+}
+
+impl fmt::Display for Reports<tfhe::Report> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(report) => write!(f, "{report}"),
+            Self::Several(reports) => reports.iter().try_for_each(|report| writeln!(f, "{report}\n")),
+        }
+    }
+}
+
+impl fmt::Display for Reports<Report> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::One(report) => write!(f, "{report}"),
@@ -105,17 +135,19 @@ fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
 
 pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
     match args.mode {
-        Mode::Hybrid => {}
+        Mode::Hybrid => args.reach.refuse()?,
         Mode::Tfhe => {
-            let format = match args.format {
-                Written::Text => Format::Text,
-                Written::Json => Format::Json,
-                Written::Yaml => Format::Yaml,
-                Written::Html => {
-                    return Err(Failure::User("--mode tfhe has no page; use text, json or yaml".into()));
-                }
-            };
-            return tfhe::reports(&args.models, format, args.output.as_deref());
+            if args.accounting == Accounting::Cryptflow2 {
+                return Err(Failure::User("--accounting cryptflow2 counts what --mode hybrid runs".into()));
+            }
+            tfhe::require_no_plan(args.compile)?;
+            let costs = args.costs.read()?.tfhe();
+            if let Some(file) = &args.output {
+                output::spare(file, args.costs.file.as_slice())?;
+            }
+            let reports = tfhe::reports(&args.models, &args.reach, &costs, args.output.as_deref())?;
+            let reports = Reports::of(reports);
+            return write(args, &reports, || tfhe_html(reports.all()));
         }
         Mode::Leveled => return Err(Failure::not_built("--mode leveled", "--mode hybrid or tfhe")),
     }
@@ -145,24 +177,24 @@ pub(super) fn run(args: &ReportArgs) -> Result<(), Failure> {
         return refused;
     }
     name_apart(&mut reports);
-    let reports = match (reports.pop(), reports.is_empty()) {
-        (Some(only), true) => Reports::One(Box::new(only)),
-        (last, _) => {
-            reports.extend(last);
-            Reports::Several(reports)
-        }
-    };
-    let text = match args.format {
-        Written::Text => output::render(&reports, Format::Text)?,
-        Written::Json => output::render(&reports, Format::Json)?,
-        Written::Yaml => output::render(&reports, Format::Yaml)?,
-        Written::Html => match &reports {
-            Reports::One(report) => html(std::slice::from_ref(report)),
-            Reports::Several(reports) => html(reports),
-        },
-    };
-    output::write(&text, args.output.as_deref())?;
+    let reports = Reports::of(reports);
+    write(args, &reports, || html(reports.all()))?;
     refused
+}
+
+/// Writes reports as asked for; `page` gives them as HTML.
+fn write<T: Serialize + fmt::Display>(
+    args: &ReportArgs,
+    reports: &T,
+    page: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let text = match args.format {
+        Written::Text => output::render(reports, Format::Text)?,
+        Written::Json => output::render(reports, Format::Json)?,
+        Written::Yaml => output::render(reports, Format::Yaml)?,
+        Written::Html => page(),
+    };
+    output::write(&text, args.output.as_deref())
 }
 
 /// Numbers models of one name, in the order of the command line.

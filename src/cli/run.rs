@@ -36,9 +36,11 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     options: RunOptions,
     #[command(flatten)]
-    costs: CostsOption,
+    pub(super) reach: tfhe::ReachOption,
     #[command(flatten)]
-    compile: CompileOptions,
+    pub(super) costs: CostsOption,
+    #[command(flatten)]
+    pub(super) compile: CompileOptions,
 }
 
 /// The network's answer.
@@ -142,6 +144,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.options.mode == Mode::Tfhe {
         return tfhe::run(args);
     }
+    args.reach.refuse()?;
     let compiled = load::load(&args.model, args.compile, args.backend.scheme(), Some(&table))?.compiled;
     weights(&compiled)?;
     let network = &compiled.network;

@@ -15,15 +15,42 @@ pub(super) use steps::{decrypt, encrypt, evaluate, keygen};
 pub(super) use unbuilt::{decrypt, encrypt, evaluate, keygen};
 
 use super::failure::Failure;
-use super::{Format, ModelPath, load, output};
-use crate::graph::{IntNetwork, IntWeights};
+use super::say::say;
+use super::{CompileOptions, Format, ModelPath, load, output};
+use crate::graph::{IntNetwork, IntWeights, NodeId};
+use crate::input;
 use crate::passes::FloatModel;
-use crate::tfhe::plan::Plan;
-use crate::tfhe::report::{Report, SHIPPED_SECONDS, report};
+use crate::tfhe::plan::{FEW_IMAGES, Plan};
+pub(super) use crate::tfhe::report::Report;
+use crate::tfhe::report::{Costs, report};
 use clap::Args;
-use serde::Serialize;
-use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// The probability of an image beyond its reach above which a plan is warned of.
+const LIKELY_BEYOND: f64 = 1e-3;
+
+/// The probability of an activation that is further off than by one step above which a plan is warned of.
+const LIKELY_FAR: f64 = 1e-2;
+
+/// Option of every command that plans for this mode.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ReachOption {
+    /// With --mode tfhe, what accumulators may reach: `proven` by the weights, so that it holds for every image,
+    /// or what the images of FILE show and a quarter more [default: proven where noise allows it, else shown by
+    /// the model's calibration images].
+    #[arg(long = "reach", value_name = "proven|FILE")]
+    reach: Option<PathBuf>,
+}
+
+impl ReachOption {
+    /// Refuses the option in modes that compute exactly.
+    pub(super) fn refuse(&self) -> Result<(), Failure> {
+        match self.reach {
+            Some(_) => Err(Failure::User("--reach is for --mode tfhe; other modes are exact".into())),
+            None => Ok(()),
+        }
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct KeygenArgs {
@@ -66,6 +93,8 @@ pub(super) struct EvaluateArgs {
     /// Write the model's card instead: what clients need to encrypt for it, without weights.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "input", "output"])]
     card: Option<PathBuf>,
+    #[command(flatten)]
+    reach: ReachOption,
 }
 
 #[derive(Debug, Args)]
@@ -93,15 +122,25 @@ pub(super) fn require_built() -> Result<(), Failure> {
     ))
 }
 
+/// Refuses options of plans that this mode does not have.
+pub(super) fn require_no_plan(options: CompileOptions) -> Result<(), Failure> {
+    match options.given() {
+        Some(option) => Err(Failure::User(format!("--mode tfhe has no {option}: its parameters are fixed"))),
+        None => Ok(()),
+    }
+}
+
 /// A network that is planned for this mode.
 struct Planned {
     network: IntNetwork,
     weights: IntWeights,
     float: Option<FloatModel>,
     plan: Plan,
+    /// The files that it was made from.
+    inputs: Vec<PathBuf>,
 }
 
-fn planned(path: &Path) -> Result<Planned, Failure> {
+fn planned(path: &Path, ReachOption { reach }: &ReachOption) -> Result<Planned, Failure> {
     let mut integers = load::integers(path)?;
     let Some(weights) = integers.weights.take() else {
         return Err(Failure::User(format!(
@@ -109,43 +148,67 @@ fn planned(path: &Path) -> Result<Planned, Failure> {
             integers.network.header.name
         )));
     };
-    let plan = Plan::new(&integers.network, &weights, &integers.images).map_err(|e| integers.refuse(&e))?;
-    let load::Integers { network, float, .. } = integers;
-    Ok(Planned { network, weights, float, plan })
-}
-
-/// One report as an object, several as an array.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Reports {
-    One(Box<Report>),
-    Several(Vec<Report>),
-}
-
-impl fmt::Display for Reports {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::One(report) => write!(f, "{report}"),
-            Self::Several(reports) => reports.iter().try_for_each(|report| writeln!(f, "{report}\n")),
+    match reach {
+        Some(word) if word.as_os_str() == "proven" => integers.images.clear(),
+        Some(file) => {
+            let network = &integers.network;
+            let shape = &network.graph.node(NodeId(0)).shape;
+            integers.images = input::load(file, &network.header.input, shape)?.images;
+            integers.inputs.push(file.clone());
         }
+        None => {}
     }
+    let plan = Plan::new(&integers.network, &weights, &integers.images).map_err(|e| integers.refuse(&e))?;
+    warn(&plan);
+    let load::Integers { network, float, inputs, .. } = integers;
+    Ok(Planned { network, weights, float, plan, inputs })
 }
 
-/// `stria report --mode tfhe`.
-pub(super) fn reports(models: &[PathBuf], format: Format, file: Option<&Path>) -> Result<(), Failure> {
+/// Warns of what encrypted answers do not show: that noise changes them, and reaches that little speaks for.
+fn warn(plan: &Plan) {
+    if plan.far() > LIKELY_FAR {
+        let why =
+            if plan.seen { "" } else { ", with reaches that are all proven; --reach FILE has smaller ones" };
+        say(&format!(
+            "warning: noise changes {:.0} of {} activations, some by more than one step with probability {:.0e}{why}: \
+             measure accuracy with `stria eval --mode tfhe`\n",
+            plan.changed(),
+            plan.bootstraps(),
+            plan.far()
+        ));
+    }
+    let few = plan.images < FEW_IMAGES;
+    if !plan.seen || !(few || plan.beyond() > LIKELY_BEYOND) {
+        return;
+    }
+    let seen =
+        plan.layers.iter().filter(|layer| !layer.proven && (few || layer.beyond > LIKELY_BEYOND / 2.0));
+    let names = seen.map(|layer| format!("`{}`", layer.name)).collect::<Vec<_>>().join(", ");
+    let reason = match (few, plan.images) {
+        (true, 1) => "was seen on one calibration image alone".into(),
+        (true, n) => format!("was seen on {n} calibration images alone"),
+        (false, _) => format!("is exceeded by another image with probability {:.0e}", plan.beyond()),
+    };
+    say(&format!(
+        "warning: what accumulators reach in {names} {reason}; beyond it answers are wrong and nothing shows it. \
+         Give more images with --reach FILE, a larger `range:`, or use --reach proven\n"
+    ));
+}
+
+/// `stria report --mode tfhe` of `models`, which `file` shall not replace.
+pub(super) fn reports(
+    models: &[PathBuf],
+    reach: &ReachOption,
+    costs: &Costs,
+    file: Option<&Path>,
+) -> Result<Vec<Report>, Failure> {
     let mut reports = Vec::with_capacity(models.len());
     for path in models {
+        let planned = planned(path, reach)?;
         if let Some(file) = file {
-            output::spare(file, std::slice::from_ref(path))?;
+            output::spare(file, &planned.inputs)?;
         }
-        reports.push(report(&planned(path)?.plan, SHIPPED_SECONDS));
+        reports.push(report(&planned.plan, costs));
     }
-    let reports = match (reports.pop(), reports.is_empty()) {
-        (Some(only), true) => Reports::One(Box::new(only)),
-        (last, _) => {
-            reports.extend(last);
-            Reports::Several(reports)
-        }
-    };
-    output::write(&output::render(&reports, format)?, file)
+    Ok(reports)
 }

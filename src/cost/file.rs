@@ -5,7 +5,7 @@
 //! seconds that an operation can take, so no estimate is negative or no number. Gets and gives text, knows
 //! no paths.
 
-use super::{CostTable, OpCosts};
+use super::{CostTable, OpCosts, TfheCosts};
 use crate::params::{Encoding, Scheme};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub struct CostFile {
     backend: String,
     crate_version: String,
     rows: Vec<OpCosts>,
+    /// Costs of the non-interactive mode; older files, and those of programs without it, have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tfhe: Option<TfheCosts>,
 }
 
 /// What every version has.
@@ -72,6 +75,14 @@ pub enum CostFileError {
         /// Its primes.
         primes: u32,
     },
+    /// Seconds that no operation of the non-interactive mode takes.
+    #[error("`{operation}` cannot take {seconds} seconds: more than 0 and at most {MAX_SECONDS}")]
+    TfheSeconds {
+        /// The operation.
+        operation: &'static str,
+        /// Its seconds.
+        seconds: f64,
+    },
     /// Seconds that no operation takes.
     #[error("row {row}: `{operation}` cannot take {seconds} seconds: more than 0 and at most {MAX_SECONDS}")]
     Seconds {
@@ -89,7 +100,19 @@ impl CostFile {
     #[must_use]
     pub fn measured(scheme: Scheme, rows: Vec<OpCosts>) -> Self {
         let crate_version = env!("CARGO_PKG_VERSION").into();
-        Self { version: VERSION, backend: scheme.name().into(), crate_version, rows }
+        Self { version: VERSION, backend: scheme.name().into(), crate_version, rows, tfhe: None }
+    }
+
+    /// The same with costs of the non-interactive mode.
+    #[must_use]
+    pub fn with_tfhe(self, tfhe: TfheCosts) -> Self {
+        Self { tfhe: Some(tfhe), ..self }
+    }
+
+    /// The costs of the non-interactive mode, if it has any.
+    #[must_use]
+    pub fn tfhe(&self) -> Option<TfheCosts> {
+        self.tfhe
     }
 
     /// The text of a file.
@@ -150,8 +173,17 @@ impl CostFile {
                 return Err(CostFileError::Seconds { row, operation, seconds });
             }
         }
+        for (operation, seconds) in self.tfhe.iter().flat_map(TfheCosts::operations) {
+            if seconds == 0.0 || wrong(seconds) {
+                return Err(CostFileError::TfheSeconds { operation, seconds });
+            }
+        }
         Ok(())
     }
+}
+
+fn wrong(seconds: f64) -> bool {
+    !(0.0..=MAX_SECONDS).contains(&seconds)
 }
 
 /// The first operation whose seconds cannot be. What is the difference of two measurements may be 0, and so
@@ -181,7 +213,6 @@ fn impossible(costs: &OpCosts) -> Option<(&'static str, f64)> {
         ("encrypt", costs.encrypt),
         ("decrypt", costs.decrypt),
     ];
-    let wrong = |seconds: f64| !(0.0..=MAX_SECONDS).contains(&seconds);
     let zero_or_wrong = measured.into_iter().find(|&(_, seconds)| seconds == 0.0 || wrong(seconds));
     differences.into_iter().find(|&(_, seconds)| wrong(seconds)).or(zero_or_wrong)
 }

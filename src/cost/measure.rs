@@ -47,11 +47,7 @@ impl OpCosts {
         params: &SchemeParams,
         effort: Effort,
     ) -> Result<Self, BackendError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(1)
-            .build()
-            .map_err(|error| BackendError::Scheme { backend: "threads", reason: error.to_string() })?;
-        pool.install(|| Self::measure_here::<K, E>(params, effort))
+        alone(|| Self::measure_here::<K, E>(params, effort))
     }
 
     fn measure_here<K: ClientKeys, E: Evaluator>(
@@ -215,8 +211,20 @@ fn drop_black_box<T>(value: T) {
     drop(black_box(value));
 }
 
+/// Runs `measure` where one thread is all there is.
+pub(crate) fn alone<T: Send>(
+    measure: impl FnOnce() -> Result<T, BackendError> + Send,
+) -> Result<T, BackendError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let pool = pool.map_err(|e| BackendError::Scheme { backend: "threads", reason: e.to_string() })?;
+    pool.install(measure)
+}
+
 /// Seconds of a run in the fastest batch.
-fn least(effort: Effort, run: &mut dyn FnMut() -> Result<(), BackendError>) -> Result<f64, BackendError> {
+pub(crate) fn least(
+    effort: Effort,
+    run: &mut dyn FnMut() -> Result<(), BackendError>,
+) -> Result<f64, BackendError> {
     let mut least = f64::INFINITY;
     for _ in 0..effort.batches.max(1) {
         let watch = Stopwatch::start(Whose::Thread);

@@ -11,13 +11,17 @@ mod memory;
 mod network;
 mod sets;
 mod shipped;
+mod tfhe;
 
 pub use depth::depth;
 pub use file::{CostFile, CostFileError};
 pub use measure::Effort;
+#[cfg(feature = "tfhe")]
+pub(crate) use measure::{alone, least};
 pub use memory::{Means, PeakMemory, peak_memory};
 pub use network::{LAN, Network, WAN};
 pub use sets::parameter_sets;
+pub use tfhe::TfheCosts;
 
 use crate::backend::{self, SchemeParams};
 use crate::circuit::{Contents, Counts, Segment};

@@ -6,7 +6,7 @@
 //! `tfhe-ntt`), primes of 35 bits (ring 4096), 52 (8192), 54 to 58 (larger). The crate has no hoisting and
 //! nothing that sums could divide together: each rotation costs what the first one does.
 
-use super::{CostFile, CostTable};
+use super::{CostFile, CostTable, TfheCosts};
 use crate::params::Scheme;
 
 const BFV: &str = include_str!("shipped/bfv.yaml");
@@ -26,6 +26,15 @@ impl CostTable {
     }
 }
 
+impl TfheCosts {
+    /// The shipped costs of the non-interactive mode.
+    #[must_use]
+    pub fn shipped() -> Self {
+        let tfhe = CostFile::from_yaml(BFV.as_bytes()).ok().and_then(|file| file.tfhe());
+        tfhe.expect("the shipped cost files are read by a test")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +45,6 @@ mod tests {
             let table = CostTable::shipped(scheme);
             assert!(table.rows.len() >= 6, "{}", scheme.name());
         }
+        assert!((1e-3..0.1).contains(&TfheCosts::shipped().bootstrap));
     }
 }

@@ -3,6 +3,10 @@
 //!
 //! Every text goes through [`Escaped`], names of models and layers above all. The page says what the JSON says.
 
+mod tfhe;
+
+pub use tfhe::tfhe_html;
+
 use super::{Accounting, LayerReport, Report, megabytes};
 use std::fmt::{self, Display, Write};
 
@@ -36,14 +40,19 @@ pub fn html(reports: &[Report]) -> String {
 
 struct Page<'a>(&'a [Report]);
 
+/// The head of a page about the models of such names.
+fn head(f: &mut fmt::Formatter<'_>, names: &[&str]) -> fmt::Result {
+    writeln!(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
+    writeln!(f, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
+    writeln!(f, "<meta name=\"color-scheme\" content=\"light dark\">")?;
+    writeln!(f, "<title>{}: cost</title>", Escaped(names.join(", ")))?;
+    writeln!(f, "<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>What encrypted inference costs</h1>")
+}
+
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.0.iter().map(|report| report.model.as_str()).collect();
-        writeln!(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">")?;
-        writeln!(f, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">")?;
-        writeln!(f, "<meta name=\"color-scheme\" content=\"light dark\">")?;
-        writeln!(f, "<title>{}: cost</title>", Escaped(names.join(", ")))?;
-        writeln!(f, "<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>What encrypted inference costs</h1>")?;
+        head(f, &names)?;
         if self.0.len() > 1 {
             side_by_side(f, self.0)?;
         }

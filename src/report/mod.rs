@@ -22,7 +22,7 @@ use crate::protocol::{self, Cost, Step};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use hints::{Hint, hints};
-pub use html::html;
+pub use html::{html, tfhe_html};
 pub use leak::Leak;
 pub use moduli::Moduli;
 pub use plan::{Passes, PlanPrice, Predicted, Second};

@@ -6,13 +6,15 @@
 
 use super::input::Tap;
 use super::keys::{
-    EncryptedInput, EncryptedOutput, EvaluationKey, KeyError, KeyId, ModelId, Named, bootstrap_levels,
-    modulus, same_key, switch_levels,
+    ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey, KeyError, KeyId, ModelId, bootstrap_levels,
+    modulus, switch_levels,
 };
 use super::params::{LWE_DIMENSION, RING};
 use super::plan::{Plan, PlannedLayer, Row};
 use super::table::Table;
 use super::torus::{LARGE, SMALL, centre, combine, combine_turned, switch_keys};
+use crate::backend::BackendError;
+use crate::cost::{Effort, TfheCosts, alone, least};
 use ::tfhe::core_crypto::commons::math::random::Seed;
 use ::tfhe::core_crypto::prelude::*;
 use rayon::prelude::*;
@@ -142,17 +144,19 @@ impl Server {
     /// Seconds of one core for a bootstrap with its key switch, measured now.
     #[must_use]
     pub fn measure(&self) -> f64 {
+        let mut batch = self.a_batch();
+        batch();
+        let start = Instant::now();
+        batch();
+        start.elapsed().as_secs_f64() / BATCH as f64
+    }
+
+    /// Bootstraps a batch at each call.
+    fn a_batch(&self) -> impl FnMut() {
         let mut worker = Worker::new();
-        // Words of all kinds: a blind rotation skips positions that are 0.
-        let words = |count: usize| {
-            (1..=count as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect::<Vec<_>>()
-        };
         worker.large = words(BATCH * LARGE);
         let (mut results, accumulators) = (vec![0; BATCH * LARGE], words(BATCH * 2 * RING));
-        self.bootstrap(&mut worker, (&accumulators, 0), &mut results);
-        let start = Instant::now();
-        self.bootstrap(&mut worker, (&accumulators, 0), &mut results);
-        start.elapsed().as_secs_f64() / BATCH as f64
+        move || self.bootstrap(&mut worker, (&accumulators, 0), &mut results)
     }
 
     /// Bootstraps what `worker.large` holds, as many as `results` has room for.
@@ -191,10 +195,7 @@ impl Server {
         input: &EncryptedInput,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<(EncryptedOutput, Executed, Times), KeyError> {
-        same_key(&input.key, &self.id)?;
-        if input.model != model {
-            return Err(KeyError::Model { found: Named::of(&input.model), expected: Named::of(&model) });
-        }
+        input.fits(&self.id, &model)?;
         let (found, expected) = (input.ciphertexts.len(), plan.input.ciphertexts());
         let whole = input.ciphertexts.iter().all(|(_, body)| body.len() == RING);
         if found != expected || !whole {
@@ -219,6 +220,48 @@ impl Server {
         let times = Times { linear: nanoseconds(&run.linear), bootstraps: nanoseconds(&run.bootstraps) };
         Ok((output, run.executed, times))
     }
+}
+
+/// Measures each operation on one thread, those that keys need once only.
+///
+/// # Errors
+/// If no thread can be started.
+pub fn measure(effort: Effort) -> Result<TfheCosts, BackendError> {
+    alone(|| {
+        let once = Effort { batches: 1, batch: Duration::ZERO };
+        let (mut made, mut server) = (None, None);
+        let keygen = least(once, &mut || {
+            made = Some(ClientKey::generate().1);
+            Ok(())
+        })?;
+        let unpack = least(once, &mut || {
+            server = made.take().map(Server::new);
+            Ok(())
+        })?;
+        let reason = || BackendError::Scheme { backend: "tfhe", reason: "no key was made".into() };
+        let server = server.ok_or_else(reason)?;
+        let mut batch = server.a_batch();
+        let bootstrap = least(effort, &mut || {
+            batch();
+            Ok(())
+        })? / BATCH as f64;
+        // As many samples as a layer has, so that memory costs what it costs there.
+        let (samples, mut sum) = (words(TERMS * LARGE), vec![0; LARGE]);
+        let term = least(effort, &mut || {
+            combine(&mut sum, samples.chunks_exact(LARGE).zip((-8..8).cycle()));
+            Ok(())
+        })? / TERMS as f64;
+        std::hint::black_box(sum);
+        Ok(TfheCosts { bootstrap, term, keygen, unpack })
+    })
+}
+
+/// Samples that the measurement of a term combines.
+const TERMS: usize = 512;
+
+/// Words of all kinds: a blind rotation skips positions that are 0.
+fn words(count: usize) -> Vec<u64> {
+    (1..=count as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect()
 }
 
 /// Mask and body.

@@ -1,9 +1,7 @@
 //! Keys, ciphertexts and model cards as files.
 //!
-//! One form for all: the magic `STRIAT\r\n`, the version (u32, little-endian), the kind (u32), the hash of the
-//! parameters (8 bytes), the body's length (u64), the BLAKE3 hash of the body, the body. All of it is checked
-//! before anything of the body's size is made, and every number in the body before it is used. The hash shows
-//! damage; it does not show who wrote a file.
+//! In the same checked envelope as compiled files, of the magic `STRIAT\r\n`, and in it the kind (u32,
+//! little-endian), the hash of the parameters (8 bytes), the contents. Every number is checked before it is used.
 
 use super::input::InputLayout;
 use super::keys::{ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey, ModelId};
@@ -11,8 +9,10 @@ use super::params::{
     BOOTSTRAP_BASE_LOG, BOOTSTRAP_LEVELS, GLWE_STD, LWE_DIMENSION, LWE_STD, RING, SWITCH_BASE_LOG,
     SWITCH_LEVELS,
 };
-use super::plan::{MAX_VALUES, Plan};
+use super::plan::{MAX_VALUES, input_layout};
 use crate::diag::Span;
+use crate::envelope::Envelope;
+pub use crate::envelope::EnvelopeError;
 use crate::graph::{Graph, Header, InputSpec, IntLayer, IntNetwork, Interval, Node, NodeId, QuantAttributes};
 use crate::tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 pub const MAGIC: &[u8; 8] = b"STRIAT\r\n";
 
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
-const PREFIX: usize = 8 + 4 + 4 + 8 + 8 + 32;
+const ENVELOPE: Envelope = Envelope { magic: *MAGIC, version: VERSION };
 
 /// The most bytes of a model card's or a result's text.
 const MAX_TEXT: usize = 1 << 16;
@@ -62,14 +62,13 @@ impl fmt::Display for Kind {
 /// Why bytes are not the file wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Another kind of file altogether.
-    #[error("not {0}: the first bytes are not the magic of such files")]
-    Foreign(Kind),
-    /// Another version.
-    #[error("written by another version of the format: found {found}, expected {VERSION}")]
-    Version {
-        /// The file's version.
-        found: u32,
+    /// Another file altogether, of another version, or damaged.
+    #[error("not {wanted}: {error}")]
+    Envelope {
+        /// What is wanted.
+        wanted: Kind,
+        /// What is wrong.
+        error: EnvelopeError,
     },
     /// Another of these files.
     #[error("this is {found}, wanted is {wanted}")]
@@ -82,17 +81,6 @@ pub enum FileError {
     /// Other parameters.
     #[error("made for other parameters of encryption; make keys and ciphertexts with this program")]
     Params,
-    /// Too short or too long.
-    #[error("truncated or padded: found {found} bytes, expected {expected}")]
-    Length {
-        /// Bytes found.
-        found: u64,
-        /// Bytes expected.
-        expected: u64,
-    },
-    /// The hash does not fit.
-    #[error("altered or damaged: the hash of the contents does not match")]
-    Hash,
     /// A number that cannot be.
     #[error("malformed contents: {0}")]
     Malformed(&'static str),
@@ -116,9 +104,9 @@ pub struct Card {
 }
 
 impl Card {
-    /// The card of a planned network.
+    /// The card of a network, for which it needs no weights.
     #[must_use]
-    pub fn new(network: &IntNetwork, plan: &Plan) -> Self {
+    pub fn new(network: &IntNetwork) -> Self {
         let node = network.graph.node(NodeId(0));
         let none = Interval { lo: 0, hi: 0 };
         let interval = if let IntLayer::Input(interval) = node.layer { interval } else { none };
@@ -127,7 +115,7 @@ impl Card {
             input: network.header.input.clone(),
             interval,
             scale: network.input_scale,
-            layout: plan.input,
+            layout: input_layout(network),
             image: node.shape.is_image(),
         }
     }
@@ -190,12 +178,13 @@ impl Card {
     /// # Errors
     /// If they are foreign, damaged or inconsistent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let body = checked(bytes, Kind::Card)?;
+        let Reader(body) = checked(bytes, Kind::Card)?;
         if body.len() > MAX_TEXT {
             return Err(FileError::Malformed("a model card is smaller"));
         }
         let card: Self =
             postcard::from_bytes(body).map_err(|_| FileError::Malformed("the card does not parse"))?;
+        readable(&card.name)?;
         let (c, h, w) = card.layout.size;
         let elements = Shape::image(c, h, w).elements();
         let planned = InputLayout::new(&Shape::image(c, h, w), card.layout.frame);
@@ -224,27 +213,13 @@ fn parameters() -> [u8; 8] {
 fn framed(kind: Kind, body: &[u8]) -> Vec<u8> {
     let number =
         KINDS.iter().position(|k| *k == kind).and_then(|i| u32::try_from(i).ok()).unwrap_or(u32::MAX);
-    let mut bytes = Vec::with_capacity(PREFIX + body.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes.extend_from_slice(&parameters());
-    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(blake3::hash(body).as_bytes());
-    bytes.extend_from_slice(body);
-    bytes
+    ENVELOPE.seal(&[&number.to_le_bytes(), &parameters(), body])
 }
 
-/// The body, once everything about it but its contents is right.
-fn checked(bytes: &[u8], wanted: Kind) -> Result<&[u8], FileError> {
-    if !bytes.starts_with(MAGIC) {
-        return Err(FileError::Foreign(wanted));
-    }
-    let mut reader = Reader(&bytes[MAGIC.len()..], bytes.len());
-    let found = u32::from_le_bytes(reader.array()?);
-    if found != VERSION {
-        return Err(FileError::Version { found });
-    }
+/// The contents of a file of the kind and the parameters that are wanted.
+fn checked(bytes: &[u8], wanted: Kind) -> Result<Reader<'_>, FileError> {
+    let body = ENVELOPE.open(bytes).map_err(|error| FileError::Envelope { wanted, error })?;
+    let mut reader = Reader(body);
     let number = u32::from_le_bytes(reader.array()?);
     let found = KINDS.get(number as usize).copied().ok_or(FileError::Malformed("no kind of file"))?;
     if found != wanted {
@@ -253,29 +228,16 @@ fn checked(bytes: &[u8], wanted: Kind) -> Result<&[u8], FileError> {
     if reader.array()? != parameters() {
         return Err(FileError::Params);
     }
-    let length = u64::from_le_bytes(reader.array()?);
-    let hash: [u8; 32] = reader.array()?;
-    let Reader(body, _) = reader;
-    if length != body.len() as u64 {
-        let expected = length.saturating_add(PREFIX as u64);
-        return Err(FileError::Length { found: bytes.len() as u64, expected });
-    }
-    if blake3::hash(body) != blake3::Hash::from_bytes(hash) {
-        return Err(FileError::Hash);
-    }
-    Ok(body)
+    Ok(reader)
 }
 
-/// Reads from the front; knows the file's whole length.
-struct Reader<'a>(&'a [u8], usize);
+/// Reads from the front.
+struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn bytes(&mut self, count: usize) -> Result<&'a [u8], FileError> {
-        let short = || {
-            let expected = (self.1 as u64).saturating_add((count - self.0.len()) as u64);
-            FileError::Length { found: self.1 as u64, expected }
-        };
-        let (front, rest) = self.0.split_at_checked(count).ok_or_else(short)?;
+        let short = FileError::Malformed("less than was announced");
+        let (front, rest) = self.0.split_at_checked(count).ok_or(short)?;
         self.0 = rest;
         Ok(front)
     }
@@ -294,6 +256,12 @@ impl<'a> Reader<'a> {
     fn end(&self) -> Result<(), FileError> {
         if self.0.is_empty() { Ok(()) } else { Err(FileError::Malformed("more than was announced")) }
     }
+}
+
+/// Refuses a name that a terminal would obey rather than show.
+fn readable(name: &str) -> Result<(), FileError> {
+    let steers = name.chars().any(char::is_control);
+    if steers { Err(FileError::Malformed("the model's name has control characters")) } else { Ok(()) }
 }
 
 fn put_words(body: &mut Vec<u8>, words: &[u64]) {
@@ -317,7 +285,7 @@ impl ClientKey {
     /// # Errors
     /// If they are foreign or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let mut reader = Reader(checked(bytes, Kind::ClientKey)?, bytes.len());
+        let mut reader = checked(bytes, Kind::ClientKey)?;
         let id = reader.array()?;
         let bits = |bytes: &[u8]| {
             let binary = bytes.iter().all(|bit| *bit <= 1);
@@ -348,7 +316,7 @@ impl EvaluationKey {
     /// # Errors
     /// If they are foreign or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let mut reader = Reader(checked(bytes, Kind::EvaluationKey)?, bytes.len());
+        let mut reader = checked(bytes, Kind::EvaluationKey)?;
         let switch_seed = u128::from_le_bytes(reader.array()?);
         let bootstrap_seed = u128::from_le_bytes(reader.array()?);
         let switch = reader.words(RING * SWITCH_LEVELS)?;
@@ -378,7 +346,7 @@ impl EncryptedInput {
     /// # Errors
     /// If they are foreign or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let mut reader = Reader(checked(bytes, Kind::Input)?, bytes.len());
+        let mut reader = checked(bytes, Kind::Input)?;
         let (key, model) = (reader.array()?, reader.array()?);
         let count = u64::from_le_bytes(reader.array()?);
         let mut ciphertexts = Vec::new();
@@ -413,7 +381,7 @@ impl EncryptedOutput {
     /// # Errors
     /// If they are foreign or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FileError> {
-        let mut reader = Reader(checked(bytes, Kind::Output)?, bytes.len());
+        let mut reader = checked(bytes, Kind::Output)?;
         let (key, model) = (reader.array()?, reader.array()?);
         let step = u64::from_le_bytes(reader.array()?);
         let scale = f64::from_le_bytes(reader.array()?);
@@ -427,6 +395,7 @@ impl EncryptedOutput {
         let name = reader.bytes(length)?.to_vec();
         let name =
             String::from_utf8(name).map_err(|_| FileError::Malformed("the model's name is no text"))?;
+        readable(&name)?;
         let count = reader.length()?;
         if count == 0 || !count.is_multiple_of(RING + 1) {
             return Err(FileError::Malformed("no whole ciphertexts"));

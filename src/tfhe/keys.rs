@@ -278,6 +278,20 @@ impl ClientKey {
     }
 }
 
+impl EncryptedInput {
+    /// Refuses an image under another key than `key`, or for another model than `model`.
+    ///
+    /// # Errors
+    /// [`KeyError::Foreign`] or [`KeyError::Model`].
+    pub fn fits(&self, key: &KeyId, model: &ModelId) -> Result<(), KeyError> {
+        same_key(&self.key, key)?;
+        if self.model == *model {
+            return Ok(());
+        }
+        Err(KeyError::Model { found: Named::of(&self.model), expected: Named::of(model) })
+    }
+}
+
 /// Refuses ciphertexts of another key.
 ///
 /// # Errors

@@ -71,6 +71,7 @@ pub fn apply(
     let no_weights = || TfheError::Weights { layer: name.into() };
     let too_large = || TfheError::Terms { layer: name.into() };
     let (x, values) = *operands.first().ok_or_else(no_weights)?;
+    let by_moving = |shifts: &[u32], how: &MoveValues<'_>| moved(operands, shifts, how).ok_or_else(too_large);
     let rows: Vec<Row> = match layer {
         IntLayer::Conv(conv) => {
             let weights = weights.ok_or_else(no_weights)?;
@@ -93,11 +94,11 @@ pub fn apply(
             };
             (0..shape.elements()).map(row).collect()
         }
-        IntLayer::Concat { .. }
-        | IntLayer::Shuffle(_)
-        | IntLayer::Subsample(_)
-        | IntLayer::PadChannels(_)
-        | IntLayer::Flatten => moved(layer, operands).ok_or_else(too_large)?,
+        IntLayer::Concat { shifts } => by_moving(shifts, &|x| concat(&x.iter().collect::<Vec<_>>()))?,
+        IntLayer::Shuffle(l) => by_moving(&[0], &|x| Some(l.apply(x.first()?)))?,
+        IntLayer::Subsample(l) => by_moving(&[0], &|x| Some(l.apply(x.first()?)))?,
+        IntLayer::PadChannels(l) => by_moving(&[0], &|x| Some(l.apply(x.first()?)))?,
+        IntLayer::Flatten => by_moving(&[0], &|x| x.first().cloned())?,
         IntLayer::MaxPool(_) => return Err(TfheError::MaxPool { layer: name.into() }),
         IntLayer::Input(_) | IntLayer::Requant(_) | IntLayer::Poly { .. } => return Err(no_weights()),
     };
@@ -179,9 +180,16 @@ fn sum_windows(pool: &Pool, x: &Shape) -> Vec<Row> {
     results
 }
 
-/// Layers that only move values, found by moving numbers: those of the operands' elements from 1 on, where 0
-/// is padding.
-fn moved(layer: &IntLayer, operands: &[(&Shape, &[Combination])]) -> Option<Vec<Row>> {
+/// A layer that only moves values.
+type MoveValues<'a> = dyn Fn(&[Tensor<i64>]) -> Option<Tensor<i64>> + 'a;
+
+/// What such a layer does to operands of such `shifts`, found by moving numbers: those of the operands' elements
+/// from 1 on, where 0 is padding.
+fn moved(
+    operands: &[(&Shape, &[Combination])],
+    shifts: &[u32],
+    move_values: &MoveValues<'_>,
+) -> Option<Vec<Row>> {
     let mut next = 0_i64;
     let number = |shape: &Shape| {
         let first = next + 1;
@@ -189,22 +197,6 @@ fn moved(layer: &IntLayer, operands: &[(&Shape, &[Combination])]) -> Option<Vec<
         Tensor { shape: shape.clone(), data: (first..=next).collect() }
     };
     let numbered: Vec<Tensor<i64>> = operands.iter().map(|(shape, _)| *shape).map(number).collect();
-    let x = numbered.first()?;
-    let (moved, shifts) = match layer {
-        IntLayer::Concat { shifts } => (concat(&numbered.iter().collect::<Vec<_>>())?.data, shifts.clone()),
-        IntLayer::Shuffle(l) => (l.apply(x).data, vec![0]),
-        IntLayer::Subsample(l) => (l.apply(x).data, vec![0]),
-        IntLayer::PadChannels(l) => (l.apply(x).data, vec![0]),
-        IntLayer::Flatten => (x.data.clone(), vec![0]),
-        IntLayer::Input(_)
-        | IntLayer::Conv(_)
-        | IntLayer::Linear(_)
-        | IntLayer::Add { .. }
-        | IntLayer::SumPool(_)
-        | IntLayer::MaxPool(_)
-        | IntLayer::Requant(_)
-        | IntLayer::Poly { .. } => return None,
-    };
     let row = |number: i64| {
         let Some(mut element) = usize::try_from(number).ok()?.checked_sub(1) else {
             return Some(Row { terms: Vec::new(), bias: 0 });
@@ -218,5 +210,5 @@ fn moved(layer: &IntLayer, operands: &[(&Shape, &[Combination])]) -> Option<Vec<
         }
         None
     };
-    moved.into_iter().map(row).collect()
+    move_values(&numbered)?.data.into_iter().map(row).collect()
 }

@@ -79,7 +79,7 @@ pub enum TfheError {
     /// More steps than a bootstrap tells apart.
     #[error(
         "layer `{layer}`: its accumulator reaches over {steps:.0} steps of its result, at most {limit:.0} can be \
-         told apart; use fewer `bits:`, a larger `range:`, or calibration images that show what it reaches"
+         told apart; use fewer `bits:`, a larger `range:`, or images that show what it reaches (`--reach FILE`)"
     )]
     Bits {
         /// The layer.

@@ -1,4 +1,5 @@
-//! What accumulators reach on calibration images, and how often noise changes an activation.
+//! What accumulators reach on calibration images, how likely others like them reach further, and how often noise
+//! changes an activation.
 
 use super::table::Activation;
 use crate::graph::{IntNetwork, IntWeights, NodeId, ReferenceError, evaluate_with, quantise_input};
@@ -12,11 +13,46 @@ const KEPT_IMAGES: usize = 8;
 /// The accumulators of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Least and greatest on all images.
-    pub(super) range: (i64, i64),
+    /// Least and greatest on each image.
+    pub(super) ranges: Vec<(i64, i64)>,
     /// Those of some images.
     pub(super) values: Vec<i64>,
 }
+
+impl Seen {
+    /// Least and greatest on all images.
+    pub(super) fn range(&self) -> (i64, i64) {
+        let ends = |(lo, hi): (i64, i64), &(least, most): &(i64, i64)| (lo.min(least), hi.max(most));
+        self.ranges.iter().skip(1).fold(self.ranges.first().copied().unwrap_or((0, 0)), ends)
+    }
+
+    /// The probability that an image like these leaves `right`: what it reaches is taken to be distributed as
+    /// extremes are, by Gumbel, with the mean and the deviation of what these reach.
+    pub(super) fn beyond(&self, right: (f64, f64)) -> f64 {
+        let above = exceeds(self.ranges.iter().map(|(_, hi)| *hi as f64), right.1);
+        let below = exceeds(self.ranges.iter().map(|(lo, _)| -(*lo as f64)), -right.0);
+        (above + below).min(1.0)
+    }
+}
+
+/// The probability that the next of `extremes` exceeds `limit`; of fewer than two nothing is known.
+fn exceeds(extremes: impl Iterator<Item = f64> + Clone, limit: f64) -> f64 {
+    let n = extremes.clone().count() as f64;
+    if n < 2.0 {
+        return 1.0;
+    }
+    let mean = extremes.clone().sum::<f64>() / n;
+    let deviation = (extremes.map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    if deviation == 0.0 {
+        return if mean > limit { 1.0 } else { 0.0 };
+    }
+    let width = deviation * 6_f64.sqrt() / std::f64::consts::PI;
+    let centre = mean - EULER * width;
+    -(-(-(limit - centre) / width).exp()).exp_m1()
+}
+
+/// Euler's constant, the mean of a standard Gumbel distribution.
+const EULER: f64 = 0.577_215_664_901_532_9;
 
 /// Runs `images` through the integer network and notes the values of `nodes`.
 pub(super) fn observe(
@@ -33,7 +69,7 @@ pub(super) fn observe(
                 let (lo, hi) = (value.data.iter().min(), value.data.iter().max());
                 let range = (lo.copied().unwrap_or(0), hi.copied().unwrap_or(0));
                 let values = if index < KEPT_IMAGES { value.data.clone() } else { Vec::new() };
-                seen.insert(id, Seen { range, values });
+                seen.insert(id, Seen { ranges: vec![range], values });
             }
         })?;
         Ok::<_, ReferenceError>(seen)
@@ -43,7 +79,7 @@ pub(super) fn observe(
     for (id, seen) in all.into_iter().flatten() {
         match joined.get_mut(&id) {
             Some(own) => {
-                own.range = (own.range.0.min(seen.range.0), own.range.1.max(seen.range.1));
+                own.ranges.extend(seen.ranges);
                 own.values.extend(seen.values);
             }
             None => {
@@ -133,6 +169,19 @@ mod tests {
         {
             assert!((tail(x) - wanted).abs() < 1e-3 * wanted, "{x}: {}", tail(x));
         }
+    }
+
+    /// 1,000 values of a Gumbel distribution, at even probabilities: as many exceed its quantiles as should.
+    #[test]
+    fn extremes_are_gumbels() {
+        let quantile = |p: f64| 500.0 - 40.0 * (-p.ln()).ln();
+        let values = || (0..1000).map(|i| quantile((f64::from(i) + 0.5) / 1000.0));
+        for p in [0.5, 1e-2, 1e-4] {
+            let found = exceeds(values(), quantile(1.0 - p));
+            assert!((0.7..1.5).contains(&(found / p)), "{p}: {found}");
+        }
+        let same = Seen { ranges: vec![(-3, 8); 5], values: Vec::new() };
+        assert_eq!((same.range(), same.beyond((-4.0, 8.5)), same.beyond((-2.5, 9.0))), ((-3, 8), 0.0, 1.0));
     }
 
     /// Accumulators evenly over the ramp: a value changes with probability sqrt(2 / pi) of the noise in steps.

@@ -4,8 +4,9 @@
 //! activation get the step of the accumulators that they enter, so that weights stay the small integers that
 //! they are. Where a value enters several, steps are powers of two and weights are multiplied by their ratio.
 //! What accumulators reach is proven by the weights where noise stays below [`PROVEN_NOISE`] with it, else seen
-//! on calibration images and widened by [`MARGIN`] on both sides: then an image that reaches further may be
-//! answered wrongly.
+//! on calibration images and widened by [`MARGIN`] on both sides: then an image that reaches further is answered
+//! wrongly. How likely that is follows from the spread of what each image reaches ([`PlannedLayer::beyond`]), and
+//! whoever has weights and image can tell ([`Plan::beyond_reach`]).
 
 use super::TfheError;
 use super::input::{InputLayout, Product, Tap};
@@ -14,12 +15,15 @@ pub use super::observe::Forecast;
 use super::observe::{Seen, forecast, observe};
 use super::params::{INPUT_STEP, Variances};
 use super::table::{Activation, Table};
-use crate::graph::{IntLayer, IntNetwork, IntWeights, Interval, NodeId, walk};
+use crate::graph::{IntLayer, IntNetwork, IntWeights, Interval, NodeId, evaluate_with, walk};
 use crate::tensor::{Shape, Tensor};
 use std::collections::BTreeSet;
 
 /// By how much of what calibration images span more is allowed for, on each side.
 pub const MARGIN: f64 = 0.25;
+
+/// Fewer calibration images than these tell little of what others reach.
+pub const FEW_IMAGES: usize = 16;
 
 /// The largest standard deviation of the noise of an activation, in steps of its result.
 pub const MAX_NOISE: f64 = 0.5;
@@ -80,6 +84,12 @@ pub struct PlannedLayer {
     pub reach: (i64, i64),
     /// Whether no image reaches further.
     pub proven: bool,
+    /// The node whose value is the accumulator.
+    pub node: NodeId,
+    /// Between which accumulators it is answered right, but for noise: `reach` and what room it leaves.
+    pub right: (f64, f64),
+    /// Probability that an image like the calibration ones leaves `right`; 0 if proven.
+    pub beyond: f64,
     /// Standard deviation of the noise of an accumulator, in its units, key and modulus switch included where
     /// it is bootstrapped; the largest of the layer.
     pub noise: f64,
@@ -116,6 +126,8 @@ pub struct Plan {
     pub output_scale: f64,
     /// Whether what an accumulator reaches was seen on images, rather than proven.
     pub seen: bool,
+    /// On how many images.
+    pub images: usize,
 }
 
 /// An activation, or the output, before steps are known.
@@ -146,7 +158,7 @@ impl Plan {
         let reach = |sink: &Sink| reach(sink, proven(network, sink.node), seen.get(&sink.node), shared);
         let reaches: Vec<Reach> = sinks.iter().map(reach).collect();
         let steps = steps(&sinks, &reaches, &used, shared, &mut sources)?;
-        let input = InputLayout::new(&network.graph.node(NodeId(0)).shape, frame(network));
+        let input = input_layout(network);
         let mut layers = Vec::with_capacity(sinks.len());
         for (((index, sink), reach), step) in sinks.into_iter().enumerate().zip(reaches).zip(steps) {
             let step_out = sources.get(index + 1).map_or(0, |source| source.step);
@@ -159,6 +171,7 @@ impl Plan {
             input,
             sources,
             seen: layers.iter().any(|layer| !layer.proven),
+            images: images.len(),
             layers,
             output_scale: network.output_scale,
         })
@@ -189,6 +202,37 @@ impl Plan {
         let bootstrapped = self.layers.iter().filter(|layer| layer.table.is_some());
         let none = bootstrapped.map(|layer| layer.rows.len() as f64 * (-layer.forecast.far).ln_1p());
         -none.sum::<f64>().exp_m1()
+    }
+}
+
+impl Plan {
+    /// The probability that an image like the calibration ones reaches beyond what some layer answers right.
+    #[must_use]
+    pub fn beyond(&self) -> f64 {
+        let within: f64 = self.layers.iter().map(|layer| 1.0 - layer.beyond).product();
+        1.0 - within
+    }
+
+    /// The layers that answer this quantised `image` wrongly, because their accumulators reach further than
+    /// planned for.
+    ///
+    /// # Errors
+    /// If the image has another shape.
+    pub fn beyond_reach(
+        &self,
+        network: &IntNetwork,
+        weights: &IntWeights,
+        image: &Tensor<i64>,
+    ) -> Result<Vec<&str>, TfheError> {
+        let mut names = Vec::new();
+        evaluate_with(network, weights, image, &mut |id, value| {
+            let beyond = |layer: &&PlannedLayer| {
+                let right = layer.right.0..=layer.right.1;
+                layer.node == id && value.data.iter().any(|x| !right.contains(&(*x as f64)))
+            };
+            names.extend(self.layers.iter().filter(beyond).map(|layer| layer.name.as_str()));
+        })?;
+        Ok(names)
     }
 }
 
@@ -257,7 +301,7 @@ fn proven(network: &IntNetwork, node: NodeId) -> (i64, i64) {
 /// What the accumulator of `sink` is taken to reach, of what is `proven` and what was `seen`.
 fn reach(sink: &Sink, proven: (i64, i64), seen: Option<&Seen>, shared: bool) -> Reach {
     let all = Reach { ends: proven, proven: true };
-    let Some(&Seen { range: (lo, hi), .. }) = seen else { return all };
+    let Some((lo, hi)) = seen.map(Seen::range) else { return all };
     #[expect(clippy::cast_possible_truncation, reason = "a quarter of a span below 2^63, saturating")]
     let margin = ((hi - lo) as f64 * MARGIN).ceil() as i64 + 1;
     let ends = ((lo - margin).max(proven.0), (hi + margin).min(proven.1));
@@ -341,6 +385,12 @@ fn steps(
     Ok(steps)
 }
 
+/// How the input of `network` lies in ciphertexts: by its shape and the convolutions that read it alone.
+#[must_use]
+pub fn input_layout(network: &IntNetwork) -> InputLayout {
+    InputLayout::new(&network.graph.node(NodeId(0)).shape, frame(network))
+}
+
 /// The widest padding of the convolutions that read the input.
 fn frame(network: &IntNetwork) -> (usize, usize) {
     let users = network.graph.users(NodeId(0)).into_iter();
@@ -402,6 +452,7 @@ fn layer(
     let (noise, mean) = ((largest + switches).sqrt() * unit, (mean + switches).sqrt() * unit);
     let (mut noise_steps, mut told) = (noise, Forecast::default());
     let mut table = None;
+    let right = right(sink.activation, reach, unit);
     if let Some(activation) = sink.activation {
         let a_step = activation.units_a_step(reach);
         noise_steps = noise / a_step;
@@ -412,14 +463,16 @@ fn layer(
         let even: Vec<i64> =
             (from..=to).step_by(usize::try_from((to - from) / 1024 + 1).unwrap_or(1)).collect();
         let accumulators = seen.map_or(even.as_slice(), |seen| seen.values.as_slice());
-        let centre = (from as f64 + to as f64 - 1.0) / 2.0;
-        let half = (unit - (to - from) as f64) / 2.0;
-        told = forecast(activation, accumulators, mean, (centre - half, centre + half));
+        told = forecast(activation, accumulators, mean, right);
         table = Some(Table::new(activation, reach, step, step_out));
     }
-    let Sink { name, shape, .. } = sink;
+    let beyond = seen.filter(|_| !proven).map_or(0.0, |seen| seen.beyond(right));
+    let Sink { name, shape, node, .. } = sink;
     let forecast = told;
     Ok(PlannedLayer {
+        node,
+        right,
+        beyond,
         name,
         shape,
         step,
@@ -433,6 +486,19 @@ fn layer(
         noise_steps,
         forecast,
     })
+}
+
+/// Between which accumulators a table, or the decoding of an output, is right on a turn of `turn` units.
+fn right(activation: Option<Activation>, reach: (i64, i64), turn: f64) -> (f64, f64) {
+    let (centre, half) = match activation {
+        None => (0.0, turn / 2.0),
+        Some(clamp @ Activation::Clamp(_)) => {
+            let (from, to) = clamp.ramp(reach);
+            ((from as f64 + to as f64 - 1.0) / 2.0, (turn - (to - from) as f64) / 2.0)
+        }
+        Some(Activation::Poly { .. }) => return (reach.0 as f64, reach.1 as f64),
+    };
+    (centre - half, centre + half)
 }
 
 /// Says which bound a noisy layer breaks: `noise` in steps with the variance from weights, a turn of `steps`

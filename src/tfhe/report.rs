@@ -2,11 +2,26 @@
 
 use super::params::{EVALUATION_KEY_BYTES, LWE_DIMENSION, RING, SECURITY_BITS, SWITCH_LEVELS};
 use super::plan::{Plan, PlannedLayer};
+use crate::cost::TfheCosts;
 use serde::Serialize;
 use std::fmt;
 
-/// Seconds of one core for a key switch and a bootstrap, where nobody has measured them: an AMD EPYC of 2023.
-pub const SHIPPED_SECONDS: f64 = 0.017;
+/// Seconds of operations, and where they come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Costs {
+    /// `shipped`, the file that they come from, or how they were measured.
+    pub name: String,
+    /// On one core.
+    pub seconds: TfheCosts,
+}
+
+impl Costs {
+    /// Those that the program ships with.
+    #[must_use]
+    pub fn shipped() -> Self {
+        Self { name: "shipped".into(), seconds: TfheCosts::shipped() }
+    }
+}
 
 /// Bytes of an LWE ciphertext under the large key.
 const SAMPLE_BYTES: u64 = 8 * (RING as u64 + 1);
@@ -36,8 +51,14 @@ pub struct Totals {
     pub changed: f64,
     /// Probability that one of them is further off than by one.
     pub far: f64,
-    /// Seconds of one core.
+    /// Probability that an image like the calibration ones reaches beyond what is answered right.
+    pub beyond: f64,
+    /// Seconds of one core of the server for an image.
     pub estimated_seconds: f64,
+    /// Of it, those of linear layers.
+    pub estimated_linear_seconds: f64,
+    /// Seconds of one core for making the keys and unpacking the evaluation key, once.
+    pub estimated_setup_seconds: f64,
 }
 
 /// One activation with the linear layers before it, or the output.
@@ -53,12 +74,18 @@ pub struct LayerReport {
     pub bootstraps: usize,
     /// Its products of a sample with a weight.
     pub terms: usize,
+    /// Seconds of one core of the server.
+    pub estimated_seconds: f64,
     /// Largest |w|_2 of a result, of weights on activations.
     pub norm: f64,
     /// What its accumulator is taken to reach.
     pub reach: (i64, i64),
     /// Whether no image reaches further.
     pub proven: bool,
+    /// Between which accumulators it is answered right, but for noise.
+    pub right: (f64, f64),
+    /// Probability that an image like the calibration ones goes beyond that; 0 if proven.
+    pub beyond: f64,
     /// Standard deviation of the noise in steps of its result; of an output, in units of a logit.
     pub noise: f64,
     /// Probability that noise changes an activation.
@@ -84,6 +111,10 @@ pub struct Report {
     pub security_bits: u32,
     /// Whether what an accumulator reaches was seen on calibration images; else all are proven.
     pub seen: bool,
+    /// On how many images.
+    pub images: usize,
+    /// Where the seconds come from.
+    pub cost_table: String,
     /// Predicted bytes of the most memory that the server holds.
     pub peak_memory_estimate: u64,
     /// Sums.
@@ -92,12 +123,14 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
 }
 
-/// The report of `plan` at `seconds` of one core a bootstrap.
+/// The report of `plan`, with seconds from `costs`.
 #[must_use]
-pub fn report(plan: &Plan, seconds: f64) -> Report {
+pub fn report(plan: &Plan, costs: &Costs) -> Report {
     let bootstraps = plan.bootstraps();
     let outputs = plan.output().map_or(0, |layer| layer.rows.len());
-    let layers: Vec<_> = plan.layers.iter().map(layer_report).collect();
+    let seconds = &costs.seconds;
+    let layers: Vec<_> = plan.layers.iter().map(|layer| layer_report(layer, seconds)).collect();
+    let estimated_seconds = layers.iter().map(|layer| layer.estimated_seconds).sum();
     let totals = Totals {
         bootstraps,
         key_switches: bootstraps,
@@ -110,7 +143,10 @@ pub fn report(plan: &Plan, seconds: f64) -> Report {
         evaluation_key_bytes: EVALUATION_KEY_BYTES,
         changed: plan.changed(),
         far: plan.far(),
-        estimated_seconds: bootstraps as f64 * seconds,
+        beyond: plan.beyond(),
+        estimated_seconds,
+        estimated_linear_seconds: estimated_seconds - seconds.server_seconds(bootstraps, 0),
+        estimated_setup_seconds: seconds.keygen + seconds.unpack,
     };
     Report {
         model: plan.model.clone(),
@@ -120,23 +156,32 @@ pub fn report(plan: &Plan, seconds: f64) -> Report {
         modulus_bits: [64],
         security_bits: SECURITY_BITS,
         seen: plan.seen,
+        images: plan.images,
+        cost_table: costs.name.clone(),
         peak_memory_estimate: peak_memory(plan),
         totals,
         layers,
     }
 }
 
-fn layer_report(layer: &PlannedLayer) -> LayerReport {
+fn layer_report(layer: &PlannedLayer, seconds: &TfheCosts) -> LayerReport {
     let of_samples = layer.product.is_none();
+    let bootstraps = if layer.table.is_some() { layer.rows.len() } else { 0 };
+    let terms = if of_samples { layer.rows.iter().map(|row| row.terms.len()).sum() } else { 0 };
+    // A ciphertext of the ring is as long as two samples.
+    let work = terms + 2 * layer.product.as_ref().map_or(0, |p| p.taps.iter().map(Vec::len).sum());
     LayerReport {
         name: layer.name.clone(),
         shape_out: layer.shape.dims().to_vec(),
         kernel: if of_samples { "samples" } else { "polynomials" },
-        bootstraps: if layer.table.is_some() { layer.rows.len() } else { 0 },
-        terms: if of_samples { layer.rows.iter().map(|row| row.terms.len()).sum() } else { 0 },
+        bootstraps,
+        terms,
+        estimated_seconds: seconds.server_seconds(bootstraps, work),
         norm: layer.norm,
         reach: layer.reach,
         proven: layer.proven,
+        right: layer.right,
+        beyond: layer.beyond,
         noise: layer.noise_steps,
         changed: layer.forecast.changed,
         far: layer.forecast.far,
@@ -154,6 +199,22 @@ fn peak_memory(plan: &Plan) -> u64 {
     unpacking.max(running)
 }
 
+impl Report {
+    /// How far what accumulators reach is to be trusted.
+    #[must_use]
+    pub fn reach(&self) -> String {
+        if !self.seen {
+            return "proven by the weights: no image goes beyond it".into();
+        }
+        let images = if self.images == 1 { "image" } else { "images" };
+        format!(
+            "~ seen on {} {images} and a quarter more, else proven by the weights; one like them goes beyond it, \
+             and is answered wrongly, with probability {:.0e}",
+            self.images, self.totals.beyond
+        )
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = &self.totals;
@@ -164,8 +225,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{} bootstraps, {} products with polynomials, {} terms of samples; predicted {:.1} s of one core",
-            t.bootstraps, t.products, t.terms, t.estimated_seconds
+            "{} bootstraps, {} products with polynomials, {} terms of samples; predicted {:.1} s of one core ({} costs)",
+            t.bootstraps, t.products, t.terms, t.estimated_seconds, self.cost_table
         )?;
         let mb = |bytes: u64| bytes as f64 / 1e6;
         writeln!(
@@ -182,19 +243,27 @@ impl fmt::Display for Report {
             "noise changes {:.1} activations of an image to a neighbour, expected; any further with probability {:.1e}",
             t.changed, t.far
         )?;
-        let seen = if self.seen { "; ~ seen on calibration images and a quarter more" } else { "" };
-        writeln!(f, "reach of accumulators: proven by the weights{seen}\n")?;
+        writeln!(f, "reach of accumulators: {}\n", self.reach())?;
         let widest = self.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(5);
         writeln!(
             f,
-            "{:widest$}  {:>12}  {:11}  {:>10}  {:>8}  {:>7}  {:>17}  {:>6}  {:>8}",
-            "layer", "result", "kernel", "bootstraps", "terms", "|w|_2", "reach", "noise", "changed"
+            "{:widest$}  {:>12}  {:11}  {:>10}  {:>8}  {:>7}  {:>17}  {:>7}  {:>6}  {:>8}",
+            "layer",
+            "result",
+            "kernel",
+            "bootstraps",
+            "terms",
+            "|w|_2",
+            "reach",
+            "beyond",
+            "noise",
+            "changed"
         )?;
         for layer in &self.layers {
             let shape: Vec<_> = layer.shape_out.iter().map(ToString::to_string).collect();
             writeln!(
                 f,
-                "{:widest$}  {:>12}  {:11}  {:>10}  {:>8}  {:>7.1}  {:>17}  {:>6.3}  {:>6.2} %",
+                "{:widest$}  {:>12}  {:11}  {:>10}  {:>8}  {:>7.1}  {:>17}  {:>7}  {:>6.3}  {:>6.2} %",
                 layer.name,
                 shape.join("x"),
                 layer.kernel,
@@ -202,10 +271,11 @@ impl fmt::Display for Report {
                 layer.terms,
                 layer.norm,
                 format!("{}{}..{}", if layer.proven { "" } else { "~" }, layer.reach.0, layer.reach.1),
+                if layer.proven { "never".into() } else { format!("{:.0e}", layer.beyond) },
                 layer.noise,
                 100.0 * layer.changed
             )?;
         }
-        write!(f, "(noise: standard deviation, in steps of the result)")
+        write!(f, "(noise: standard deviation, in steps of the result; beyond: probability of an image)")
     }
 }

@@ -1,6 +1,6 @@
 //! `stria eval --mode tfhe`: accuracy under noise, simulated or encrypted.
 
-use super::{Planned, planned};
+use super::{Planned, planned, require_no_plan};
 use crate::cli::eval::{EvalArgs, float_classes, ratio};
 use crate::cli::failure::Failure;
 use crate::cli::{Backend, output};
@@ -35,13 +35,16 @@ struct Evaluation {
     accuracy_float: Option<f64>,
     /// Standard deviation of logits around the reference's, in units of a logit.
     logit_error: f64,
+    /// Images that reach beyond what some layer is planned for, so that their answers are wrong.
+    beyond_reach: usize,
 }
 
 pub(in crate::cli) fn eval(args: &EvalArgs) -> Result<(), Failure> {
-    let Planned { network, weights, float, plan } = planned(&args.model)?;
+    require_no_plan(args.compile)?;
+    let Planned { network, weights, float, plan, .. } = planned(&args.model, &args.reach)?;
     let shape = network.graph.node(NodeId(0)).shape.clone();
     let mut data = input::load(&args.data, &network.header.input, &shape)?;
-    data.images.truncate(args.limit.map_or(usize::MAX, |n| n as usize));
+    data.keep(args.skip as usize, args.limit.map_or(usize::MAX, |n| n as usize));
     let n = data.images.len();
     if n == 0 {
         return Err(Failure::User(format!("{}: no images", args.data.display())));
@@ -50,6 +53,8 @@ pub(in crate::cli) fn eval(args: &EvalArgs) -> Result<(), Failure> {
     let images: Vec<_> = data.images.par_iter().map(quantise).collect::<Result<_, _>>()?;
     let reference = |image| evaluate(&network, &weights, image).map_err(Failure::user);
     let references: Vec<_> = images.par_iter().map(reference).collect::<Result<_, _>>()?;
+    let beyond = |image| plan.beyond_reach(&network, &weights, image).map(|layers| !layers.is_empty());
+    let beyond: Vec<bool> = images.par_iter().map(beyond).collect::<Result<_, _>>().map_err(Failure::user)?;
     let numbered = || images.par_iter().enumerate();
     let simulated: Vec<_> =
         numbered().map(|(i, image)| simulate(&plan, image, Some(i as u64)).output).collect();
@@ -77,6 +82,7 @@ pub(in crate::cli) fn eval(args: &EvalArgs) -> Result<(), Failure> {
         agreement_class: equal(&own, &classes(&references)),
         agreement_float: floats.as_ref().map(|f| equal(&own, f)),
         accuracy_float: labels.zip(floats.as_ref()).map(|(l, f)| equal(f, l)),
+        beyond_reach: beyond.into_iter().filter(|beyond| *beyond).count(),
         logit_error: deviation(pairs().flat_map(|(a, b)| a.data.iter().zip(&b.data).map(|(a, b)| a - b))),
     };
     output::write(&output::render(&evaluation, args.format)?, None)
@@ -111,8 +117,10 @@ fn encrypted(
 
     let (client, key) = ClientKey::generate();
     let server = Server::new(key);
-    super::steps::foretell(plan, server.measure(), images.len());
-    let card = Card::new(network, plan);
+    let mut costs = crate::tfhe::report::Costs::shipped();
+    costs.seconds.bootstrap = server.measure();
+    super::steps::foretell(plan, &costs, images.len());
+    let card = Card::new(network);
     let bar = progress_bar(images.len(), "encrypted");
     let internal = |e: crate::tfhe::keys::KeyError| Failure::Internal(e.to_string());
     let answer = |image| {
@@ -139,6 +147,7 @@ impl fmt::Display for Evaluation {
         writeln!(f, "accuracy of the float network {}", percent(self.accuracy_float))?;
         writeln!(f, "class equals reference's      {}", percent(Some(self.agreement_class)))?;
         writeln!(f, "class equals float network's  {}", percent(self.agreement_float))?;
+        writeln!(f, "images beyond their reach      {}", self.beyond_reach)?;
         writeln!(f, "all logits equal reference    {}", percent(Some(self.agreement_reference)))?;
         write!(f, "deviation of a logit          {:.1} of its units", self.logit_error)
     }

@@ -1,6 +1,6 @@
 //! `stria run --mode tfhe`: all four steps in one process, or the same computation without encryption.
 
-use super::{Planned, planned};
+use super::{Planned, planned, require_no_plan};
 use crate::cli::failure::Failure;
 use crate::cli::run::{Output, RunArgs, class_name, megabytes};
 use crate::cli::{Backend, output};
@@ -9,7 +9,7 @@ use crate::input;
 use crate::protocol::first_of_greatest;
 use crate::tensor::Tensor;
 use crate::tfhe::plan::Plan;
-use crate::tfhe::report::{Report, SHIPPED_SECONDS, report};
+use crate::tfhe::report::{Costs, Report, report};
 use crate::tfhe::simulate::simulate;
 use serde::Serialize;
 use std::fmt;
@@ -43,8 +43,8 @@ struct Ran {
     logits: Tensor<i64>,
     executed: Option<Counted>,
     timing: Timing,
-    /// Seconds of one core a bootstrap, by which the time was predicted.
-    seconds: f64,
+    /// By which the time was predicted.
+    costs: Costs,
 }
 
 #[derive(Serialize)]
@@ -61,27 +61,38 @@ struct RunResult {
     /// Predicted before the run, for these threads.
     predicted_seconds: f64,
     threads: usize,
+    /// Layers that answer this image wrongly, because it reaches beyond what they are planned for.
+    beyond_reach: Vec<String>,
     peak_memory: Option<u64>,
     #[serde(skip)]
     image: String,
 }
 
 pub(in crate::cli) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let Planned { network, weights, plan, .. } = planned(&args.model)?;
+    require_no_plan(args.compile)?;
+    let costs = args.costs.read()?;
+    let Planned { network, weights, plan, .. } = planned(&args.model, &args.reach)?;
     let shape = network.graph.node(NodeId(0)).shape.clone();
     let (image, expected) = one_image(args, &network.header.input, &shape)?;
     let quantised = quantise_input(&network, &image).map_err(Failure::user)?;
+    let beyond = plan.beyond_reach(&network, &weights, &quantised).map_err(Failure::user)?;
     let ran = match args.backend {
-        Backend::Reference => plain(evaluate(&network, &weights, &quantised).map_err(Failure::user)?, None),
+        Backend::Reference => {
+            let logits = evaluate(&network, &weights, &quantised).map_err(Failure::user)?;
+            plain(logits, None, costs.tfhe())
+        }
         Backend::Clear => {
             let simulated = simulate(&plan, &quantised, Some(args.index as u64));
             let counted = Counted { bootstraps: simulated.bootstraps, ..Counted::default() };
-            plain(simulated.output, Some(counted))
+            plain(simulated.output, Some(counted), costs.tfhe())
         }
-        Backend::Bfv | Backend::Tfhe | Backend::FheRs => encrypted(&network, &plan, &quantised)?,
+        Backend::Bfv | Backend::Tfhe | Backend::FheRs => {
+            let given = args.costs.file.is_some();
+            encrypted(&network, &plan, &quantised, (costs.tfhe(), given))?
+        }
     };
     let argmax = first_of_greatest(&ran.logits.data);
-    let report = report(&plan, ran.seconds);
+    let report = report(&plan, &ran.costs);
     let threads = rayon::current_num_threads();
     let result = RunResult {
         backend: match args.backend {
@@ -101,6 +112,7 @@ pub(in crate::cli) fn run(args: &RunArgs) -> Result<(), Failure> {
         timing: ran.timing,
         predicted_seconds: report.totals.estimated_seconds / threads as f64,
         threads,
+        beyond_reach: beyond.into_iter().map(str::to_owned).collect(),
         peak_memory: output::peak_memory(),
         image: args.input.display().to_string(),
         report,
@@ -135,18 +147,28 @@ fn one_image(
 }
 
 /// Nothing was encrypted.
-fn plain(logits: Tensor<i64>, executed: Option<Counted>) -> Ran {
-    Ran { logits, executed, timing: Timing::default(), seconds: SHIPPED_SECONDS }
+fn plain(logits: Tensor<i64>, executed: Option<Counted>, costs: Costs) -> Ran {
+    Ran { logits, executed, timing: Timing::default(), costs }
 }
 
 #[cfg(not(feature = "tfhe"))]
-fn encrypted(_: &crate::graph::IntNetwork, _: &Plan, _: &Tensor<i64>) -> Result<Ran, Failure> {
+fn encrypted(
+    _: &crate::graph::IntNetwork,
+    _: &Plan,
+    _: &Tensor<i64>,
+    _: (Costs, bool),
+) -> Result<Ran, Failure> {
     super::require_built()?;
     Err(Failure::Internal("built without the feature `tfhe`".into()))
 }
 
 #[cfg(feature = "tfhe")]
-fn encrypted(network: &crate::graph::IntNetwork, plan: &Plan, image: &Tensor<i64>) -> Result<Ran, Failure> {
+fn encrypted(
+    network: &crate::graph::IntNetwork,
+    plan: &Plan,
+    image: &Tensor<i64>,
+    (mut costs, given): (Costs, bool),
+) -> Result<Ran, Failure> {
     use super::steps::{foretell, progress_bar};
     use crate::tfhe::encrypted::Server;
     use crate::tfhe::files::Card;
@@ -157,9 +179,12 @@ fn encrypted(network: &crate::graph::IntNetwork, plan: &Plan, image: &Tensor<i64
     let (client, key) = ClientKey::generate();
     let server = Server::new(key);
     let keygen = start.elapsed().as_secs_f64();
-    let seconds = server.measure();
-    foretell(plan, seconds, 1);
-    let card = Card::new(network, plan);
+    if !given {
+        costs.seconds.bootstrap = server.measure();
+        costs.name = "just measured".into();
+    }
+    foretell(plan, &costs, 1);
+    let card = Card::new(network);
     let taken = Instant::now();
     let input = client.encrypt(card.id(), &card.layout, image);
     let encrypted = Instant::now();
@@ -188,7 +213,7 @@ fn encrypted(network: &crate::graph::IntNetwork, plan: &Plan, image: &Tensor<i64
         products: executed.products,
         terms: executed.terms,
     };
-    Ok(Ran { logits, executed: Some(counted), timing, seconds })
+    Ok(Ran { logits, executed: Some(counted), timing, costs })
 }
 
 impl fmt::Display for RunResult {
@@ -211,6 +236,16 @@ impl fmt::Display for RunResult {
                 e.products,
                 e.terms,
                 if as_planned { ": as planned" } else { ": NOT as planned" }
+            )?;
+        }
+        if report.seen {
+            writeln!(f, "reach         {}", report.reach())?;
+        }
+        if !self.beyond_reach.is_empty() {
+            writeln!(
+                f,
+                "WRONG         this image reaches beyond what is planned for in {}; see --reach",
+                self.beyond_reach.join(", ")
             )?;
         }
         writeln!(

@@ -5,16 +5,18 @@
 
 use super::{DecryptArgs, EncryptArgs, EvaluateArgs, KeygenArgs, planned};
 use crate::cli::failure::Failure;
+use crate::cli::load;
 use crate::cli::output;
 use crate::cli::run::Output;
 use crate::cli::say::say;
 use crate::graph::quantise_input;
-use crate::input::{self, InputError, write_atomically};
+use crate::input::{self, InputError, stage, write_atomically};
 use crate::protocol::first_of_greatest;
 use crate::tfhe::encrypted::Server;
 use crate::tfhe::files::{Card, FileError, MAGIC};
 use crate::tfhe::keys::{ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey, Named};
 use crate::tfhe::plan::Plan;
+use crate::tfhe::report::{Costs, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt;
@@ -39,8 +41,9 @@ pub(in crate::cli) fn keygen(args: &KeygenArgs) -> Result<(), Failure> {
         }
     }
     let (client, evaluation) = ClientKey::generate();
+    let staged = stage(&public, |out| out.write_all(&evaluation.to_bytes()))?;
     write_secret(&secret, &client.to_bytes())?;
-    write_atomically(&public, &evaluation.to_bytes()).map_err(Failure::user)?;
+    staged.commit()?;
     let text = format!(
         "{}: keep it secret\n{}: for servers\nkey {}\n",
         secret.display(),
@@ -68,6 +71,18 @@ fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, FileError>) -> Re
     parse(&bytes).map_err(|e| about(path, e))
 }
 
+fn client_key(path: &Path) -> Result<ClientKey, Failure> {
+    let key = read(path, ClientKey::from_bytes)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+            say(&format!("warning: {}: others than its owner may read or write it\n", path.display()));
+        }
+    }
+    Ok(key)
+}
+
 fn about(path: &Path, error: impl fmt::Display) -> Failure {
     Failure::User(format!("{}: {error}", path.display()))
 }
@@ -80,10 +95,11 @@ pub(in crate::cli) fn encrypt(args: &EncryptArgs) -> Result<(), Failure> {
     let card = if bytes.starts_with(MAGIC) {
         Card::from_bytes(&bytes).map_err(|e| about(&args.model, e))?
     } else {
-        let planned = planned(&args.model)?;
-        Card::new(&planned.network, &planned.plan)
+        let model = load::integers(&args.model)?;
+        output::spare(&args.output, &model.inputs)?;
+        Card::new(&model.network)
     };
-    let client = read(&args.key, ClientKey::from_bytes)?;
+    let client = client_key(&args.key)?;
     let network = card.network();
     let data = input::load(&args.input, &card.input, &card.shape())?;
     let image = data.images.get(args.index).ok_or_else(|| {
@@ -99,8 +115,9 @@ pub(in crate::cli) fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     if let Some(file) = &args.card {
         output::reachable(file)?;
         output::spare(file, std::slice::from_ref(&args.model))?;
-        let planned = planned(&args.model)?;
-        let card = Card::new(&planned.network, &planned.plan);
+        let planned = planned(&args.model, &args.reach)?;
+        output::spare(file, &planned.inputs)?;
+        let card = Card::new(&planned.network);
         return write_atomically(file, &card.to_bytes()).map_err(Failure::user);
     }
     let (Some(key_file), Some(input_file), Some(output)) = (&args.key, &args.input, &args.output) else {
@@ -109,11 +126,17 @@ pub(in crate::cli) fn evaluate(args: &EvaluateArgs) -> Result<(), Failure> {
     output::reachable(output)?;
     output::spare(output, &[args.model.clone(), key_file.clone(), input_file.clone()])?;
     let input = read(input_file, EncryptedInput::from_bytes)?;
-    let planned = planned(&args.model)?;
-    let server = Server::new(read(key_file, EvaluationKey::from_bytes)?);
-    let card = Card::new(&planned.network, &planned.plan);
+    let planned = planned(&args.model, &args.reach)?;
+    output::spare(output, &planned.inputs)?;
+    let card = Card::new(&planned.network);
+    // What does not belong together is told before the seconds that unpacking takes.
+    let key = read(key_file, EvaluationKey::from_bytes)?;
+    input.fits(&key.id(), &card.id()).map_err(|e| about(input_file, e))?;
+    let server = Server::new(key);
     let plan = &planned.plan;
-    foretell(plan, server.measure(), 1);
+    let mut costs = Costs::shipped();
+    costs.seconds.bootstrap = server.measure();
+    foretell(plan, &costs, 1);
     let bar = progress_bar(plan.bootstraps());
     let evaluated = server.evaluate((card.id(), plan), &input, &|p| {
         bar.set_position(p.done as u64);
@@ -139,7 +162,7 @@ impl fmt::Display for Decrypted {
 
 /// Decrypts an answer.
 pub(in crate::cli) fn decrypt(args: &DecryptArgs) -> Result<(), Failure> {
-    let client = read(&args.key, ClientKey::from_bytes)?;
+    let client = client_key(&args.key)?;
     let answer = read(&args.input, EncryptedOutput::from_bytes)?;
     let logits = client.decrypt(&answer).map_err(|e| about(&args.input, e))?;
     let output = Output {
@@ -153,14 +176,15 @@ pub(in crate::cli) fn decrypt(args: &DecryptArgs) -> Result<(), Failure> {
     output::write(&output::render(&decrypted, args.format)?, None)
 }
 
-/// Says beforehand how long `images` will take, at `seconds` of one core a bootstrap.
-pub(super) fn foretell(plan: &Plan, seconds: f64, images: usize) {
+/// Says beforehand how long `images` will take.
+pub(super) fn foretell(plan: &Plan, costs: &Costs, images: usize) {
     let threads = rayon::current_num_threads();
-    let all = (plan.bootstraps() * images) as f64 * seconds / threads as f64;
+    let totals = report(plan, costs).totals;
+    let all = images as f64 * totals.estimated_seconds / threads as f64;
     say(&format!(
         "{} bootstraps an image at {:.1} ms of a core: about {all:.0} s on {threads} threads\n",
-        plan.bootstraps(),
-        seconds * 1e3
+        totals.bootstraps,
+        costs.seconds.bootstrap * 1e3
     ));
 }
 

@@ -1,13 +1,13 @@
 //! Encrypted runs against the integer reference and the plan.
 
-use super::{planned, small};
+use super::{far_images, planned, seen_dim, small};
 use crate::random::images;
 use std::sync::Mutex;
 use stria::graph::evaluate;
 use stria::tfhe::encrypted::Server;
 use stria::tfhe::files::Card;
 use stria::tfhe::keys::{ClientKey, KeyError};
-use stria::tfhe::report::{SHIPPED_SECONDS, report};
+use stria::tfhe::report::{Costs, report};
 use stria::tfhe::simulate::simulate;
 
 /// Reads images of the model, encrypts, computes, decrypts; gives how far logits are off, in noise deviations.
@@ -15,10 +15,10 @@ fn run(text: String, seed: u64) {
     let (stages, plan) = planned(text, seed);
     let (plan, compiled) = (plan.unwrap(), &stages.compiled);
     let weights = compiled.weights.as_ref().unwrap();
-    let card = Card::new(&compiled.network, &plan);
+    let card = Card::new(&compiled.network);
     let (client, key) = ClientKey::generate();
     let server = Server::new(key);
-    let told = report(&plan, SHIPPED_SECONDS).totals;
+    let told = report(&plan, &Costs::shipped()).totals;
     for image in images(compiled, seed) {
         let input = client.encrypt(card.id(), &card.layout, &image);
         let seen = Mutex::new(Vec::new());
@@ -80,11 +80,51 @@ fn a_perceptron() {
     );
 }
 
+/// Beyond what is planned for, encrypted answers are wrong exactly as simulated ones are.
+#[test]
+fn wraps_are_those_of_the_simulator() {
+    let (stages, plan) = seen_dim();
+    let (network, weights) = (&stages.compiled.network, stages.compiled.weights.as_ref().unwrap());
+    let card = Card::new(network);
+    let (client, key) = ClientKey::generate();
+    let server = Server::new(key);
+    let mut wrong = 0;
+    for image in far_images(&stages) {
+        let exact = evaluate(network, weights, &image).unwrap().data;
+        let simulated: Vec<Vec<i64>> =
+            (0..40).map(|seed| simulate(&plan, &image, Some(seed)).output.data).collect();
+        let ends = |i: usize| {
+            let of = || simulated.iter().map(|s| s[i]);
+            (of().min().unwrap(), of().max().unwrap())
+        };
+        let told = !plan.beyond_reach(network, weights, &image).unwrap().is_empty();
+        let apart = (0..exact.len()).any(|i| {
+            let (least, most) = ends(i);
+            exact[i] < least - 3 * (most - least) - 8 || exact[i] > most + 3 * (most - least) + 8
+        });
+        assert!(told || !apart, "{exact:?}, simulated {:?}", simulated[0]);
+        // Few of many: a bootstrap takes 20 ms.
+        if !apart || wrong == 6 {
+            continue;
+        }
+        wrong += 1;
+        let input = client.encrypt(card.id(), &card.layout, &image);
+        let (output, ..) = server.evaluate((card.id(), &plan), &input, &|_| ()).unwrap();
+        let found = client.decrypt(&output).unwrap().data;
+        for (i, &found) in found.iter().enumerate() {
+            let (least, most) = ends(i);
+            let (least, most) = (least - (most - least) - 4, most + (most - least) + 4);
+            assert!((least..=most).contains(&found), "logit {i}: {found}, simulated {least}..={most}");
+        }
+    }
+    assert_eq!(wrong, 6, "images whose answers are wrong");
+}
+
 #[test]
 fn keys_and_models_do_not_mix() {
     let (stages, plan) = planned(small(), 5);
     let plan = plan.unwrap();
-    let card = Card::new(&stages.compiled.network, &plan);
+    let card = Card::new(&stages.compiled.network);
     let (client, key) = ClientKey::generate();
     let (other, _) = ClientKey::generate();
     let server = Server::new(key);

@@ -4,7 +4,7 @@ use super::{planned, small};
 use crate::random::images;
 use proptest::prelude::*;
 use std::sync::LazyLock;
-use stria::tfhe::files::{Card, FileError};
+use stria::tfhe::files::{Card, EnvelopeError, FileError};
 use stria::tfhe::keys::{ClientKey, EncryptedInput, EncryptedOutput, EvaluationKey};
 
 /// One of each file.
@@ -17,8 +17,8 @@ struct Files {
 }
 
 static FILES: LazyLock<Files> = LazyLock::new(|| {
-    let (stages, plan) = planned(small(), 5);
-    let card = Card::new(&stages.compiled.network, &plan.unwrap());
+    let (stages, _) = planned(small(), 5);
+    let card = Card::new(&stages.compiled.network);
     let (client, key) = ClientKey::generate();
     let input = client.encrypt(card.id(), &card.layout, &images(&stages.compiled, 5)[0]);
     let output = EncryptedOutput {
@@ -54,14 +54,16 @@ fn file(which: usize) -> &'static [u8] {
     [secret, evaluation, input, output, card][which]
 }
 
-/// Magic, version, kind, parameters, length, hash.
-const PREFIX: usize = 8 + 4 + 4 + 8 + 8 + 32;
+/// Magic, version, hash, length; then kind and parameters, which the hash covers.
+const ENVELOPE: usize = 8 + 4 + 32 + 8;
+const PREFIX: usize = ENVELOPE + 4 + 8;
 
-/// `body` with the length and hash that belong to it.
-fn sealed(file: &[u8], body: &[u8]) -> Vec<u8> {
-    let mut forged = file[..24].to_vec();
+/// Contents with the length and hash that belong to them.
+fn sealed(file: &[u8], contents: &[u8]) -> Vec<u8> {
+    let body = [&file[ENVELOPE..PREFIX], contents].concat();
+    let mut forged = file[..12].to_vec();
+    forged.extend(blake3::hash(&body).as_bytes());
     forged.extend((body.len() as u64).to_le_bytes());
-    forged.extend(blake3::hash(body).as_bytes());
     forged.extend(body);
     forged
 }
@@ -77,6 +79,38 @@ fn files_give_back_what_was_written() {
     }
     let size = file(1).len();
     assert!((28_000_000..29_000_000).contains(&size), "{size} bytes of evaluation keys");
+}
+
+/// Each field of the header names what is wrong with it, whichever of its bits flips.
+#[test]
+fn each_field_of_the_header_has_its_error() {
+    use EnvelopeError as E;
+    // The evaluation key is too long to be hashed so often.
+    for which in [0, 2, 3, 4] {
+        let good = file(which);
+        for bit in 0..8 * PREFIX {
+            let mut bad = good.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let found = reread(which, &bad).unwrap_err();
+            let FileError::Envelope { error, .. } = found else { panic!("file {which}, bit {bit}: {found}") };
+            let named = match bit / 8 {
+                0..8 => error == E::Foreign,
+                8..12 => matches!(error, E::Version { .. }),
+                44..52 => matches!(error, E::Length { .. }),
+                _ => error == E::Hash,
+            };
+            assert!(named, "file {which}, bit {bit}: {error}");
+            // The same flips by somebody who makes the hash fit.
+            if bit / 8 >= ENVELOPE {
+                let found = reread(which, &sealed(&bad, &bad[PREFIX..])).unwrap_err();
+                let named = match bit / 8 - ENVELOPE {
+                    0..4 => matches!(found, FileError::Kind { .. } | FileError::Malformed(_)),
+                    _ => matches!(found, FileError::Params),
+                };
+                assert!(named, "file {which}, bit {bit}: {found}");
+            }
+        }
+    }
 }
 
 /// Every byte of the prefix, and some of each body, flipped; every short length around its end.
@@ -95,7 +129,9 @@ fn damage_is_refused() {
         }
         let mut long = good.to_vec();
         long.push(0);
-        assert!(matches!(reread(which, &long), Err(FileError::Length { .. })), "file {which}, a byte more");
+        let found = reread(which, &long).unwrap_err();
+        let error = EnvelopeError::Length { found: long.len() as u64, expected: good.len() as u64 };
+        assert!(matches!(found, FileError::Envelope { error: e, .. } if e == error), "file {which}: {found}");
     }
 }
 
@@ -110,7 +146,18 @@ fn malformed_contents_are_refused() {
     assert!(matches!(reread(3, &sealed(file(3), &body)), Err(FileError::Malformed(_))), "a step of 0");
     let mut body = file(2)[PREFIX..].to_vec();
     body[64..72].fill(0xff);
-    assert!(matches!(reread(2, &sealed(file(2), &body)), Err(FileError::Length { .. })), "2^64 ciphertexts");
+    assert!(matches!(reread(2, &sealed(file(2), &body)), Err(FileError::Malformed(_))), "2^64 ciphertexts");
+    for (at, what) in [(80, "a name"), (80 + 8 + 5, "ciphertexts")] {
+        for length in [u64::MAX, 1 << 61, 1 << 40, 2049 * 1000] {
+            let mut body = file(3)[PREFIX..].to_vec();
+            body[at..at + 8].copy_from_slice(&length.to_le_bytes());
+            assert!(reread(3, &sealed(file(3), &body)).is_err(), "{what} of {length}");
+        }
+    }
+    // A server's answer does not steer the client's terminal.
+    let mut body = file(3)[PREFIX..].to_vec();
+    body[88] = 0x1b;
+    assert!(matches!(reread(3, &sealed(file(3), &body)), Err(FileError::Malformed(_))), "a name that steers");
 }
 
 proptest! {
