@@ -416,7 +416,7 @@ mod tests {
             let mut state = modulus | 1;
             let mut draw = |below: u64| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (u128::from(state) * u128::from(below) >> 64) as u64
+                u64::try_from((u128::from(state) * u128::from(below)) >> 64).unwrap()
             };
             let mut sums = [Sum::new(RING, modulus), Sum::new(RING, modulus)];
             let mut expected = [[0_i128; RING]; 2];

@@ -190,10 +190,11 @@ entered! {
                 for i in 0..TOGETHER {
                     let (even, odd) = (both[i], both[TOGETHER + i]);
                     all[i] = sum(all[i], even, odd);
-                    sums[i][0] = _mm512_xor_si512(sums[i][0], odd);
-                    for bit in 1..DEPTH {
-                        if pair >> (bit - 1) & 1 == 1 {
-                            sums[i][bit] = sum(sums[i][bit], even, odd);
+                    let [first, others @ ..] = &mut sums[i];
+                    *first = _mm512_xor_si512(*first, odd);
+                    for (bit, other) in others.iter_mut().enumerate() {
+                        if pair >> bit & 1 == 1 {
+                            *other = sum(*other, even, odd);
                         }
                     }
                 }
