@@ -4,10 +4,11 @@
 //! and prints the stages that it wants.
 
 use crate::compiled::{Compiled, CompiledError};
-use crate::cost::CostTable;
-use crate::graph::{IntNetwork, IntWeights, Interval, Model, NodeId};
+use crate::cost::{CostTable, LAN};
+use crate::graph::{self, IntNetwork, IntWeights, Interval, Model, NodeId};
 use crate::params::{self, Encoding, ParamsError, Scheme};
-use crate::passes::{FloatModel, PassError, run_float};
+use crate::passes::{FloatModel, POOL_FIRST, PassError, pool_first, run_float};
+use crate::protocol::{self, Step};
 use crate::quant::{
     FloatWeights, LostBits, Meaning, QuantError, Quantised, Statistics, quantise, quantise_measured,
 };
@@ -114,8 +115,10 @@ pub struct Stages {
     pub float: FloatModel,
     /// The text of the graph after each pass, in order.
     pub after_passes: Vec<(&'static str, String)>,
-    /// What the integers of each node stand for; empty without weights.
+    /// What the integers of each node of `reference` stand for; empty without weights.
     pub meaning: Vec<Meaning>,
+    /// The quantised network before it was rewritten: what `compiled` must equal.
+    pub reference: IntNetwork,
     /// Values that keep few of their bits.
     pub lost: Vec<LostBits>,
     /// The compiled network.
@@ -163,14 +166,35 @@ pub fn compile(
     calibration: Option<&[Tensor<f32>]>,
     options: Options<'_>,
 ) -> Result<Stages, CompileError> {
-    let Integers { float, after_passes, quantised } =
+    let Integers { float, mut after_passes, quantised } =
         integers(model, source, (calibration, options.measured))?;
     let Quantised { network, weights, meaning, lost } = quantised;
     let ring = options.ring.unwrap_or(model.header.ring);
     let t = params::plain_prime(ring, network.largest_accumulator(), options.plain_bits)
         .map_err(|error| CompileError::Params { layer: widest(&network), error })?;
-    let compiled = plan(network, weights, (ring, t), options)?;
-    Ok(Stages { float, after_passes, meaning, lost, compiled })
+    let shipped;
+    let table = match options.costs {
+        Some(table) => table,
+        None => {
+            shipped = CostTable::shipped(Scheme::Bfv);
+            &shipped
+        }
+    };
+    let mut rewritten = network.clone();
+    let changes = pool_first(&mut rewritten, &|network, id| step_seconds(network, id, t, table));
+    after_passes.push((POOL_FIRST, format!("{changes} changes\n{rewritten}")));
+    let broken = |error| PassError::Broken { pass: POOL_FIRST, error };
+    graph::verify(&rewritten).map_err(broken)?;
+    let compiled = plan(rewritten, weights, (ring, t), (options, table))?;
+    Ok(Stages { float, after_passes, meaning, lost, reference: network, compiled })
+}
+
+/// Predicted seconds of the two-party step at node `id`, on one core of either party with its bytes and rounds
+/// over a local network; none if there is no such step on shares modulo `t`.
+fn step_seconds(network: &IntNetwork, id: NodeId, t: u64, table: &CostTable) -> Option<f64> {
+    let cost = protocol::cost(&Step::of(network, id, t)?).ok()?;
+    let (bytes, rounds) = (cost.offline_bytes + cost.online_bytes, cost.offline_rounds + cost.rounds);
+    Some(table.transfers.seconds(cost.transfers) + LAN.seconds(bytes, rounds))
 }
 
 /// The float model after its passes, with its weights; `seen` hears of each pass.
@@ -203,19 +227,11 @@ fn plan(
     network: IntNetwork,
     weights: Option<IntWeights>,
     sizes: (u32, u64),
-    options: Options<'_>,
+    (options, table): (Options<'_>, &CostTable),
 ) -> Result<Compiled, CompiledError> {
     let Options { encode, kernels, sparsity, .. } = options;
     if (encode, kernels, sparsity) == (Encode::Slots, Kernels::Unified, Sparsity::Hidden) {
         return Compiled::encoded(network, weights, sizes, Encodings::All(Encoding::Slots));
     }
-    let shipped;
-    let table = match options.costs {
-        Some(table) => table,
-        None => {
-            shipped = CostTable::shipped(Scheme::Bfv);
-            &shipped
-        }
-    };
     Compiled::planned(network, weights, sizes, Allowed { encode, kernels, sparsity }, table)
 }

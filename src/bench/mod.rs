@@ -8,10 +8,12 @@
 mod linear;
 mod nonlinear;
 mod random;
+mod transfers;
 
 pub use linear::{Job, Measured, Parties, Times};
 pub use nonlinear::{StepTimes, Steps};
 pub use random::{random_values, random_weights};
+pub use transfers::transfer_costs;
 
 use crate::backend::BackendError;
 use crate::exec::ExecError;

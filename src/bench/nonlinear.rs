@@ -86,17 +86,18 @@ impl Steps {
     ) -> Result<Option<StepTimes>, BenchError> {
         let Some(step) = Step::of(network, id, plain_modulus) else { return Ok(None) };
         let name = &network.graph.node(id).name;
-        let t = Modulus::new(plain_modulus).map_err(NonLinearError::from)?;
+        let modulus = |t| Modulus::new(t).map_err(NonLinearError::from);
+        let (from, to) = (modulus(step.from)?, modulus(step.to)?);
         let values = random_values(&step.shape_in, step.range, name, seed);
         let expected = evaluate_node(network, id, &[&values], None)?;
-        let [near, far] = shares(t, &values.data, name, seed);
+        let [near, far] = shares(from, &values.data, name, seed);
         let share = |data: Vec<u64>| Share::new(step.shape_in.clone(), data.into_iter().collect());
         let (Some(near), Some(far)) = (share(near), share(far)) else {
             return Err(BenchError::Graph(name.clone()));
         };
         let Self { client, server, .. } = self;
         let ((near, times), (far, _)) = both(|| client.apply(&step, near), || server.apply(&step, far))?;
-        let sums = near.data.iter().zip(far.data.iter()).map(|(&a, &b)| t.signed(t.add(a, b)));
+        let sums = near.data.iter().zip(far.data.iter()).map(|(&a, &b)| to.signed(to.add(a, b)));
         let found: Vec<i64> = sums.collect();
         let same = found.iter().zip(&expected.data).filter(|(found, expected)| found == expected).count();
         let values = expected.data.len();

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::output;
 use crate::backend::bfv::{BfvEvaluator, BfvKeys};
+use crate::bench::transfer_costs;
 use crate::cost::{CostFile, Effort, OpCosts, parameter_sets};
 use crate::params::Scheme;
 use clap::Args;
@@ -25,7 +26,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
     let sets = parameter_sets(Scheme::Bfv);
-    let bar = progress_bar(sets.len());
+    let bar = progress_bar(sets.len() + 2);
     let mut rows = Vec::with_capacity(sets.len());
     for params in &sets {
         bar.set_message(format!("ring {}, {} primes", params.ring, params.modulus_bits.len()));
@@ -33,8 +34,11 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         rows.push(row.map_err(|e| Failure::Internal(e.to_string()))?);
         bar.inc(1);
     }
+    bar.set_message("oblivious transfers");
+    let transfers = transfer_costs(effort).map_err(|e| Failure::Internal(e.to_string()))?;
+    bar.inc(1);
     bar.set_message("bootstraps");
-    let file = with_tfhe(CostFile::measured(Scheme::Bfv, rows), effort)?;
+    let file = with_tfhe(CostFile::measured(Scheme::Bfv, rows, transfers), effort)?;
     bar.finish_and_clear();
     let text = file.to_yaml();
     output::write(&text.map_err(|e| Failure::Internal(e.to_string()))?, args.output.as_deref())

@@ -7,7 +7,7 @@ use super::load::Opened;
 use super::{CompileOptions, Format, ModelPath, load, output};
 use crate::input::write_atomically;
 use crate::params::Scheme;
-use crate::passes::FLOAT_PASSES;
+use crate::passes::{FLOAT_PASSES, POOL_FIRST};
 use crate::report::report;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub(super) struct CompileArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STAGE,...")]
     emit: Vec<Stage>,
     /// Print the graph after this pass.
-    #[arg(long, value_name = "PASS", value_parser = clap::builder::PossibleValuesParser::new(FLOAT_PASSES.iter().map(|pass| pass.name)))]
+    #[arg(long, value_name = "PASS", value_parser = clap::builder::PossibleValuesParser::new(FLOAT_PASSES.iter().map(|pass| pass.name).chain([POOL_FIRST])))]
     print_after: Option<String>,
     /// How convolutions are rewritten; `stria` is not built yet.
     #[arg(long, value_enum, default_value_t = Rewrite::Exact)]

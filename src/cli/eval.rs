@@ -115,11 +115,13 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         return tfhe::eval(args);
     }
     args.reach.refuse()?;
-    let Loaded { compiled, float, meaning, .. } =
+    let Loaded { compiled, float, meaning, reference, .. } =
         load::load(&args.model, args.compile, args.backend.scheme(), None)?;
     let compiled = &compiled;
     let weights = weights(compiled)?;
     let network = &compiled.network;
+    // What was not rewritten, where it is known.
+    let reference = reference.as_ref().unwrap_or(network);
     let shape = network.graph.node(crate::graph::NodeId(0)).shape.clone();
     let mut data = input::load(&args.data, &network.header.input, &shape)?;
     let limit = args.limit.map_or(usize::MAX, |n| n as usize);
@@ -139,7 +141,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let agreeing = match args.backend {
         Backend::Reference => n,
         Backend::Bfv | Backend::Clear | Backend::FheRs | Backend::Tfhe => {
-            agreeing(network, weights, &quantised[..n], &answers)?
+            agreeing(reference, weights, &quantised[..n], &answers)?
         }
     };
     let floats = float_classes(float.as_ref(), &data.images)?;
@@ -163,7 +165,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let measured = &data.images[..n.min(MEASURED)];
     let layers = match &float {
         Some(FloatModel { model, weights: Some(floats) }) => {
-            layer_errors((model, floats), (network, weights), &meaning, measured).map_err(Failure::user)?
+            layer_errors((model, floats), (reference, weights), &meaning, measured).map_err(Failure::user)?
         }
         Some(FloatModel { weights: None, .. }) | None => Vec::new(),
     };

@@ -9,7 +9,8 @@ use crate::backend::clear::{ClearEvaluator, ClearKeys};
 use crate::compiled::Compiled;
 use crate::graph::{IntWeights, evaluate};
 use crate::protocol::{
-    Activations, Ahead, Answer, Choices, Progress, REVEAL_LEAKS, Reveal, Service, Session, run_in_process,
+    Activations, Ahead, Answer, Choices, Progress, REVEAL_LEAKS, Reveal, Service, Session, held,
+    run_in_process,
 };
 use crate::tensor::Tensor;
 use clap::Args;
@@ -32,7 +33,8 @@ pub(super) struct RunOptions {
     /// more memory.
     #[arg(long)]
     pub preprocess: bool,
-    /// Bytes of encoded weights kept from one image to the next; half of the machine's memory if absent.
+    /// Bytes of encoded weights kept from one image to the next, and the most that --preprocess may hold; half of
+    /// the machine's memory if absent.
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<u64>,
 }
@@ -180,6 +182,8 @@ pub(super) fn execute(
         memory: if images.len() > 1 { options.memory.unwrap_or_else(half_of_memory) } else { 0 },
     };
     let choices = options.choices();
+    let budget = options.memory.unwrap_or_else(half_of_memory);
+    holding(compiled, choices, budget)?;
     let bar = progress_bar(images.len(), "");
     let layer = |p: Progress<'_>| bar.set_message(format!("{} {}/{}", p.layer, p.done, p.total));
     let image = |done: usize| bar.set_position(done as u64);
@@ -212,6 +216,23 @@ fn fitting(compiled: &Compiled) -> Result<(), Failure> {
     let Err(error) = compiled.fits() else { return Ok(()) };
     let other = other_encoding(compiled).map(|advice| format!("; {advice}")).unwrap_or_default();
     Err(Failure::User(format!("{error}{other}")))
+}
+
+/// Refuses to make more transfers ahead than memory holds, before any key is made.
+fn holding(compiled: &Compiled, choices: Choices, budget: u64) -> Result<(), Failure> {
+    if choices.ahead == Ahead::Layer {
+        return Ok(());
+    }
+    let held = held(&compiled.network, compiled.params.plain_modulus, choices);
+    let transfers = held.map_err(|e| Failure::Internal(e.to_string()))?.transfers;
+    if transfers <= budget {
+        return Ok(());
+    }
+    Err(Failure::User(format!(
+        "--preprocess holds {} MB of random transfers at once, more than {} MB: leave it out, which makes them layer          by layer, or allow more with --memory",
+        transfers.div_ceil(1_000_000),
+        budget / 1_000_000
+    )))
 }
 
 /// Half of the machine's memory, or 1 GiB where the system does not tell.

@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub float: Option<FloatModel>,
     /// What the integers of each node stand for; empty if it did not.
     pub meaning: Vec<Meaning>,
+    /// The quantised network before it was rewritten; none of a compiled file.
+    pub reference: Option<IntNetwork>,
     /// The files that it was made from.
     pub inputs: Vec<PathBuf>,
 }
@@ -404,12 +406,13 @@ fn load_by(
             let compiled = compiled.for_scheme(scheme)?;
             tell_sparsity(&compiled, false);
             let inputs = vec![path.to_owned()];
-            return Ok(Loaded { compiled, float: None, meaning: Vec::new(), inputs });
+            return Ok(Loaded { compiled, float: None, meaning: Vec::new(), reference: None, inputs });
         }
     };
     let (model, front) = front(path, bytes)?.checked()?;
-    let Stages { compiled, float, meaning, .. } = stages(&front, &model, driver)?;
+    let Stages { compiled, float, meaning, reference, .. } = stages(&front, &model, driver)?;
     let compiled = compiled.for_scheme(scheme)?;
     tell_sparsity(&compiled, options.leak_sparsity);
-    Ok(Loaded { compiled, float: Some(float), meaning, inputs: front.inputs })
+    let reference = Some(reference);
+    Ok(Loaded { compiled, float: Some(float), meaning, reference, inputs: front.inputs })
 }

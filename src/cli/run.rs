@@ -9,7 +9,7 @@ use crate::cost::{CostTable, LAN, Means, Network, PeakMemory, WAN};
 use crate::graph::quantise_input;
 use crate::input;
 use crate::lower::galois_steps;
-use crate::protocol::{Choices, Inference, NodeRun, Reveal, Session, Traffic, predicted};
+use crate::protocol::{Activations, Choices, Inference, NodeRun, Reveal, Session, SetUp, Traffic, predicted};
 use crate::report::{Counters, Report, report, segment_counters};
 use clap::Args;
 use serde::Serialize;
@@ -101,6 +101,8 @@ struct RunResult {
     report: Report,
     backend: &'static str,
     executed: Option<Counters>,
+    /// As `setup`, counted while it passed.
+    executed_setup: Option<SetUp>,
     /// As `layers`, counted while they ran.
     executed_layers: Vec<LayerExecuted>,
     /// Telling the label alone, planned and executed, if that is told.
@@ -197,6 +199,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         measured_lan_seconds: over(LAN),
         measured_wan_seconds: over(WAN),
         executed,
+        executed_setup: ran.map(|(session, _)| session.set_up()),
         executed_layers,
         label,
         output: Output {
@@ -217,7 +220,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         predicted_memory: match args.backend {
             Backend::Bfv => {
                 let threads = rayon::current_num_threads() as u64;
-                Some(crate::report::peak_memory(&compiled, Means { kept: 0, threads }))
+                Some(crate::report::peak_memory(&compiled, Means { kept: 0, threads }, choices))
             }
             Backend::Clear | Backend::FheRs | Backend::Reference | Backend::Tfhe => None,
         },
@@ -238,7 +241,10 @@ fn planned(
     let predicted = predicted.map_err(|e| Failure::Internal(e.to_string()))?;
     let label = (choices.reveal == Reveal::Label).then_some(predicted.told);
     let steps = predicted.steps.iter().map(|step| step.cost);
-    let report = report(compiled, table).in_form(steps, label.unwrap_or_default());
+    let mut report = report(compiled, table).in_form(steps, label.unwrap_or_default(), table);
+    if choices.activations == Activations::Revealed {
+        report.setup = SetUp { bytes_keys: report.setup.bytes_keys, ..SetUp::default() };
+    }
     Ok((report, label.map(|cost| Counters::default().with_cost(cost))))
 }
 
@@ -341,6 +347,10 @@ impl RunResult {
         self.report.layers.len() == self.executed_layers.len()
             && layers.all(|(planned, ran)| same(&planned.counters, &ran.counters))
             && self.executed.iter().all(|executed| same(&self.report.totals, executed))
+            && self.executed_setup.iter().all(|executed| {
+                let keys = if is_bfv { self.report.setup } else { *executed };
+                *executed == SetUp { bytes_keys: keys.bytes_keys, ..self.report.setup }
+            })
             && self.label.iter().all(|[planned, executed]| planned == executed)
     }
 }
@@ -385,6 +395,13 @@ impl fmt::Display for RunResult {
                 megabytes(e.bytes_nonlinear),
                 megabytes(e.bytes_preprocess),
                 self.rounds
+            )?;
+            let s = self.executed_setup.unwrap_or_default();
+            writeln!(
+                f,
+                "set-up        {:.1} MB of evaluation keys, {:.1} MB for base transfers, once a connection",
+                megabytes(s.bytes_keys),
+                megabytes(s.bytes_transfers)
             )?;
             let t = &self.timing;
             writeln!(

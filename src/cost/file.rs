@@ -5,7 +5,7 @@
 //! seconds that an operation can take, so no estimate is negative or no number. Gets and gives text, knows
 //! no paths.
 
-use super::{CostTable, OpCosts, TfheCosts};
+use super::{CostTable, OpCosts, TfheCosts, TransferCosts};
 use crate::params::{Encoding, Scheme};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct CostFile {
     version: u32,
     backend: String,
     crate_version: String,
+    /// Of the machine that the shipped costs were measured on, in files from before this was measured.
+    #[serde(default)]
+    transfers: TransferCosts,
     rows: Vec<OpCosts>,
     /// Costs of the non-interactive mode; older files, and those of programs without it, have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +78,14 @@ pub enum CostFileError {
         /// Its primes.
         primes: u32,
     },
+    /// Seconds that no transfer takes.
+    #[error("`{operation}` cannot take {seconds} seconds: more than 0 and at most {MAX_SECONDS}")]
+    Transfer {
+        /// Making or using one.
+        operation: &'static str,
+        /// Its seconds.
+        seconds: f64,
+    },
     /// Seconds that no operation of the non-interactive mode takes.
     #[error("`{operation}` cannot take {seconds} seconds: more than 0 and at most {MAX_SECONDS}")]
     TfheSeconds {
@@ -98,9 +109,9 @@ pub enum CostFileError {
 impl CostFile {
     /// Costs that this program measured of `scheme`'s backend, or that it ships with.
     #[must_use]
-    pub fn measured(scheme: Scheme, rows: Vec<OpCosts>) -> Self {
+    pub fn measured(scheme: Scheme, rows: Vec<OpCosts>, transfers: TransferCosts) -> Self {
         let crate_version = env!("CARGO_PKG_VERSION").into();
-        Self { version: VERSION, backend: scheme.name().into(), crate_version, rows, tfhe: None }
+        Self { version: VERSION, backend: scheme.name().into(), crate_version, transfers, rows, tfhe: None }
     }
 
     /// The same with costs of the non-interactive mode.
@@ -152,7 +163,7 @@ impl CostFile {
         if self.backend != scheme.name() {
             return Err(CostFileError::Backend { found: self.backend.clone(), needed: scheme.name() });
         }
-        Ok(CostTable { name: name.into(), rows: self.rows.clone() })
+        Ok(CostTable { name: name.into(), rows: self.rows.clone(), transfers: self.transfers })
     }
 
     fn check(&self) -> Result<(), CostFileError> {
@@ -171,6 +182,12 @@ impl CostFile {
             }
             if let Some((operation, seconds)) = impossible(costs) {
                 return Err(CostFileError::Seconds { row, operation, seconds });
+            }
+        }
+        let TransferCosts { make, spend } = self.transfers;
+        for (operation, seconds) in [("transfers.make", make), ("transfers.spend", spend)] {
+            if !(f64::MIN_POSITIVE..=MAX_SECONDS).contains(&seconds) {
+                return Err(CostFileError::Transfer { operation, seconds });
             }
         }
         for (operation, seconds) in self.tfhe.iter().flat_map(TfheCosts::operations) {

@@ -3,7 +3,8 @@
 //! A segment is followed in the order of its batches: its inputs, results and what no later instruction
 //! reads any more. Encoded plaintexts that are kept, keys, and what one thread works with are added; the
 //! engine's pools give buffers back to the next operation, so the largest need of each kind is what counts,
-//! not when it comes. Both parties run in one process. Allocators round up and the order of parallel jobs
+//! not when it comes. Both parties run in one process; what their shares and transfers take is added by who knows
+//! the protocol. Allocators round up and the order of parallel jobs
 //! varies: good to about a quarter.
 
 use super::Sizes;
@@ -36,13 +37,18 @@ pub struct PeakMemory {
     pub plaintexts: u64,
     /// Digits, accumulators, messages.
     pub working: u64,
+    /// Shares of both parties, and what their steps work with.
+    pub shares: u64,
+    /// Random transfers that were made and not yet used.
+    pub transfers: u64,
 }
 
 impl PeakMemory {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.program + self.keys + self.key_transfer + self.ciphertexts + self.plaintexts + self.working
+        let linear = self.keys + self.key_transfer + self.ciphertexts + self.plaintexts + self.working;
+        self.program + linear + self.shares + self.transfers
     }
 
     /// That of a network whose other layers, in the other encoding, take `other`: keys and encoded plaintexts
@@ -56,6 +62,8 @@ impl PeakMemory {
             ciphertexts: self.ciphertexts.max(other.ciphertexts),
             plaintexts: self.plaintexts + other.plaintexts,
             working: self.working.max(other.working),
+            shares: self.shares.max(other.shares),
+            transfers: self.transfers.max(other.transfers),
         }
     }
 }
@@ -69,14 +77,20 @@ pub struct Means {
     pub threads: u64,
 }
 
-/// Words of the objects of a set of parameters.
+/// Words of the objects of a set of parameters. Keys and encoded plaintexts are packed to the bits of their
+/// primes, all else takes a word a residue.
 #[derive(Clone, Copy)]
 struct Words {
     ring: u64,
     own: u64,
     all: u64,
     digits: u64,
+    /// Words of a packed polynomial modulo the ciphertext primes, and modulo all.
+    packed: [u64; 2],
 }
+
+/// Words at the end of a prime's packed residues.
+const PADDING: u64 = 8;
 
 impl Words {
     fn of(params: &SchemeParams) -> Self {
@@ -91,7 +105,12 @@ impl Words {
             }
             KeySwitching::Primes => (all, all),
         };
-        Self { ring: u64::from(params.ring), own, all, digits }
+        let ring = u64::from(params.ring);
+        let packed = |primes: u64| {
+            let bits = params.modulus_bits.iter().zip(0..primes).map(|(&bits, _)| u64::from(bits));
+            bits.map(|bits| (ring * bits).div_ceil(64) + PADDING).sum()
+        };
+        Self { ring, own, all, digits, packed: [packed(own), packed(all)] }
     }
 
     fn ciphertext(&self) -> u64 {
@@ -103,7 +122,7 @@ impl Words {
     }
 
     fn key(&self) -> u64 {
-        2 * self.digits * self.all * self.ring
+        2 * self.digits * self.packed[1]
     }
 }
 
@@ -120,7 +139,7 @@ pub fn peak_memory(
     let sizes = Sizes::of(scheme, params);
     let live = segments.iter().map(|segment| live_words(segment, words)).max().unwrap_or(0);
     let plains: u64 = segments.iter().map(|segment| plain_words(segment, words)).sum();
-    let held = means.threads * PLAINS_HELD * words.ring * words.all;
+    let held = means.threads * PLAINS_HELD * words.packed[1];
     let messages = segments.iter().map(|segment| {
         let (inputs, outputs) = (u64::from(segment.inputs), segment.outputs.len() as u64);
         let slots = words.ring * WORD;
@@ -142,6 +161,8 @@ pub fn peak_memory(
         ciphertexts,
         plaintexts,
         working,
+        shares: 0,
+        transfers: 0,
     }
 }
 
@@ -174,7 +195,7 @@ fn live_words(segment: &Segment, words: Words) -> u64 {
 fn plain_words(segment: &Segment, words: Words) -> u64 {
     let extended = segment.extended_plains().into_iter().filter(|&extended| extended).count() as u64;
     let whole = u64::from(segment.plains).saturating_sub(extended);
-    words.ring * (whole * words.own + extended * words.all)
+    whole * words.packed[0] + extended * words.packed[1]
 }
 
 fn code_bytes(segment: &Segment) -> u64 {

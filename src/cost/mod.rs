@@ -180,6 +180,32 @@ pub struct CostTable {
     pub name: String,
     /// One row an encoding, ring, number of primes and form of key switch; at least one.
     pub rows: Vec<OpCosts>,
+    /// Of the two-party steps.
+    pub transfers: TransferCosts,
+}
+
+/// Seconds of one core of either party for a random oblivious transfer, of whatever kind.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferCosts {
+    /// To make it.
+    pub make: f64,
+    /// To use it in a step, with all that the step computes beside it.
+    pub spend: f64,
+}
+
+impl Default for TransferCosts {
+    /// Those of the machine that the shipped costs were measured on, for files from before they were measured.
+    fn default() -> Self {
+        Self { make: 28e-9, spend: 1.6e-9 }
+    }
+}
+
+impl TransferCosts {
+    /// Seconds of one core of either party for steps that take so many.
+    #[must_use]
+    pub fn seconds(&self, transfers: u64) -> f64 {
+        float(transfers) * (self.make + self.spend)
+    }
 }
 
 impl CostTable {

@@ -15,6 +15,7 @@ use super::usage::Batch;
 use super::{MpcError, Role, max, square};
 use crate::channel::{Channel, FRAME_BYTES};
 use crate::graph::{Interval, Requant};
+use std::sync::Arc;
 
 /// Lanes that are worked on together: 2^18 take at most about 60 MB of transfers for a ReLU.
 pub const BATCH: usize = 1 << 18;
@@ -64,7 +65,7 @@ pub enum Function {
         /// Of operand and result.
         modulus: Modulus,
         /// Each window's operands, by position; none is empty.
-        windows: Vec<Vec<usize>>,
+        windows: Arc<[Vec<usize>]>,
     },
     /// The position of the greatest value, ties to the lowest: told to the client alone.
     ArgMax {
@@ -221,7 +222,6 @@ pub(super) fn index_modulus(n: usize) -> Result<Modulus, MpcError> {
     Modulus::two_to(bits.max(2))
 }
 
-/// `n` in parts of at most `most`.
 /// What [`Function::Max`] costs over windows of which only the sizes are told, `(size, how many)` each: no
 /// list of them is made.
 #[must_use]
@@ -234,6 +234,7 @@ pub fn max_cost(modulus: Modulus, windows: &[(usize, usize)]) -> Cost {
         .fold(Cost::default(), |sum, pairs| sum + of(BATCH).times((pairs / BATCH) as u64) + of(pairs % BATCH))
 }
 
+/// `n` in parts of at most `most`.
 fn chunks(n: usize, most: usize) -> impl Iterator<Item = usize> {
     (0..n.div_ceil(most)).map(move |i| most.min(n - i * most))
 }
@@ -279,7 +280,9 @@ impl Cost {
         }
     }
 
-    fn times(self, n: u64) -> Self {
+    /// Of `n` steps like this one.
+    #[must_use]
+    pub fn times(self, n: u64) -> Self {
         Self {
             transfers: self.transfers.saturating_mul(n),
             offline_bytes: self.offline_bytes.saturating_mul(n),
@@ -291,6 +294,14 @@ impl Cost {
 }
 
 impl Step {
+    /// Bytes that both parties hold of the step's transfers once they are made.
+    ///
+    /// # Errors
+    /// If a modulus cannot hold the values.
+    pub fn held_bytes(&self) -> Result<u64, MpcError> {
+        Ok(self.batches()?.iter().map(Batch::held_bytes).sum())
+    }
+
     /// What the step costs.
     ///
     /// # Errors

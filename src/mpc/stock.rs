@@ -241,3 +241,57 @@ fn two_planes(mut alternating: Vec<u64>, words: usize) -> [Vec<u64>; 2] {
     alternating.zeroize();
     planes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Function, Modulus, Step};
+    use super::*;
+    use crate::channel::InMemory;
+    use crate::graph::{Interval, Requant};
+
+    fn bytes(stock: &Stock) -> usize {
+        let BitProducts { factor, share } = &stock.chosen_bits;
+        let offered = [&stock.offered_bits, &stock.offered_pairs[0], &stock.offered_pairs[1]];
+        let offered = offered.into_iter().flat_map(|bits| [&bits.factor, &bits.share]);
+        let [a, b] = &stock.chosen_pairs.shares;
+        let words = stock
+            .words
+            .iter()
+            .flat_map(|(_, chosen, offered)| [&chosen.choice, &chosen.got, &offered.zero, &offered.one]);
+        let all = [factor, share, &stock.chosen_pairs.factor, a, b].into_iter().chain(offered).chain(words);
+        all.map(|words| size_of_val(&**words)).sum()
+    }
+
+    /// What memory is predicted to hold of transfers is what both parties hold.
+    #[test]
+    fn both_parties_hold_what_is_said() {
+        let modulus = Modulus::new(1_032_193).unwrap();
+        let requant = Requant { shift: 5, lo: -9, hi: 100 };
+        let range = Interval { lo: -500_000, hi: 500_000 };
+        for function in [
+            Function::Less { bits: 19 },
+            Function::Relu { modulus },
+            Function::Requant { from: modulus, to: modulus, requant, range },
+            Function::ArgMax { modulus },
+        ] {
+            let step = Step { id: 1, values: 300, function };
+            let (mut client_ots, mut server_ots) = OtSetup::insecure_pair(3);
+            let (mut client_end, mut server_end) = InMemory::pair();
+            let mut held = 0;
+            for batch in step.batches().unwrap() {
+                let (client, server) = std::thread::scope(|scope| {
+                    let server = scope.spawn(|| {
+                        Stock::prepare(Role::Server, &mut server_ots, &mut server_end, 1, &batch).unwrap()
+                    });
+                    let client =
+                        Stock::prepare(Role::Client, &mut client_ots, &mut client_end, 1, &batch).unwrap();
+                    (client, server.join().unwrap())
+                });
+                let both = (bytes(&client) + bytes(&server)) as u64;
+                assert_eq!(both, batch.held_bytes(), "{:?}", step.function);
+                held += both;
+            }
+            assert!(held > 0 && held == step.held_bytes().unwrap());
+        }
+    }
+}

@@ -133,6 +133,16 @@ impl Batch {
         senders.windows(2).filter(|pair| pair == &[Role::Client, Role::Server]).count() as u64
     }
 
+    /// Bytes that both parties hold of the transfers until they are used. Of a transfer of a bit the one holds two
+    /// bits and so does the other, of two bits three and four; of a word a choice and a word, and two words.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        let [client, server] = self.lane.bits;
+        let bits = 4 * (client + server) + 2 * 7 * self.lane.pairs;
+        let words: usize = self.lane.words.iter().map(|words| words.count[0] + words.count[1]).sum();
+        ((bits + words) * self.lanes / 8 + 3 * size_of::<u64>() * words * self.lanes) as u64
+    }
+
     /// Bytes that both parties send online, frames included: one from each party an exchange.
     #[must_use]
     pub fn online_bytes(&self) -> u64 {

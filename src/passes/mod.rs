@@ -1,5 +1,5 @@
-//! Ordered lists of rewrites: float passes of the model, which end before quantisation, and circuit passes of
-//! each segment (in `circuit`).
+//! Ordered lists of rewrites: float passes of the model, which end before quantisation, one pass of the quantised
+//! network (`pool_first`), and circuit passes of each segment (in `circuit`).
 //!
 //! A float pass rebuilds graph and weights together and says how many changes it made; the verifier runs after
 //! each and blames the pass. Without weights the structure changes in the same way. Passes keep the float
@@ -9,8 +9,10 @@ mod batch_norm_to_conv;
 mod circuit;
 mod drop_dead;
 mod fold_batch_norm;
+mod pool_first;
 
 pub use circuit::{CIRCUIT_PASSES, CircuitPass, CircuitPassError, drop_zeros, run_circuit};
+pub use pool_first::{POOL_FIRST, pool_first};
 
 use crate::graph::{Graph, GraphError, Model, NodeId, verify_model};
 use crate::layers::{FloatLayer, Layer};

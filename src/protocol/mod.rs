@@ -10,6 +10,7 @@
 mod agreement;
 mod client;
 mod form;
+mod held;
 mod nonlinear;
 mod reveal;
 mod server;
@@ -22,7 +23,8 @@ pub use crate::channel::{Channel, ChannelError, FRAME_BYTES, InMemory, Tag, Traf
 pub use crate::mpc::{Cost, Modulus, MpcError, Role, Wiped};
 pub use agreement::Fingerprint;
 pub use client::{Answer, Answered, Client, ClientTimes};
-pub use form::{NodeCost, Predicted, predicted};
+pub use form::{NodeCost, Predicted, SetUp, predicted};
+pub use held::{Held, held};
 pub use nonlinear::{Function, Made, NonLinear, NonLinearError, Reveal, Step, steps};
 pub use reveal::{REVEAL_LEAKS, RevealClient, RevealServer, first_of_greatest};
 pub use server::{LayerRun, Server, Service};

@@ -47,8 +47,11 @@ pub struct Step {
     pub shape_out: Shape,
     /// Bounds of the operand, as both parties may know them; the rounding term of a shift is not in them.
     pub range: Interval,
-    /// Plaintext prime t of the shares.
-    pub modulus: u64,
+    /// Modulus of the operand's shares: the plaintext prime, or a short power of two where an activation is
+    /// read by a max pool alone.
+    pub from: u64,
+    /// Modulus of the result's shares, in the same way.
+    pub to: u64,
 }
 
 /// Who learns what at the end.
@@ -208,7 +211,9 @@ impl Step {
             range.hi = range.hi.saturating_sub(rounding).max(range.lo);
         }
         let shape_in = network.graph.node(operand).shape.clone();
-        Some(Self { node: id.0, function, shape_in, shape_out: node.shape.clone(), range, modulus })
+        let shared_in = |id| short_modulus(network, id, modulus).unwrap_or(modulus);
+        let (from, to) = (shared_in(operand), shared_in(id));
+        Some(Self { node: id.0, function, shape_in, shape_out: node.shape.clone(), range, from, to })
     }
 
     /// The step that tells the client the label.
@@ -216,8 +221,27 @@ impl Step {
     pub fn label(network: &IntNetwork, modulus: u64) -> Self {
         let id = network.graph.output();
         let (shape_in, range) = (network.graph.node(id).shape.clone(), network.public_bounds(id, modulus));
-        Self { node: id.0, function: Function::ArgMax, shape_in, shape_out: Shape::flat(1), range, modulus }
+        let (function, shape_out) = (Function::ArgMax, Shape::flat(1));
+        Self { node: id.0, function, shape_in, shape_out, range, from: modulus, to: modulus }
     }
+}
+
+/// The modulus in which a max pool compares what it alone reads of activation `id`: the least power of two in
+/// which all differences keep their sign. A comparison costs by the bits of its modulus, and a clamped value
+/// has few. None for any other node, or where the plaintext prime is as short.
+fn short_modulus(network: &IntNetwork, id: NodeId, modulus: u64) -> Option<u64> {
+    let graph = &network.graph;
+    let is_activation = matches!(graph.node(id).layer, IntLayer::Requant(_));
+    let is_pooled = match graph.users(id)[..] {
+        [user] => matches!(graph.node(user).layer, IntLayer::MaxPool(_)),
+        _ => false,
+    };
+    if !is_activation || !is_pooled || id == graph.output() {
+        return None;
+    }
+    let range = network.public_bounds(id, modulus);
+    let short = range.hi.abs_diff(range.lo).checked_add(1)?.checked_next_power_of_two()?.checked_mul(2)?;
+    Some(short.max(4)).filter(|&short| short < modulus)
 }
 
 /// All non-linear steps of `network` in order.

@@ -30,18 +30,18 @@ impl NonLinear for RevealClient {
         step: &Step,
         share: Share,
     ) -> Result<Share, NonLinearError> {
-        let t = Modulus::new(step.modulus)?;
+        let [t, to] = [Modulus::new(step.from)?, Modulus::new(step.to)?];
         let theirs = receive_share(channel, step.node, Tag::NonLinear, &step.shape_in, t)?;
         let values =
             share.data.iter().zip(theirs.data.iter()).map(|(&a, &b)| t.signed(t.add(a, b))).collect();
         let operand = Tensor { shape: share.shape, data: values };
         let result = step.function.apply(&operand, &step.shape_out);
         if step.function == Function::ArgMax {
-            return Ok(Share::of(&result, t));
+            return Ok(Share::of(&result, to));
         }
-        let fresh = Uniform::fresh(t.value())?.take(result.data.len());
-        let mine = result.data.iter().zip(fresh.iter()).map(|(&y, &r)| t.sub(t.residue(y), r)).collect();
-        send_share(channel, step.node, Tag::NonLinear, &fresh, t)?;
+        let fresh = Uniform::fresh(to.value())?.take(result.data.len());
+        let mine = result.data.iter().zip(fresh.iter()).map(|(&y, &r)| to.sub(to.residue(y), r)).collect();
+        send_share(channel, step.node, Tag::NonLinear, &fresh, to)?;
         Ok(Share { shape: step.shape_out.clone(), data: mine })
     }
 
@@ -61,12 +61,12 @@ impl NonLinear for RevealServer {
         step: &Step,
         share: Share,
     ) -> Result<Share, NonLinearError> {
-        let t = Modulus::new(step.modulus)?;
+        let [t, to] = [Modulus::new(step.from)?, Modulus::new(step.to)?];
         send_share(channel, step.node, Tag::NonLinear, &share.data, t)?;
         if step.function == Function::ArgMax {
             return Ok(Share { shape: Shape::flat(0), data: Wiped::default() });
         }
-        receive_share(channel, step.node, Tag::NonLinear, &step.shape_out, t)
+        receive_share(channel, step.node, Tag::NonLinear, &step.shape_out, to)
     }
 
     fn made(&self) -> Made {
@@ -81,10 +81,10 @@ pub(super) fn cost(step: &Step, after_own_message: bool) -> Cost {
     let answer = match step.function {
         Function::ArgMax => 0,
         Function::Requant(_) | Function::Poly { .. } | Function::MaxPool(_) => {
-            FRAME_BYTES + share_bytes(step.shape_out.elements(), step.modulus) as u64
+            FRAME_BYTES + share_bytes(step.shape_out.elements(), step.to) as u64
         }
     };
-    let share = FRAME_BYTES + share_bytes(step.shape_in.elements(), step.modulus) as u64;
+    let share = FRAME_BYTES + share_bytes(step.shape_in.elements(), step.from) as u64;
     Cost { online_bytes: share + answer, rounds: u64::from(after_own_message), ..Cost::default() }
 }
 

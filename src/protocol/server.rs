@@ -168,7 +168,18 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let packed = Zeroizing::new(planned.kernel.pack(&share.data, t.value()));
         let busy = Busy::default();
         let limit = ciphertext_limit(params);
-        let (inputs, bytes_in) = receive_inputs(channel, (step, limit), evaluator, &packed, &busy)?;
+        // Plaintexts and masks depend on no message: they are made while the client encrypts.
+        let places: Vec<_> = (0..code.outputs.len()).map(|output| code.contents.sent(output)).collect();
+        let ring = params.ring as usize;
+        let masks = &mut self.masks;
+        let prepare = || {
+            let masks = places.iter().map(|places| mask(masks, ring, places.as_deref()));
+            let masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
+            Ok::<_, PartyError>((planned.kernel.plains(&weights.weight, t.value())?, masks))
+        };
+        let received = receive_inputs(channel, (step, limit), evaluator, (&packed, &busy), prepare)?;
+        let Received { inputs, bytes: bytes_in, prepared } = received;
+        let (plains, mut masks) = prepared?;
         let total = code.insts.len() as u64;
         let done = AtomicU64::new(0);
         let pulse = channel.pulse();
@@ -177,7 +188,6 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
             let done = done.fetch_add(finished, Ordering::Relaxed) + finished;
             (self.progress)(Progress { layer: &planned.name, done, total });
         };
-        let plains = planned.kernel.plains(&weights.weight, t.value())?;
         let kept = kept.get(segment.index).ok_or_else(missing)?;
         let circuit = || {
             let started = Instant::now();
@@ -189,10 +199,6 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let (results, computing) = beside(circuit, || meanwhile(channel))?;
 
         let started = Instant::now();
-        let places: Vec<_> = (0..results.len()).map(|output| code.contents.sent(output)).collect();
-        let ring = params.ring as usize;
-        let masks = places.iter().map(|places| mask(&mut self.masks, ring, places.as_deref()));
-        let mut masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
         let mut bytes_out = 0;
         let mut ready = results.into_iter().zip(masks.iter().zip(&places)).peekable();
         // A few at a time, so that the client reads the first while the next are masked.
@@ -245,24 +251,33 @@ fn beside<T: Send>(
 /// Where a ciphertext is put once it is read.
 type Read<C> = Mutex<Option<Result<C, PartyError>>>;
 
-/// The client's ciphertexts with the `packed` share of the server added, and their bytes. Each is read while
-/// the next ones arrive.
-fn receive_inputs<E: Evaluator>(
+/// The client's ciphertexts with the server's share added, their bytes, and what was prepared meanwhile.
+struct Received<C, T> {
+    inputs: Vec<C>,
+    bytes: u64,
+    prepared: T,
+}
+
+/// Receives the client's ciphertexts and adds the `packed` share of the server. Each is read while the next ones
+/// arrive, and `prepare` runs before the first one does.
+fn receive_inputs<E: Evaluator, T: Send>(
     channel: &mut dyn Channel,
     (step, limit): (u32, usize),
     evaluator: &E,
-    packed: &[Vec<u64>],
-    busy: &Busy,
-) -> Result<(Vec<E::Ciphertext>, u64), PartyError> {
+    (packed, busy): (&[Vec<u64>], &Busy),
+    prepare: impl FnOnce() -> T + Send,
+) -> Result<Received<E::Ciphertext, T>, PartyError> {
+    let mut prepared = None;
     let read: Vec<Read<E::Ciphertext>> = packed.iter().map(|_| Mutex::new(None)).collect();
-    let mut bytes_in = 0;
+    let mut bytes = 0;
     rayon::in_place_scope(|scope| {
+        scope.spawn(|_| prepared = Some(prepare()));
         for (slots, place) in packed.iter().zip(&read) {
-            let bytes = channel.receive(step, Tag::Input, limit)?;
-            bytes_in += bytes.len() as u64;
+            let message = channel.receive(step, Tag::Input, limit)?;
+            bytes += message.len() as u64;
             scope.spawn(move |_| {
                 let ciphertext = busy.job(Whose::Thread, || {
-                    let mut ciphertext = evaluator.load(&bytes)?;
+                    let mut ciphertext = evaluator.load(&message)?;
                     evaluator.add_plain(&mut ciphertext, slots)?;
                     Ok(ciphertext)
                 });
@@ -276,7 +291,8 @@ fn receive_inputs<E: Evaluator>(
     let taken = |place: Mutex<Option<_>>| {
         place.into_inner().ok().flatten().unwrap_or(Err(PartyError::Thread("server")))
     };
-    Ok((read.into_iter().map(taken).collect::<Result<_, _>>()?, bytes_in))
+    let inputs = read.into_iter().map(taken).collect::<Result<_, _>>()?;
+    Ok(Received { inputs, bytes, prepared: prepared.ok_or(PartyError::Thread("server"))? })
 }
 
 /// Uniform values for all that is sent, 0 elsewhere.

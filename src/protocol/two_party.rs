@@ -2,7 +2,8 @@
 //!
 //! A step of the network becomes stages, one after another; a stage is one or more steps of [`crate::mpc`]
 //! that take its values in order. Values that an exact step cannot compare modulo t, because they lie too far
-//! apart, are carried to a modulus of one bit more and back. Both parties derive the same stages from public
+//! apart, are carried to a modulus of one bit more and back; activations that a max pool alone reads come in a
+//! short modulus, in which it compares them. Both parties derive the same stages from public
 //! numbers alone. Random transfers are made just before the part that uses them, so that memory stays bounded,
 //! unless they were made ahead.
 
@@ -15,6 +16,7 @@ use crate::mpc::ot::OtSetup;
 use crate::mpc::{self, BATCH, Cost, Material, Modulus, MpcError, Role, Wiped};
 use crate::tensor::Shape;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// One party's half, with its half of a set-up of oblivious transfers.
@@ -142,22 +144,31 @@ pub fn cost(step: &Step) -> Result<Cost, MpcError> {
         return cost_of_pool(step, &pool);
     }
     let parts = stages(step)?.into_iter().flatten();
-    parts.map(|part| part.cost()).try_fold(Cost::default(), |sum, cost| Ok(sum + cost?))
+    parts.map(|part| part.cost()).try_fold(Cost::default(), sum)
 }
 
 /// As [`cost`], from how many windows have which size: a list of all windows may be far larger than the tensor.
 fn cost_of_pool(step: &Step, pool: &Pool) -> Result<Cost, MpcError> {
-    let t = Modulus::new(step.modulus)?;
+    let (from, at, to) = pool_moduli(step)?;
     let (c, h, w) = step.shape_in.chw();
-    let windows: Vec<_> =
-        pool.windows((h, w)).sizes().into_iter().map(|(size, n)| (size, n.saturating_mul(c))).collect();
-    let Some(wide) = comparable(t, step.range)? else { return Ok(mpc::max_cost(t, &windows)) };
-    let of = |values: usize, function: mpc::Function| mpc::Step { id: step.node, values, function }.cost();
-    let carried = |from, to| carried(step.range, from, to);
-    let results = step.shape_out.elements();
-    Ok(of(step.shape_in.elements(), carried(t, wide))?
-        + mpc::max_cost(wide, &windows)
-        + of(results, carried(wide, t))?)
+    let sizes = pool.windows((h, w)).sizes();
+    let of_planes = |planes: usize| {
+        let windows: Vec<_> = sizes.iter().map(|&(size, n)| (size, n.saturating_mul(planes))).collect();
+        mpc::max_cost(at, &windows)
+    };
+    let together = planes_together(pool, (h, w));
+    let carrying = |values: usize, from, to| match in_parts(step, values, &carried(step.range, from, to)) {
+        parts if from != to => parts.iter().map(mpc::Step::cost).try_fold(Cost::default(), sum),
+        _ => Ok(Cost::default()),
+    };
+    Ok(carrying(step.shape_in.elements(), from, at)?
+        + of_planes(together).times((c / together) as u64)
+        + of_planes(c % together)
+        + carrying(step.shape_out.elements(), at, to)?)
+}
+
+fn sum(sum: Cost, cost: Result<Cost, MpcError>) -> Result<Cost, MpcError> {
+    Ok(sum + cost?)
 }
 
 /// The same value modulo `to`.
@@ -166,49 +177,52 @@ fn carried(range: Interval, from: Modulus, to: Modulus) -> mpc::Function {
 }
 
 /// The stages of `step`, none of which is empty; each takes the values that the one before left.
-fn stages(step: &Step) -> Result<Vec<Vec<mpc::Step>>, MpcError> {
-    let t = Modulus::new(step.modulus)?;
+pub(super) fn stages(step: &Step) -> Result<Vec<Vec<mpc::Step>>, MpcError> {
+    let [from, to] = [Modulus::new(step.from)?, Modulus::new(step.to)?];
     let (n, range) = (step.shape_in.elements(), step.range);
-    let whole = |values, function| vec![mpc::Step { id: step.node, values, function }];
-    let in_parts = |values: usize, function: &mpc::Function| -> Vec<mpc::Step> {
-        let part = |first| mpc::Step {
-            id: step.node,
-            values: BATCH.min(values - first),
-            function: function.clone(),
-        };
-        (0..values).step_by(BATCH).map(part).collect()
-    };
-    let carried = |from, to| carried(range, from, to);
-    let wide = comparable(t, range)?;
     Ok(match step.function {
         Function::Requant(requant) => {
-            vec![in_parts(n, &mpc::Function::Requant { from: t, to: t, requant, range })]
+            vec![in_parts(step, n, &mpc::Function::Requant { from, to, requant, range })]
         }
         Function::Poly { a, b, c, requant } => {
             let coefficients = [a, b, c];
-            vec![in_parts(n, &mpc::Function::Poly { from: t, to: t, coefficients, requant, range })]
+            vec![in_parts(step, n, &mpc::Function::Poly { from, to, coefficients, requant, range })]
         }
         Function::MaxPool(pool) => {
-            let windows = windows(&pool, &step.shape_in);
-            match wide {
-                None => vec![whole(n, mpc::Function::Max { modulus: t, windows })],
-                Some(wide) => {
-                    let results = windows.len();
-                    vec![
-                        in_parts(n, &carried(t, wide)),
-                        whole(n, mpc::Function::Max { modulus: wide, windows }),
-                        in_parts(results, &carried(wide, t)),
-                    ]
-                }
+            let (from, at, to) = pool_moduli(step)?;
+            let mut stages = Vec::new();
+            if from != at {
+                stages.push(in_parts(step, n, &carried(range, from, at)));
+            }
+            stages.push(max_parts(step, &pool, at));
+            if at != to {
+                stages.push(in_parts(step, step.shape_out.elements(), &carried(range, at, to)));
+            }
+            stages
+        }
+        Function::ArgMax => {
+            let whole = |modulus| {
+                vec![mpc::Step { id: step.node, values: n, function: mpc::Function::ArgMax { modulus } }]
+            };
+            match comparable(from, range)? {
+                None => vec![whole(from)],
+                Some(wide) => vec![in_parts(step, n, &carried(range, from, wide)), whole(wide)],
             }
         }
-        Function::ArgMax => match wide {
-            None => vec![whole(n, mpc::Function::ArgMax { modulus: t })],
-            Some(wide) => {
-                vec![in_parts(n, &carried(t, wide)), whole(n, mpc::Function::ArgMax { modulus: wide })]
-            }
-        },
     })
+}
+
+/// `function` of that many values, each by itself, in parts of at most a batch.
+fn in_parts(step: &Step, values: usize, function: &mpc::Function) -> Vec<mpc::Step> {
+    let part =
+        |first| mpc::Step { id: step.node, values: BATCH.min(values - first), function: function.clone() };
+    (0..values).step_by(BATCH).map(part).collect()
+}
+
+/// The moduli of a pool's operand, of its comparisons and of its result.
+fn pool_moduli(step: &Step) -> Result<(Modulus, Modulus, Modulus), MpcError> {
+    let [from, to] = [Modulus::new(step.from)?, Modulus::new(step.to)?];
+    Ok((from, comparable(from, step.range)?.unwrap_or(from), to))
 }
 
 /// A modulus in which any two values of `range` compare; none if `t` will do.
@@ -219,8 +233,37 @@ fn comparable(t: Modulus, range: Interval) -> Result<Option<Modulus>, MpcError> 
     Modulus::new(1 << (t.bits() + 1)).map(Some)
 }
 
+/// How many planes of a pool are worked on together: as many as have a batch of values and two of comparisons, at
+/// least one. What is made for them is held at once, so this bounds memory whatever the tensor.
+fn planes_together(pool: &Pool, (h, w): (usize, usize)) -> usize {
+    let windows = pool.windows((h, w));
+    let (rows, columns) = windows.count();
+    let comparisons = windows.pixels().saturating_sub(rows.saturating_mul(columns));
+    let pixels = h.saturating_mul(w).max(comparisons / 2).max(1);
+    (BATCH / pixels).max(1)
+}
+
+/// A pool, some planes after another: windows never cross planes.
+fn max_parts(step: &Step, pool: &Pool, modulus: Modulus) -> Vec<mpc::Step> {
+    let (c, h, w) = step.shape_in.chw();
+    let together = planes_together(pool, (h, w));
+    let full = windows(pool, &Shape::image(together.min(c), h, w));
+    let part = |first| {
+        let planes = together.min(c - first);
+        // Parts of as many planes share one list.
+        let windows = if planes == together.min(c) {
+            Arc::clone(&full)
+        } else {
+            windows(pool, &Shape::image(planes, h, w))
+        };
+        let function = mpc::Function::Max { modulus, windows };
+        mpc::Step { id: step.node, values: planes * h * w, function }
+    };
+    (0..c).step_by(together).map(part).collect()
+}
+
 /// The operands of each window of `pool` over an image, by position.
-fn windows(pool: &Pool, shape: &Shape) -> Vec<Vec<usize>> {
+fn windows(pool: &Pool, shape: &Shape) -> Arc<[Vec<usize>]> {
     let (c, h, w) = shape.chw();
     let windows = pool.windows((h, w));
     let mut operands = Vec::new();
@@ -230,7 +273,7 @@ fn windows(pool: &Pool, shape: &Shape) -> Vec<Vec<usize>> {
             operands.push(rows.flat_map(row).collect());
         }
     }
-    operands
+    operands.into()
 }
 
 #[cfg(test)]
@@ -242,9 +285,13 @@ mod tests {
     /// The cost from sizes is the cost of the listed windows.
     #[test]
     fn pools_cost_what_their_windows_do() {
-        for (kernel, stride, pad, hi) in
-            [((3, 3), (2, 2), 1, 100), ((2, 3), (1, 2), 0, 400_000), ((4, 2), (3, 3), 1, 100)]
-        {
+        let t = 1_032_193;
+        for (kernel, stride, pad, hi, from) in [
+            ((3, 3), (2, 2), 1, 100, t),
+            ((2, 3), (1, 2), 0, 400_000, t),
+            ((4, 2), (3, 3), 1, 100, 256),
+            ((3, 3), (1, 1), 1, 100, 256),
+        ] {
             let pool = Pool {
                 kind: PoolKind::Max,
                 kernel,
@@ -258,12 +305,18 @@ mod tests {
                 function: Function::MaxPool(pool),
                 shape_in: Shape::of(&[60, 70, 90]),
                 shape_out: Shape::of(&[60, rows, columns]),
-                modulus: 1_032_193,
+                from,
+                to: t,
                 range: Interval { lo: -hi, hi },
             };
-            let listed = stages(&step).unwrap().into_iter().flatten();
-            let listed = listed.fold(Cost::default(), |sum, part| sum + part.cost().unwrap());
-            assert!(listed.transfers > 0);
+            let parts: Vec<_> = stages(&step).unwrap().into_iter().flatten().collect();
+            // Nothing is made for more than a batch of values, and for not many more comparisons.
+            for part in &parts {
+                let lanes: usize = part.batches().unwrap().iter().map(|batch| batch.lanes).sum();
+                assert!(part.values <= BATCH && lanes <= 3 * BATCH, "{} values, {lanes} lanes", part.values);
+            }
+            let listed = parts.iter().fold(Cost::default(), |sum, part| sum + part.cost().unwrap());
+            assert!(listed.transfers > 0 && parts.len() > 1);
             assert_eq!(cost(&step).unwrap(), listed, "{kernel:?}");
         }
     }

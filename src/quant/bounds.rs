@@ -64,7 +64,7 @@ pub(super) fn bound(network: &mut IntNetwork, knowledge: Knowledge<'_>) -> Resul
 }
 
 /// The largest rounding term of the clamps that read a value.
-fn rounding_term(graph: &Graph<IntLayer>, id: NodeId) -> i128 {
+pub(crate) fn rounding_term(graph: &Graph<IntLayer>, id: NodeId) -> i128 {
     let shift = |user: NodeId| {
         if let IntLayer::Requant(requant) = graph.node(user).layer { requant.shift } else { 0 }
     };

@@ -34,6 +34,7 @@ pub use random::{RandomWeights, random_images};
 use crate::graph::{GraphError, IntNetwork, IntWeights, Model, NodeId, ReferenceError, verify};
 use crate::tensor::{Shape, Tensor};
 use crate::weights::WeightError;
+pub(crate) use bounds::rounding_term;
 use bounds::{Assumption, Knowledge};
 use calibrate::Spread;
 use rescale::Fitted;

@@ -1,10 +1,12 @@
 //! The report of the same network as CrypTFlow2 would run it, so that a reader can compare with papers.
 //!
 //! Counts are those of [`cost::cryptflow2`](crate::cost::cryptflow2), parameters those of its source; no time is
-//! predicted for it.
+//! predicted for it. Activations and pools stand as this program orders them.
 
 use super::quantisation::quantisation;
-use super::{Accounting, Counters, LayerReport, Moduli, Passes, Predicted, Report, Rotations, layer_report};
+use super::{
+    Accounting, Counters, LayerReport, Moduli, Passes, Predicted, Report, Rotations, SetUp, layer_report,
+};
 use crate::circuit::Counts;
 use crate::compiled::Compiled;
 use crate::cost::cryptflow2::{self, NoKernel};
@@ -70,6 +72,7 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         assumed_bounds: compiled.network.assumed,
         quantisation: quantisation(compiled),
         galois_key_bytes: 0,
+        setup: SetUp::default(),
         peak_memory_estimate: 0,
         estimated_nonlinear_seconds: 0.0,
         estimated_lan_seconds: 0.0,

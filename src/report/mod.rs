@@ -18,7 +18,7 @@ use crate::cost::{self, CostTable, LAN, Means, Network, OpCosts, PeakMemory, Siz
 use crate::graph::{NodeId, NonLinearWork};
 use crate::lower::galois_steps;
 use crate::params::{Encoding, SchemeParams, security_bits};
-use crate::protocol::{self, Cost, Step};
+use crate::protocol::{self, Choices, Cost, Held, SetUp, Step};
 use crate::select::PlannedLayer;
 pub use cryptflow2::{NoAccount, cryptflow2};
 pub use hints::{Hint, hints};
@@ -28,9 +28,6 @@ pub use moduli::Moduli;
 pub use plan::{Passes, PlanPrice, Predicted, Second};
 pub use quantisation::{LayerBits, Price, Quantisation};
 use serde::Serialize;
-
-/// Seconds of one core of either party for a random transfer, made and used: ResNet-20's on one with vector AES.
-const TRANSFER_SECONDS: f64 = 30e-9;
 
 /// Rotations by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -192,6 +189,8 @@ pub struct Report {
     pub assumed_bounds: bool,
     /// Bytes of all evaluation keys, of Galois keys above all, sent once.
     pub galois_key_bytes: u64,
+    /// What passes once a connection, before the first image.
+    pub setup: SetUp,
     /// Predicted bytes of the most memory that a run of one image takes, on one thread, both parties in one
     /// process.
     pub peak_memory_estimate: u64,
@@ -351,12 +350,15 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         layers.push(layer);
     }
     totals.galois_keys = galois_steps(&compiled.circuit.segments).len() as u64;
-    let nonlinear_seconds = nonlinear_seconds(&totals);
-    let [lan, wan] = [LAN, WAN].map(|network| seconds_over(&totals, network));
+    let nonlinear_seconds = nonlinear_seconds(&totals, table);
+    let [lan, wan] = [LAN, WAN].map(|network| seconds_over(&totals, network, nonlinear_seconds));
     let sets = compiled.sets();
     let key_bytes = |set: Option<&SchemeParams>, keys| {
         set.map_or(0, |set| Sizes::of(compiled.scheme, set).key_bytes(keys))
     };
+    let choices = Choices::default();
+    let galois_key_bytes = key_bytes(sets.slots, totals.galois_keys) + key_bytes(sets.coefficients, 0);
+    let key_messages = [sets.slots, sets.coefficients].iter().flatten().count() as u64;
     Report {
         model: compiled.network.header.name.clone(),
         accounting: Accounting::Stria,
@@ -367,8 +369,9 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         coefficients: sets.coefficients.map(|params| CoefficientSet::of(compiled, params)),
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
-        galois_key_bytes: key_bytes(sets.slots, totals.galois_keys) + key_bytes(sets.coefficients, 0),
-        peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }).total(),
+        galois_key_bytes,
+        setup: SetUp::of(choices.activations, galois_key_bytes, key_messages),
+        peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }, choices).total(),
         estimated_nonlinear_seconds: nonlinear_seconds,
         estimated_lan_seconds: lan,
         estimated_wan_seconds: wan,
@@ -388,7 +391,7 @@ impl Report {
     /// The report of a run in another form than the two-party steps of all layers: with these costs of its
     /// non-linear layers, in order, and of telling the answer.
     #[must_use]
-    pub fn in_form(mut self, steps: impl IntoIterator<Item = Cost>, told: Cost) -> Self {
+    pub fn in_form(mut self, steps: impl IntoIterator<Item = Cost>, told: Cost, table: &CostTable) -> Self {
         let mut steps = steps.into_iter();
         let mut sum = told;
         for layer in self.layers.iter_mut().filter(|layer| layer.encoding.is_none()) {
@@ -399,22 +402,22 @@ impl Report {
         let linear = self.layers.iter().filter(|layer| layer.encoding.is_some());
         sum.rounds += linear.map(|layer| layer.counters.rounds).sum::<u64>();
         self.totals = self.totals.with_cost(sum);
-        self.estimated_nonlinear_seconds = nonlinear_seconds(&self.totals);
-        self.estimated_lan_seconds = seconds_over(&self.totals, LAN);
-        self.estimated_wan_seconds = seconds_over(&self.totals, WAN);
+        let seconds = nonlinear_seconds(&self.totals, table);
+        self.estimated_nonlinear_seconds = seconds;
+        self.estimated_lan_seconds = seconds_over(&self.totals, LAN, seconds);
+        self.estimated_wan_seconds = seconds_over(&self.totals, WAN, seconds);
         self
     }
 }
 
 /// Predicted seconds of the two-party steps.
-#[expect(clippy::cast_precision_loss, reason = "transfers are far below 2^52")]
-fn nonlinear_seconds(totals: &Counters) -> f64 {
-    to_microseconds(totals.transfers as f64 * TRANSFER_SECONDS)
+fn nonlinear_seconds(totals: &Counters, table: &CostTable) -> f64 {
+    to_microseconds(table.transfers.seconds(totals.transfers))
 }
 
 /// Predicted seconds of one inference over `network`.
-fn seconds_over(totals: &Counters, network: Network) -> f64 {
-    to_microseconds(totals.estimated_seconds + nonlinear_seconds(totals) + totals.seconds_over(network))
+fn seconds_over(totals: &Counters, network: Network, nonlinear: f64) -> f64 {
+    to_microseconds(totals.estimated_seconds + nonlinear + totals.seconds_over(network))
 }
 
 /// What the two-party form of node `id` costs; nothing if the plaintext prime is beyond what it computes
@@ -453,9 +456,18 @@ pub fn segment_counters(
     }
 }
 
-/// The most memory that a run of `compiled` takes, both parties in one process.
+/// The most memory that a run of `compiled` by those `choices` takes, both parties in one process.
 #[must_use]
-pub fn peak_memory(compiled: &Compiled, means: Means) -> PeakMemory {
+pub fn peak_memory(compiled: &Compiled, means: Means, choices: Choices) -> PeakMemory {
+    // A plaintext prime beyond what the steps compute with is refused when they run.
+    let held = protocol::held(&compiled.network, compiled.params.plain_modulus, choices);
+    let Held { shares, transfers } = held.unwrap_or_default();
+    PeakMemory { shares, transfers, ..linear_memory(compiled, means) }
+}
+
+/// That of its linear layers.
+#[must_use]
+pub fn linear_memory(compiled: &Compiled, means: Means) -> PeakMemory {
     let all = &compiled.circuit.segments;
     let keys = galois_steps(all).len() as u64;
     let sets = compiled.sets();
@@ -464,10 +476,13 @@ pub fn peak_memory(compiled: &Compiled, means: Means) -> PeakMemory {
         let segments: Vec<&Segment> = all.iter().filter(|s| s.contents.encoding() == encoding).collect();
         Some(cost::peak_memory(compiled.scheme, &segments, params, keys, means))
     };
-    match (of(Encoding::Slots, keys), of(Encoding::Coefficients, 0)) {
+    let linear = match (of(Encoding::Slots, keys), of(Encoding::Coefficients, 0)) {
         (Some(slots), Some(coefficients)) => slots.beside(coefficients),
         (slots, coefficients) => slots.or(coefficients).unwrap_or_default(),
-    }
+    };
+    let weights = compiled.weights.iter().flat_map(|weights| weights.0.values());
+    let weights: u64 = weights.map(|layer| layer.weight.data.len() as u64).sum();
+    PeakMemory { program: linear.program + weights, ..linear }
 }
 
 fn layer_report(

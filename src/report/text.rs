@@ -43,16 +43,34 @@ impl Report {
         let widest = self.layers.iter().map(|l| l.name.len()).max().unwrap_or(0).clamp(5, 40);
         writeln!(
             f,
-            "\n{:widest$}  {:15} {:>14} {:>14} {:>6} {:>5} {:>7} {:>7} {:>9} {:>8} {:>9} {:>8}",
-            "layer", "kind", "in", "out", "c_n", "cts", "int", "ext", "mults", "cts out", "ReLU", "est. s"
+            "\n{:widest$}  {:15} {:>14} {:>14} {:>6} {:>5} {:>7} {:>7} {:>9} {:>8} {:>9} {:>8} {:>7} {:>9} {:>9}",
+            "layer",
+            "kind",
+            "in",
+            "out",
+            "c_n",
+            "cts",
+            "int",
+            "ext",
+            "mults",
+            "cts out",
+            "ReLU",
+            "est. s",
+            "rounds",
+            "MB online",
+            "MB ahead"
         )?;
         for layer in &self.layers {
             let c = &layer.counters;
             let shape = |dims: &[usize]| dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+            let millions = |bytes: u64| match bytes {
+                0 => String::new(),
+                _ => megabytes(bytes).trim_end_matches(" MB").into(),
+            };
             let nonzero = |n: u64| if n == 0 { String::new() } else { n.to_string() };
             let linear = |n: u64| if layer.kernel.is_some() { n.to_string() } else { String::new() };
             let line = format!(
-                "{:widest$}  {:15} {:>14} {:>14} {:>6} {:>5} {:>7} {:>7} {:>9} {:>8} {:>9} {:>8}",
+                "{:widest$}  {:15} {:>14} {:>14} {:>6} {:>5} {:>7} {:>7} {:>9} {:>8} {:>9} {:>8} {:>7} {:>9} {:>9}",
                 layer.name,
                 layer.kind,
                 shape(&layer.shape_in),
@@ -65,6 +83,9 @@ impl Report {
                 nonzero(c.ciphertexts_out),
                 nonzero(c.relu + c.requant + c.comparisons),
                 if c.estimated_seconds > 0.0 { format!("{:.3}", c.estimated_seconds) } else { String::new() },
+                nonzero(c.rounds + c.rounds_preprocess),
+                millions(c.bytes_up + c.bytes_down + c.bytes_nonlinear),
+                millions(c.bytes_preprocess),
             );
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -95,6 +116,12 @@ impl Report {
             megabytes(t.bytes_down)
         )?;
         writeln!(f, "Galois keys   {} ({}, sent once)", t.galois_keys, megabytes(self.galois_key_bytes))?;
+        writeln!(
+            f,
+            "set-up        {} of evaluation keys, {} for base transfers, once a connection",
+            megabytes(self.setup.bytes_keys),
+            megabytes(self.setup.bytes_transfers)
+        )?;
         writeln!(f, "memory        {} predicted for one image", megabytes(self.peak_memory_estimate))?;
         writeln!(
             f,

@@ -4,6 +4,7 @@
 mod agreement;
 mod networks;
 mod peers;
+mod pools;
 mod processes;
 
 use stria::compiled::Compiled;

@@ -7,7 +7,7 @@ use crate::compiled::Compiled;
 use crate::cost::{Means, PeakMemory};
 use crate::params::Encoding;
 use crate::protocol::Traffic;
-use crate::report::{Counters, layer_costs, peak_memory, segment_counters};
+use crate::report::{Counters, layer_costs, linear_memory, segment_counters};
 use crate::select::PlannedLayer;
 use serde::Serialize;
 use std::fmt;
@@ -201,7 +201,7 @@ impl Outcome {
             values_checked,
             activations: run.steps.as_ref().map(|steps| Activations::new(compiled, steps)),
             predicted_memory: match bench.args.backend {
-                super::Backend::Bfv => Some(peak_memory(compiled, means)),
+                super::Backend::Bfv => Some(linear_memory(compiled, means)),
                 super::Backend::Clear => None,
             },
             peak_memory: super::super::output::peak_memory(),

@@ -20,6 +20,6 @@ mod transpose;
 mod tree;
 
 pub use bits::{Bits, ReceiverBitOts, ReceiverOts, SenderBitOts, SenderOts};
-pub use setup::{OtSetup, extension_bytes, extension_messages};
+pub use setup::{OtSetup, SETUP_ROUNDS, extension_bytes, extension_messages, setup_bytes};
 
 use super::MpcError;

@@ -12,7 +12,7 @@ use super::soft_spoken::{
 };
 use super::tree::SUMS_BYTES;
 use super::{Bits, ReceiverBitOts, ReceiverOts, SenderBitOts, SenderOts};
-use crate::channel::{Channel, Tag};
+use crate::channel::{Channel, FRAME_BYTES, Tag};
 use crate::mpc::MpcError;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -274,6 +274,20 @@ impl OtSetup {
         Ok((choice, got))
     }
 }
+
+/// Bytes of the messages of a set-up, both parties', frames included.
+#[must_use]
+pub fn setup_bytes() -> u64 {
+    let client = NONCE_BYTES + base::KEYS_BYTES + SUMS_BYTES;
+    let server = NONCE_BYTES + base::CIPHERTEXTS_BYTES + SUMS_BYTES + correction_bytes(base::COUNT);
+    (client + server) as u64 + SETUP_MESSAGES * FRAME_BYTES
+}
+
+/// How often the client waits in a set-up.
+pub const SETUP_ROUNDS: u64 = 1;
+
+/// The client's two and the server's one.
+const SETUP_MESSAGES: u64 = 3;
 
 /// Messages in which the receiver of `n` transfers sends those bytes.
 #[must_use]

@@ -107,7 +107,11 @@ fn estimates_add_up_and_scale() {
     let spectra = row.of_spectra();
     assert!(spectra.encode > row.encode && spectra.encrypt > row.encrypt && spectra.decrypt > row.decrypt);
     assert_eq!(spectra.rotate, row.rotate);
-    assert!(CostTable { name: String::new(), rows: Vec::new() }.costs(&params).is_none());
+    assert!(
+        CostTable { name: String::new(), rows: Vec::new(), transfers: Default::default() }
+            .costs(&params)
+            .is_none()
+    );
 }
 
 /// A row of the same form of key switch is taken before one of as many primes.
@@ -117,7 +121,7 @@ fn costs_are_looked_up_by_key_switch() {
     let row = CostTable::shipped(Scheme::Bfv).rows[0];
     let special = OpCosts { ring: 8192, primes: 4, key_switch: special, ..row };
     let digits = OpCosts { primes: 2, key_switch: KeySwitching::Digits { bits: 25 }, ..special };
-    let table = CostTable { name: String::new(), rows: vec![special, digits] };
+    let table = CostTable { name: String::new(), rows: vec![special, digits], transfers: Default::default() };
     let params = chosen(Scheme::Bfv, 8192, 1000, Some(20));
     let of = |key_switch, primes: usize| {
         let params = SchemeParams { key_switch, modulus_bits: vec![49; primes], ..params.clone() };
@@ -132,7 +136,7 @@ fn costs_are_looked_up_by_key_switch() {
 #[test]
 fn a_table_survives_yaml() {
     let table = CostTable::shipped(Scheme::Bfv);
-    let text = CostFile::measured(Scheme::Bfv, table.rows.clone()).to_yaml().unwrap();
+    let text = CostFile::measured(Scheme::Bfv, table.rows.clone(), table.transfers).to_yaml().unwrap();
     let read = CostFile::from_yaml(text.as_bytes()).unwrap();
     assert_eq!(read.table(Scheme::Bfv, "shipped").unwrap(), table);
     assert!(matches!(read.table(Scheme::FheRs, ""), Err(CostFileError::Backend { .. })));
@@ -203,6 +207,8 @@ fn memory_follows_the_circuit() {
     let segment = left_extended.finish();
     assert_eq!(peak(segment.clone(), 0).ciphertexts, 40 * extended + whole);
     let [none, some, every] = [0, 5 * poly, u64::MAX].map(|kept| peak(segment.clone(), kept).plaintexts);
-    assert_eq!((some - none, every - none), (5 * poly, 40 * poly * all));
+    let packed: u64 = params.modulus_bits.iter().map(|&bits| 8192 / 8 * u64::from(bits) + 64).sum();
+    assert_eq!((some - none, every - none), (5 * poly, 40 * packed), "plaintexts are packed");
+    assert!(40 * packed < 40 * poly * all);
     assert!(peak(segment.clone(), 0).total() < peak(segment, u64::MAX).total());
 }

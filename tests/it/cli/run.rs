@@ -207,3 +207,19 @@ fn nobody_has_to_listen_to_the_errors() {
     let status = Command::new(env!("CARGO_BIN_EXE_stria")).args(["check", &model]).stderr(full).status();
     assert_eq!(status.expect("the program starts").code(), Some(1));
 }
+
+#[test]
+fn transfers_made_ahead_must_fit_memory() {
+    let model = "examples/fashion_mnist/dense.stria";
+    let run = ["run", model, "--input", IMAGE, "--backend", "clear", "--preprocess", "--memory", "1000000"];
+    let output = stria(&run);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let told = stderr(&output);
+    assert!(told.contains("--preprocess holds") && told.contains("more than 1 MB"), "{told}");
+    let peak = |more: &[&str]| -> u64 {
+        let args = [&["run", model, "--input", IMAGE, "--format", "json"][..], more].concat();
+        let predicted = json(&stria(&args))["predicted_memory"]["transfers"].as_u64();
+        predicted.expect("transfers are predicted")
+    };
+    assert!(peak(&["--preprocess"]) > 2 * peak(&[]), "all are held at once");
+}

@@ -246,7 +246,8 @@ fn coefficients_are_measured() {
     let costs = OpCosts::measure::<ClearKeys, ClearEvaluator>(&params, Effort::QUICK).unwrap();
     assert_eq!((costs.encoding, costs.rotate, costs.keygen), (Encoding::Coefficients, 0.0, 0.0));
     assert!(costs.encode > 0.0 && costs.store > 0.0 && costs.decrypt > 0.0, "{costs:?}");
-    let text = cost::CostFile::measured(Scheme::Bfv, vec![costs]).to_yaml().unwrap();
+    let text =
+        cost::CostFile::measured(Scheme::Bfv, vec![costs], cost::TransferCosts::default()).to_yaml().unwrap();
     let read = cost::CostFile::from_yaml(text.as_bytes()).unwrap().table(Scheme::Bfv, "x").unwrap();
     assert_eq!(read.costs(&params), Some(costs));
     let slots = SchemeParams { workload: Workload::reference(), ..params };

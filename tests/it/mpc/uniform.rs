@@ -1,6 +1,6 @@
 //! Shares of results and messages show nothing: their distribution is uniform whatever is computed.
 
-use super::harness::{modulus, other, outcome};
+use super::harness::{joined, modulus, other, outcome};
 use stria::channel::{Channel, ChannelError, InMemory, Pulse, Tag, Traffic};
 use stria::graph::{Interval, Requant};
 use stria::mpc::ot::OtSetup;
@@ -8,13 +8,32 @@ use stria::mpc::{Function, Role, Step};
 
 const LANES: usize = 1 << 14;
 
-fn relu_and_clamp(t: u64) -> [Function; 2] {
+/// Steps on one vector: activations, the way to a short modulus and back to a longer one, maxima of ragged windows.
+fn functions(t: u64) -> Vec<Function> {
+    let modulus = modulus(t);
     let range = Interval { lo: -(t / 3).cast_signed(), hi: (t / 3).cast_signed() };
     let requant = Requant { shift: 2, lo: 0, hi: 7 };
-    [
-        Function::Relu { modulus: modulus(t) },
-        Function::Requant { from: modulus(t), to: modulus(t), requant, range },
+    let carried = Requant { shift: 0, lo: range.lo, hi: range.hi };
+    let to = |to| super::harness::modulus(to);
+    let windows: Vec<Vec<usize>> = (0..LANES / 5).map(|i| (5 * i..5 * i + 2 + i % 4).collect()).collect();
+    vec![
+        Function::Relu { modulus },
+        Function::Requant { from: modulus, to: modulus, requant, range },
+        Function::Requant { from: modulus, to: to(16), requant, range },
+        Function::Requant { from: modulus, to: to(4 * t.next_power_of_two()), requant: carried, range },
+        Function::Max { modulus, windows: windows.into() },
     ]
+}
+
+/// The modulus of the result's shares.
+fn modulus_of_result(function: &Function) -> u64 {
+    match function {
+        Function::Requant { to, .. } => to.value(),
+        Function::Relu { modulus } | Function::Max { modulus, .. } => modulus.value(),
+        Function::Less { .. } | Function::Poly { .. } | Function::ArgMax { .. } => {
+            panic!("no vector of residues comes of {function:?}")
+        }
+    }
 }
 
 /// Chi-squared against uniform over `counts`, less its mean, in standard deviations.
@@ -29,13 +48,15 @@ fn deviation(counts: &[u64]) -> f64 {
 #[test]
 fn shares_of_results_are_uniform() {
     let t = 97;
-    for function in relu_and_clamp(t) {
+    for function in functions(t) {
         for x in [-30, 0, 5, 30] {
             let client = vec![11; LANES];
             let server = vec![other(t, x, 11); LANES];
             let outcome = outcome(&function, [&client, &server], 13);
+            let found = joined(modulus_of_result(&function), &outcome.client, &outcome.server);
+            assert!(found.iter().all(|v| *v == found[0]));
             for share in [&outcome.client, &outcome.server] {
-                let mut counts = vec![0; 97];
+                let mut counts = vec![0; usize::try_from(modulus_of_result(&function)).unwrap()];
                 share.iter().for_each(|&v| counts[usize::try_from(v).unwrap()] += 1);
                 assert!(deviation(&counts) < 5.0, "{function:?} of {x}: {counts:?}");
             }
@@ -69,9 +90,9 @@ impl Channel for Recording<'_> {
 }
 
 /// What both parties send while the step runs, message by message.
-fn messages(function: &Function, [client, server]: [&[u64]; 2]) -> [Vec<Vec<u8>>; 2] {
+fn messages(function: &Function, [client, server]: [&[u64]; 2], seed: u64) -> [Vec<Vec<u8>>; 2] {
     let step = Step { id: 1, values: client.len(), function: function.clone() };
-    let (client_ots, server_ots) = OtSetup::insecure_pair(21);
+    let (client_ots, server_ots) = OtSetup::insecure_pair(seed);
     let (client_end, server_end) = InMemory::pair();
     let mut sent = [Vec::new(), Vec::new()];
     let [sent_by_client, sent_by_server] = &mut sent;
@@ -93,9 +114,9 @@ fn every_message_is_uniform() {
     // Modulo a power of two all that is sent is uniform bits; modulo a prime a residue's bits are not, so
     // there the messages of two very different inputs are compared.
     let t = 1 << 12;
-    for function in relu_and_clamp(t) {
+    for function in functions(t) {
         let (client, server) = (vec![0; LANES], vec![other(t, 77, 0); LANES]);
-        for sent in messages(&function, [&client, &server]) {
+        for sent in messages(&function, [&client, &server], 21) {
             for (round, message) in sent.iter().enumerate() {
                 let mut counts = vec![0; 256];
                 message.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
@@ -108,8 +129,8 @@ fn every_message_is_uniform() {
 #[test]
 fn messages_of_different_inputs_look_alike() {
     let t = 1_032_193;
-    for function in relu_and_clamp(t) {
-        let of = |a: u64, x: i64| messages(&function, [&[a; LANES], &[other(t, x, a); LANES]]);
+    for function in functions(t) {
+        let of = |a: u64, x: i64| messages(&function, [&[a; LANES], &[other(t, x, a); LANES]], 21);
         let (first, second) = (of(0, 0), of(t - 1, -300_000));
         for (first, second) in first.iter().flatten().zip(second.iter().flatten()) {
             assert_eq!(first.len(), second.len());
@@ -118,5 +139,35 @@ fn messages_of_different_inputs_look_alike() {
             let deviation = (4.0 * 2.0 * first.len() as f64).sqrt();
             assert!((ones(first) - ones(second)).abs() < 6.0 * deviation);
         }
+    }
+}
+
+/// A label's messages are short: those of many runs are taken together, message by message. The last one is the
+/// server's share of the position, uniform modulo a power of two.
+#[test]
+fn every_message_of_a_label_is_uniform() {
+    let (t, n) = (1 << 12, 50);
+    let function = Function::ArgMax { modulus: modulus(t) };
+    for values in [vec![3_i64; n], (0..n).map(|i| i as i64 * 7 - 170).collect()] {
+        let client = vec![5; n];
+        let server: Vec<u64> = values.iter().map(|&x| other(t, x, 5)).collect();
+        let mut counts: [Vec<Vec<u64>>; 2] = Default::default();
+        let mut positions = vec![0; 64];
+        for seed in 0..400 {
+            let [by_client, mut by_server] = messages(&function, [&client, &server], seed);
+            let share = by_server.pop().unwrap();
+            positions[usize::try_from(u64::from_le_bytes(share.try_into().unwrap())).unwrap()] += 1;
+            for (counts, sent) in counts.iter_mut().zip([by_client, by_server]) {
+                counts.resize(sent.len(), vec![0; 256]);
+                for (counts, message) in counts.iter_mut().zip(sent) {
+                    message.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+                }
+            }
+        }
+        assert!(counts.iter().all(|party| party.len() > 20));
+        for (message, counts) in counts.iter().flatten().enumerate() {
+            assert!(deviation(counts) < 5.0, "message {message} of {values:?}");
+        }
+        assert!(deviation(&positions) < 5.0, "{positions:?}");
     }
 }

@@ -12,13 +12,15 @@ use std::process::{Child, Command, Stdio};
 use stria::backend::bfv::{BfvEvaluator, BfvKeys};
 use stria::backend::clear::{ClearEvaluator, ClearKeys};
 use stria::channel::{Patience, Pulse, StreamChannel};
-use stria::compile::Options;
+use stria::compile::{Options, Stages};
 use stria::compiled::Compiled;
 use stria::graph::{NodeId, evaluate, quantise_input};
 use stria::lower::galois_steps;
+use stria::params::{Encoding, plain_prime};
 use stria::protocol::{
     Channel, ChannelError, Choices, PartyError, Session, Tag, Traffic, infer_all, serve_all,
 };
+use stria::select::Encodings;
 use stria::tensor::Tensor;
 
 const ROLE: &str = "STRIA_TEST_ROLE";
@@ -216,6 +218,29 @@ fn two_processes_give_the_reference_encrypted() {
         let [client, server] = setting.run("bfv", None);
         assert_eq!(client, Some(format!("RESULT {}", setting.expected)), "{model}");
         assert_eq!(server, Some("RESULT served".into()), "{model}");
+    }
+}
+
+/// Random networks in either encoding: all logits are those of the network as it was before it was rewritten.
+#[test]
+fn two_processes_give_the_reference_of_random_networks() {
+    for (seed, encoding, ring) in [
+        (11, Encoding::Coefficients, 4096),
+        (12, Encoding::Slots, 8192),
+        (13, Encoding::Coefficients, 4096),
+        (14, Encoding::Slots, 8192),
+        (15, Encoding::Coefficients, 4096),
+    ] {
+        let Stages { reference, compiled, .. } = stages_of(random::source(seed), seed);
+        let t = plain_prime(ring, reference.largest_accumulator(), None).unwrap();
+        let Compiled { network, weights, .. } = compiled;
+        let compiled = Compiled::encoded(network, weights, (ring, t), Encodings::All(encoding)).unwrap();
+        compiled.fits().unwrap();
+        let image = &random::images(&compiled, seed)[0];
+        let expected = evaluate(&reference, compiled.weights.as_ref().unwrap(), image).unwrap();
+        let [client, server] = Setting::new(&compiled, image).run("bfv", None);
+        assert_eq!(client, Some(format!("RESULT {:?}", expected.data)), "{encoding:?}, seed {seed}");
+        assert_eq!(server, Some("RESULT served".into()), "{encoding:?}, seed {seed}");
     }
 }
 

@@ -1,0 +1,92 @@
+//! What the two-party form of a run holds in memory at most: shares of both parties, transfers that were made and
+//! not yet used, and what a batch works with.
+//!
+//! A run is followed as [`super::walk`] follows it: shares live until their last use, a linear layer makes ahead
+//! what fits a batch, a step makes the rest part by part. All of it is public.
+
+use super::nonlinear::{Reveal, Step};
+use super::session::{Activations, Ahead, Choices};
+use super::two_party;
+use crate::graph::{IntLayer, IntNetwork, NodeId};
+use crate::mpc::{BATCH, MpcError};
+use std::collections::BTreeMap;
+
+/// Bytes of a share of a value.
+const SHARE: u64 = 8;
+/// Bytes a lane that a party works with while a batch runs: planes of bits, messages either way, products.
+const LANE: u64 = 140;
+/// Bytes that a party works with while it makes transfers.
+const MAKING: u64 = 2_000_000;
+
+/// Bytes that both parties hold at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Of shares, and of what a batch works with.
+    pub shares: u64,
+    /// Of random transfers that were made and not yet used.
+    pub transfers: u64,
+}
+
+impl Held {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.shares.saturating_add(self.transfers)
+    }
+}
+
+/// What an inference of `network` with shares modulo `modulus` holds at most, both parties together.
+///
+/// # Errors
+/// If the modulus cannot hold the values.
+pub fn held(network: &IntNetwork, modulus: u64, choices: Choices) -> Result<Held, MpcError> {
+    let graph = &network.graph;
+    let elements = |id: NodeId| graph.node(id).shape.elements() as u64;
+    let mut last_use: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    for id in graph.ids() {
+        last_use.entry(graph.users(id).last().copied().unwrap_or(id)).or_default().push(id);
+    }
+    let (mut live, mut most) = (0_u64, Held::default());
+    let (mut ahead, mut room) = (0_u64, BATCH);
+    let mut all = 0_u64;
+    for id in graph.ids() {
+        live += elements(id);
+        // Operands are copied, and so are results on their way.
+        let operand = graph.inputs(id).first().map_or(0, |&operand| elements(operand));
+        let (shares, mut working) = (2 * SHARE * (live + operand + elements(id)), 0);
+        if matches!(graph.node(id).layer, IntLayer::Conv(_) | IntLayer::Linear(_)) {
+            (ahead, room) = (0, BATCH);
+        }
+        if let Some(step) = Step::of(network, id, modulus)
+            && choices.activations == Activations::TwoParty
+        {
+            let mut largest = 0;
+            for part in two_party::stages(&step)?.into_iter().flatten() {
+                let bytes = part.held_bytes()?;
+                largest = largest.max(bytes);
+                all = all.saturating_add(bytes);
+                if part.values <= room {
+                    (ahead, room) = (ahead + bytes, room - part.values);
+                } else {
+                    room = 0;
+                }
+                let lanes = part.batches()?.iter().map(|batch| batch.lanes as u64).max().unwrap_or(0);
+                working = working.max(2 * LANE * lanes);
+            }
+            most.transfers = most.transfers.max(largest.max(ahead) + 2 * MAKING);
+        }
+        most.shares = most.shares.max(shares + working);
+        for gone in last_use.get(&id).into_iter().flatten().filter(|&&gone| gone != graph.output()) {
+            live = live.saturating_sub(elements(*gone));
+        }
+    }
+    if choices.reveal == Reveal::Label && choices.activations == Activations::TwoParty {
+        for part in two_party::stages(&Step::label(network, modulus))?.into_iter().flatten() {
+            all = all.saturating_add(part.held_bytes()?);
+        }
+    }
+    if choices.ahead == Ahead::Image {
+        most.transfers = most.transfers.max(all);
+    }
+    Ok(most)
+}
