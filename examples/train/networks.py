@@ -74,7 +74,7 @@ class StriaNet(nn.Module):
 NETWORKS = {
     "fashion_mnist": {
         "dense": lambda: Dense(1, 10, (24, 88, 176), (1, 1, 1)),
-        "stria": lambda: StriaNet(1, 10, 28, (32, 128, 256), (0, 2, 2)),
+        "stria": lambda: StriaNet(1, 10, 28, (32, 128, 512), (0, 3, 3)),
     },
     "cifar10": {
         "dense": lambda: Dense(3, 10, (32, 88, 176), (2, 2, 2)),

@@ -24,7 +24,7 @@ mod wiped;
 
 pub use error::MpcError;
 pub use modulus::Modulus;
-pub use step::{BATCH, Cost, Function, Material, Step, max_cost};
+pub use step::{BATCH, Cost, Footprint, Function, Material, Step, max_cost, max_footprint};
 pub use usage::{Batch, PerLane};
 pub use wiped::Wiped;
 

@@ -234,6 +234,36 @@ pub fn max_cost(modulus: Modulus, windows: &[(usize, usize)]) -> Cost {
         .fold(Cost::default(), |sum, pairs| sum + of(BATCH).times((pairs / BATCH) as u64) + of(pairs % BATCH))
 }
 
+/// What [`Function::Max`] takes of memory over windows of which only the sizes are told.
+#[must_use]
+pub fn max_footprint(modulus: Modulus, windows: &[(usize, usize)]) -> Footprint {
+    let usage = max::usage(modulus, None);
+    let of = |lanes: usize| Footprint::of(&Batch::new(lanes, &usage));
+    let (full, mut all) = (of(BATCH), Footprint::default());
+    for pairs in max::pairs_of_stages(windows.iter().copied()) {
+        let rest = of(pairs % BATCH);
+        let batches = (pairs / BATCH) as u64;
+        all.held_bytes += full.held_bytes.saturating_mul(batches) + rest.held_bytes;
+        all.lanes = all.lanes.max(if batches > 0 { full.lanes } else { rest.lanes });
+    }
+    all
+}
+
+/// What a step takes of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes that both parties hold of its transfers once they are made.
+    pub held_bytes: u64,
+    /// Values that are worked on together at most.
+    pub lanes: u64,
+}
+
+impl Footprint {
+    fn of(batch: &Batch) -> Self {
+        Self { held_bytes: batch.held_bytes(), lanes: batch.lanes as u64 }
+    }
+}
+
 /// `n` in parts of at most `most`.
 fn chunks(n: usize, most: usize) -> impl Iterator<Item = usize> {
     (0..n.div_ceil(most)).map(move |i| most.min(n - i * most))
@@ -294,12 +324,16 @@ impl Cost {
 }
 
 impl Step {
-    /// Bytes that both parties hold of the step's transfers once they are made.
+    /// What the step takes of memory.
     ///
     /// # Errors
     /// If a modulus cannot hold the values.
-    pub fn held_bytes(&self) -> Result<u64, MpcError> {
-        Ok(self.batches()?.iter().map(Batch::held_bytes).sum())
+    pub fn footprint(&self) -> Result<Footprint, MpcError> {
+        let sum = |sum: Footprint, batch: &Batch| {
+            let Footprint { held_bytes, lanes } = Footprint::of(batch);
+            Footprint { held_bytes: sum.held_bytes + held_bytes, lanes: sum.lanes.max(lanes) }
+        };
+        Ok(self.batches()?.iter().fold(Footprint::default(), sum))
     }
 
     /// What the step costs.

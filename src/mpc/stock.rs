@@ -291,7 +291,7 @@ mod tests {
                 assert_eq!(both, batch.held_bytes(), "{:?}", step.function);
                 held += both;
             }
-            assert!(held > 0 && held == step.held_bytes().unwrap());
+            assert!(held > 0 && held == step.footprint().unwrap().held_bytes);
         }
     }
 }

@@ -6,9 +6,9 @@
 
 use super::nonlinear::{Reveal, Step};
 use super::session::{Activations, Ahead, Choices};
-use super::two_party;
+use super::two_party::{self, Parts};
 use crate::graph::{IntLayer, IntNetwork, NodeId};
-use crate::mpc::{BATCH, MpcError};
+use crate::mpc::{BATCH, Footprint, MpcError};
 use std::collections::BTreeMap;
 
 /// Bytes of a share of a value.
@@ -61,16 +61,14 @@ pub fn held(network: &IntNetwork, modulus: u64, choices: Choices) -> Result<Held
             && choices.activations == Activations::TwoParty
         {
             let mut largest = 0;
-            for part in two_party::stages(&step)?.into_iter().flatten() {
-                let bytes = part.held_bytes()?;
-                largest = largest.max(bytes);
-                all = all.saturating_add(bytes);
-                if part.values <= room {
-                    (ahead, room) = (ahead + bytes, room - part.values);
-                } else {
-                    room = 0;
-                }
-                let lanes = part.batches()?.iter().map(|batch| batch.lanes as u64).max().unwrap_or(0);
+            for Parts { values, times, footprint } in two_party::footprints(&step)? {
+                let Footprint { held_bytes, lanes } = footprint;
+                largest = largest.max(held_bytes);
+                all = all.saturating_add(held_bytes.saturating_mul(times));
+                // As many as fit the batch that is made ahead.
+                let fit = times.min((room / values.max(1)) as u64);
+                ahead += held_bytes * fit;
+                room = if fit < times { 0 } else { room - values * usize::try_from(fit).unwrap_or(0) };
                 working = working.max(2 * LANE * lanes);
             }
             most.transfers = most.transfers.max(largest.max(ahead) + 2 * MAKING);
@@ -81,8 +79,8 @@ pub fn held(network: &IntNetwork, modulus: u64, choices: Choices) -> Result<Held
         }
     }
     if choices.reveal == Reveal::Label && choices.activations == Activations::TwoParty {
-        for part in two_party::stages(&Step::label(network, modulus))?.into_iter().flatten() {
-            all = all.saturating_add(part.held_bytes()?);
+        for Parts { times, footprint, .. } in two_party::footprints(&Step::label(network, modulus))? {
+            all = all.saturating_add(footprint.held_bytes.saturating_mul(times));
         }
     }
     if choices.ahead == Ahead::Image {

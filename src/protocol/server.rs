@@ -173,9 +173,11 @@ impl<E: Evaluator> Linear for Turn<'_, '_, E> {
         let ring = params.ring as usize;
         let masks = &mut self.masks;
         let prepare = || {
-            let masks = places.iter().map(|places| mask(masks, ring, places.as_deref()));
-            let masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
-            Ok::<_, PartyError>((planned.kernel.plains(&weights.weight, t.value())?, masks))
+            busy.job(Whose::Thread, || {
+                let masks = places.iter().map(|places| mask(masks, ring, places.as_deref()));
+                let masks: Zeroizing<Vec<Vec<u64>>> = Zeroizing::new(masks.collect());
+                Ok::<_, PartyError>((planned.kernel.plains(&weights.weight, t.value())?, masks))
+            })
         };
         let received = receive_inputs(channel, (step, limit), evaluator, (&packed, &busy), prepare)?;
         let Received { inputs, bytes: bytes_in, prepared } = received;

@@ -13,7 +13,7 @@ use crate::channel::Channel;
 use crate::graph::{Interval, Requant};
 use crate::layers::Pool;
 use crate::mpc::ot::OtSetup;
-use crate::mpc::{self, BATCH, Cost, Material, Modulus, MpcError, Role, Wiped};
+use crate::mpc::{self, BATCH, Cost, Footprint, Material, Modulus, MpcError, Role, Wiped};
 use crate::tensor::Shape;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -147,24 +147,75 @@ pub fn cost(step: &Step) -> Result<Cost, MpcError> {
     parts.map(|part| part.cost()).try_fold(Cost::default(), sum)
 }
 
-/// As [`cost`], from how many windows have which size: a list of all windows may be far larger than the tensor.
+/// What a pool costs, without a list of its windows.
 fn cost_of_pool(step: &Step, pool: &Pool) -> Result<Cost, MpcError> {
+    let (_, at, _) = pool_moduli(step)?;
+    let [before, after] = carrying(step)?;
+    let [full, rest] = groups(step, pool);
+    let of_planes = |group: &Group| mpc::max_cost(at, &group.windows).times(group.times);
+    let mut parts = before.iter().chain(&after).map(mpc::Step::cost);
+    Ok(parts.try_fold(Cost::default(), sum)? + of_planes(&full) + of_planes(&rest))
+}
+
+/// Parts of a step that take the same of memory.
+pub(super) struct Parts {
+    /// Values of one.
+    pub(super) values: usize,
+    /// How many there are.
+    pub(super) times: u64,
+    /// What each takes.
+    pub(super) footprint: Footprint,
+}
+
+/// What the parts of a step take, in order and without a list of windows.
+///
+/// # Errors
+/// If a modulus cannot hold the values.
+pub(super) fn footprints(step: &Step) -> Result<Vec<Parts>, MpcError> {
+    let one = |part: &mpc::Step| {
+        Ok::<_, MpcError>(Parts { values: part.values, times: 1, footprint: part.footprint()? })
+    };
+    let Function::MaxPool(pool) = step.function else {
+        return stages(step)?.iter().flatten().map(one).collect();
+    };
+    let (_, at, _) = pool_moduli(step)?;
+    let [before, after] = carrying(step)?;
+    let pools = groups(step, &pool).map(|Group { values, times, windows }| {
+        Ok(Parts { values, times, footprint: mpc::max_footprint(at, &windows) })
+    });
+    before.iter().map(one).chain(pools).chain(after.iter().map(one)).collect()
+}
+
+/// What carries the operand of a pool to the modulus of its comparisons, and its result back.
+fn carrying(step: &Step) -> Result<[Vec<mpc::Step>; 2], MpcError> {
     let (from, at, to) = pool_moduli(step)?;
+    let parts = |values: usize, from: Modulus, to: Modulus| match from == to {
+        true => Vec::new(),
+        false => in_parts(step, values, &carried(step.range, from, to)),
+    };
+    Ok([parts(step.shape_in.elements(), from, at), parts(step.shape_out.elements(), at, to)])
+}
+
+/// Groups of as many planes of a pool.
+struct Group {
+    /// Values of one.
+    values: usize,
+    /// How many groups there are.
+    times: u64,
+    /// Sizes of one's windows, `(size, how many)`.
+    windows: Vec<(usize, usize)>,
+}
+
+/// The full groups of a pool's planes, and the rest.
+fn groups(step: &Step, pool: &Pool) -> [Group; 2] {
     let (c, h, w) = step.shape_in.chw();
     let sizes = pool.windows((h, w)).sizes();
-    let of_planes = |planes: usize| {
-        let windows: Vec<_> = sizes.iter().map(|&(size, n)| (size, n.saturating_mul(planes))).collect();
-        mpc::max_cost(at, &windows)
-    };
     let together = planes_together(pool, (h, w));
-    let carrying = |values: usize, from, to| match in_parts(step, values, &carried(step.range, from, to)) {
-        parts if from != to => parts.iter().map(mpc::Step::cost).try_fold(Cost::default(), sum),
-        _ => Ok(Cost::default()),
-    };
-    Ok(carrying(step.shape_in.elements(), from, at)?
-        + of_planes(together).times((c / together) as u64)
-        + of_planes(c % together)
-        + carrying(step.shape_out.elements(), at, to)?)
+    [(together, c / together), (c % together, 1)].map(|(planes, times)| Group {
+        values: planes.saturating_mul(h).saturating_mul(w),
+        times: times as u64,
+        windows: sizes.iter().map(|&(size, n)| (size, n.saturating_mul(planes))).collect(),
+    })
 }
 
 fn sum(sum: Cost, cost: Result<Cost, MpcError>) -> Result<Cost, MpcError> {
@@ -189,16 +240,10 @@ pub(super) fn stages(step: &Step) -> Result<Vec<Vec<mpc::Step>>, MpcError> {
             vec![in_parts(step, n, &mpc::Function::Poly { from, to, coefficients, requant, range })]
         }
         Function::MaxPool(pool) => {
-            let (from, at, to) = pool_moduli(step)?;
-            let mut stages = Vec::new();
-            if from != at {
-                stages.push(in_parts(step, n, &carried(range, from, at)));
-            }
-            stages.push(max_parts(step, &pool, at));
-            if at != to {
-                stages.push(in_parts(step, step.shape_out.elements(), &carried(range, at, to)));
-            }
-            stages
+            let (_, at, _) = pool_moduli(step)?;
+            let [before, after] = carrying(step)?;
+            let stages = [before, max_parts(step, &pool, at), after];
+            stages.into_iter().filter(|stage| !stage.is_empty()).collect()
         }
         Function::ArgMax => {
             let whole = |modulus| {

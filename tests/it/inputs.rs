@@ -406,7 +406,7 @@ fn the_shipped_images_and_weights_are_read() {
     // The first test image is the first ankle boot.
     assert_eq!(test.images[0], images.images[27]);
     assert_eq!(test.labels.unwrap()[..4], [9, 2, 1, 1]);
-    for (file, names, widths) in [("dense.safetensors", 20, 24), ("stria.safetensors", 32, 32)] {
+    for (file, names, widths) in [("dense.safetensors", 20, 24), ("stria.safetensors", 44, 32)] {
         let weights = SafetensorsWeights::open(&example(file)).unwrap();
         assert_eq!(weights.names().len(), names, "{file}");
         assert_eq!(weights.shape("stem.weight"), Some(Shape::of(&[widths, 1, 3, 3])));
