@@ -193,7 +193,8 @@ pub fn compile(
 /// over a local network; none if there is no such step on shares modulo `t`.
 fn step_seconds(network: &IntNetwork, id: NodeId, t: u64, table: &CostTable) -> Option<f64> {
     let cost = protocol::cost(&Step::of(network, id, t)?).ok()?;
-    let (bytes, rounds) = (cost.offline_bytes + cost.online_bytes, cost.offline_rounds + cost.rounds);
+    let bytes = cost.offline_bytes.saturating_add(cost.online_bytes);
+    let rounds = cost.offline_rounds.saturating_add(cost.rounds);
     Some(table.transfers.seconds(cost.transfers) + LAN.seconds(bytes, rounds))
 }
 

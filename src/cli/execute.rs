@@ -229,7 +229,8 @@ fn holding(compiled: &Compiled, choices: Choices, budget: u64) -> Result<(), Fai
         return Ok(());
     }
     Err(Failure::User(format!(
-        "--preprocess holds {} MB of random transfers at once, more than {} MB: leave it out, which makes them layer          by layer, or allow more with --memory",
+        "--preprocess holds {} MB of random transfers at once, more than {} MB: leave it out, which makes them \
+         layer by layer, or allow more with --memory",
         transfers.div_ceil(1_000_000),
         budget / 1_000_000
     )))

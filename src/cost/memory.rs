@@ -47,8 +47,9 @@ impl PeakMemory {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let linear = self.keys + self.key_transfer + self.ciphertexts + self.plaintexts + self.working;
-        self.program + linear + self.shares + self.transfers
+        let linear = [self.keys, self.key_transfer, self.ciphertexts, self.plaintexts, self.working];
+        let others = [self.program, self.shares, self.transfers];
+        linear.into_iter().chain(others).fold(0, u64::saturating_add)
     }
 
     /// That of a network whose other layers, in the other encoding, take `other`: keys and encoded plaintexts

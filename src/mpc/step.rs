@@ -243,7 +243,8 @@ pub fn max_footprint(modulus: Modulus, windows: &[(usize, usize)]) -> Footprint 
     for pairs in max::pairs_of_stages(windows.iter().copied()) {
         let rest = of(pairs % BATCH);
         let batches = (pairs / BATCH) as u64;
-        all.held_bytes += full.held_bytes.saturating_mul(batches) + rest.held_bytes;
+        let held = full.held_bytes.saturating_mul(batches).saturating_add(rest.held_bytes);
+        all.held_bytes = all.held_bytes.saturating_add(held);
         all.lanes = all.lanes.max(if batches > 0 { full.lanes } else { rest.lanes });
     }
     all
@@ -331,7 +332,7 @@ impl Step {
     pub fn footprint(&self) -> Result<Footprint, MpcError> {
         let sum = |sum: Footprint, batch: &Batch| {
             let Footprint { held_bytes, lanes } = Footprint::of(batch);
-            Footprint { held_bytes: sum.held_bytes + held_bytes, lanes: sum.lanes.max(lanes) }
+            Footprint { held_bytes: sum.held_bytes.saturating_add(held_bytes), lanes: sum.lanes.max(lanes) }
         };
         Ok(self.batches()?.iter().fold(Footprint::default(), sum))
     }

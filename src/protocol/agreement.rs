@@ -14,7 +14,7 @@ use crate::select::Plan;
 use std::fmt;
 
 /// Of the messages and their order.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HASH_BYTES: usize = 16;
 const MESSAGE_BYTES: usize = 4 + HASH_BYTES;
 

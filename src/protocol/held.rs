@@ -50,10 +50,11 @@ pub fn held(network: &IntNetwork, modulus: u64, choices: Choices) -> Result<Held
     let (mut ahead, mut room) = (0_u64, BATCH);
     let mut all = 0_u64;
     for id in graph.ids() {
-        live += elements(id);
+        live = live.saturating_add(elements(id));
         // Operands are copied, and so are results on their way.
         let operand = graph.inputs(id).first().map_or(0, |&operand| elements(operand));
-        let (shares, mut working) = (2 * SHARE * (live + operand + elements(id)), 0);
+        let (shares, mut working) =
+            ((2 * SHARE).saturating_mul(live.saturating_add(operand).saturating_add(elements(id))), 0);
         if matches!(graph.node(id).layer, IntLayer::Conv(_) | IntLayer::Linear(_)) {
             (ahead, room) = (0, BATCH);
         }
@@ -67,13 +68,13 @@ pub fn held(network: &IntNetwork, modulus: u64, choices: Choices) -> Result<Held
                 all = all.saturating_add(held_bytes.saturating_mul(times));
                 // As many as fit the batch that is made ahead.
                 let fit = times.min((room / values.max(1)) as u64);
-                ahead += held_bytes * fit;
+                ahead = ahead.saturating_add(held_bytes.saturating_mul(fit));
                 room = if fit < times { 0 } else { room - values * usize::try_from(fit).unwrap_or(0) };
-                working = working.max(2 * LANE * lanes);
+                working = working.max((2 * LANE).saturating_mul(lanes));
             }
-            most.transfers = most.transfers.max(largest.max(ahead) + 2 * MAKING);
+            most.transfers = most.transfers.max(largest.max(ahead).saturating_add(2 * MAKING));
         }
-        most.shares = most.shares.max(shares + working);
+        most.shares = most.shares.max(shares.saturating_add(working));
         for gone in last_use.get(&id).into_iter().flatten().filter(|&&gone| gone != graph.output()) {
             live = live.saturating_sub(elements(*gone));
         }

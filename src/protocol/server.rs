@@ -56,7 +56,8 @@ pub struct LayerRun {
     pub counts: Counts,
     /// Wall time of the circuit, encoding included.
     pub time: Duration,
-    /// Processor time of reading the inputs, of the circuit and of the replies, on all threads.
+    /// Processor time of plaintexts and masks, of reading the inputs, of the circuit and of the replies, on all
+    /// threads.
     pub processor: Duration,
     /// Bytes of the client's ciphertexts.
     pub bytes_in: u64,

@@ -279,7 +279,7 @@ fn comparable(t: Modulus, range: Interval) -> Result<Option<Modulus>, MpcError> 
 }
 
 /// How many planes of a pool are worked on together: as many as have a batch of values and two of comparisons, at
-/// least one. What is made for them is held at once, so this bounds memory whatever the tensor.
+/// least one. What is made for them is held at once, so memory is bounded by a batch or the largest plane.
 fn planes_together(pool: &Pool, (h, w): (usize, usize)) -> usize {
     let windows = pool.windows((h, w));
     let (rows, columns) = windows.count();

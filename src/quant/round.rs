@@ -101,13 +101,13 @@ fn round_row(site: &Site, o: usize, row: &mut [i8], real: &[f32], inputs: &[f64]
 }
 
 /// Rounds some weights of a kernel the other way, as long as that makes the error of its result smaller: its taps
-/// read neighbours, which are alike, so that errors of one sign add up.
+/// read neighbours, which are alike, so that errors of one sign add up. Weights that are 0, declared so or pruned, stay.
 fn balance(steps: &mut [f64], largest: f64, exact: impl Fn(usize) -> f64) {
     let mut sum: f64 = steps.iter().enumerate().map(|(at, step)| step - exact(at)).sum();
     for _ in 0..steps.len() {
         let turn = -sum.signum();
         let error = |at: usize| steps[at] - exact(at);
-        let free = (0..steps.len()).filter(|&at| (steps[at] + turn).abs() <= largest);
+        let free = (0..steps.len()).filter(|&at| exact(at) != 0.0 && (steps[at] + turn).abs() <= largest);
         let Some(at) = free.min_by(|&a, &b| (turn * error(a)).total_cmp(&(turn * error(b)))) else { break };
         let growth = |error: f64| (error + turn).powi(2) - error.powi(2);
         if (1.0 - ALIKE) * growth(error(at)) + ALIKE * growth(sum) >= 0.0 {
@@ -142,5 +142,7 @@ mod tests {
     fn nothing_leaves_the_bits_of_a_weight() {
         assert_eq!(balanced([7.9, 7.4, 0.4, 0.3, -7.3], 7.0), [7.0, 7.0, 1.0, 1.0, -7.0]);
         assert_eq!(balanced([7.9; 5], 7.0), [7.0; 5]);
+        // Nor does a tap that is 0 come to life where all others are clamped.
+        assert_eq!(balanced([7.9, 0.0, 7.9, 0.0, 7.9], 7.0), [7.0, 0.0, 7.0, 0.0, 7.0]);
     }
 }

@@ -281,27 +281,28 @@ impl Counters {
 
     /// Adds those of another layer; distinct Galois keys do not add up.
     pub fn add(&mut self, o: &Self) {
-        self.rotations.internal += o.rotations.internal;
-        self.rotations.external += o.rotations.external;
-        self.rotations.total += o.rotations.total;
-        self.key_switches += o.key_switches;
-        self.hoisted_groups += o.hoisted_groups;
-        self.divisions += o.divisions;
-        self.plain_mults += o.plain_mults;
-        self.adds += o.adds;
-        self.plain_adds += o.plain_adds;
-        self.ciphertexts_in += o.ciphertexts_in;
-        self.ciphertexts_out += o.ciphertexts_out;
-        self.bytes_up += o.bytes_up;
-        self.bytes_down += o.bytes_down;
-        self.relu += o.relu;
-        self.requant += o.requant;
-        self.comparisons += o.comparisons;
-        self.rounds += o.rounds;
-        self.bytes_nonlinear += o.bytes_nonlinear;
-        self.rounds_preprocess += o.rounds_preprocess;
-        self.bytes_preprocess += o.bytes_preprocess;
-        self.transfers += o.transfers;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.rotations.internal, o.rotations.internal);
+        add(&mut self.rotations.external, o.rotations.external);
+        add(&mut self.rotations.total, o.rotations.total);
+        add(&mut self.key_switches, o.key_switches);
+        add(&mut self.hoisted_groups, o.hoisted_groups);
+        add(&mut self.divisions, o.divisions);
+        add(&mut self.plain_mults, o.plain_mults);
+        add(&mut self.adds, o.adds);
+        add(&mut self.plain_adds, o.plain_adds);
+        add(&mut self.ciphertexts_in, o.ciphertexts_in);
+        add(&mut self.ciphertexts_out, o.ciphertexts_out);
+        add(&mut self.bytes_up, o.bytes_up);
+        add(&mut self.bytes_down, o.bytes_down);
+        add(&mut self.relu, o.relu);
+        add(&mut self.requant, o.requant);
+        add(&mut self.comparisons, o.comparisons);
+        add(&mut self.rounds, o.rounds);
+        add(&mut self.bytes_nonlinear, o.bytes_nonlinear);
+        add(&mut self.rounds_preprocess, o.rounds_preprocess);
+        add(&mut self.bytes_preprocess, o.bytes_preprocess);
+        add(&mut self.transfers, o.transfers);
         self.estimated_seconds = to_microseconds(self.estimated_seconds + o.estimated_seconds);
     }
 }

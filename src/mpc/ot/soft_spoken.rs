@@ -15,7 +15,7 @@
 //!
 //! Cost of a transfer: 31 bits sent by the receiver; 32 * 16 bits of leaves, that is 4 AES blocks, for either
 //! party; 2 blocks of hashing for the sender and 1 for the receiver. A tile is what 64 blocks of each leaf
-//! give, as many as the widest AES unit takes at once; a chunk is one message.
+//! give; a chunk is one message.
 
 use super::cipher::{Leaves, STEP, add, correct, low_bits, to_block, to_row};
 use super::hash::{BATCH, Hash, Hashes};

@@ -272,3 +272,21 @@ fn a_compiled_file_checks_and_does_not_compile_again() {
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("already compiled"), "{}", stderr(&again));
 }
+
+/// Few bits clamp many weights, and what is declared zero stays so: the file proves it again when it is read.
+#[test]
+fn declared_zeros_stay_zero_in_few_bits() {
+    let folder = scratch();
+    let out = folder.path().join("m.striac").display().to_string();
+    for (kernel, bits) in [("strips(3)", 2), ("strips(3)", 3), ("cross(3)", 2), ("cross(3)", 3)] {
+        let text = format!(
+            "model m {{\n    weights: random(7)\n    quantize: {{ weights: {bits}, activations: 8 }}\n    \
+             input x: tensor[64, 8, 8]\n    output conv(x, out: 64, kernel: {kernel}, pad: same, name: \"c\")\n}}\n"
+        );
+        let model = write(folder.path(), "m.stria", text.as_bytes()).display().to_string();
+        let compiled = stria(&["compile", &model, "-o", &out]);
+        assert!(compiled.status.success(), "{}", stderr(&compiled));
+        let read = stria(&["report", &out]);
+        assert!(read.status.success(), "{kernel} at {bits} bits: {}", stderr(&read));
+    }
+}
