@@ -196,7 +196,7 @@ pub struct TransferCosts {
 impl Default for TransferCosts {
     /// Those of the machine that the shipped costs were measured on, for files from before they were measured.
     fn default() -> Self {
-        Self { make: 28e-9, spend: 1.6e-9 }
+        Self { make: 10e-9, spend: 1.6e-9 }
     }
 }
 
