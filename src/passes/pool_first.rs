@@ -11,7 +11,7 @@
 //! Values keep their bounds, so the plaintext prime stays. The graph as it was is the meaning of the network, and
 //! what is rewritten must equal it.
 
-use crate::graph::{Graph, IntLayer, IntNetwork, NodeId};
+use crate::graph::{Graph, IntLayer, IntNetwork, Interval, NodeId};
 use crate::quant::rounding_term;
 
 /// The name of the pass, as `--print-after` takes it.
@@ -71,20 +71,14 @@ fn exchange(graph: &mut Graph<IntLayer>, activation: NodeId, pool: NodeId) {
 /// Exchanges both nodes and moves the rounding term from the bounds of the operand to those of the pool; nothing
 /// where the network has no such bounds.
 fn swap(network: &mut IntNetwork, [operand, activation, pool]: [NodeId; 3]) -> bool {
-    let rounding = |graph: &Graph<IntLayer>| i64::try_from(rounding_term(graph, operand)).ok();
-    let (Some(bounds), Some(before)) =
-        (network.intervals.get(operand.0 as usize).copied(), rounding(&network.graph))
-    else {
-        return false;
-    };
+    let rounding = |graph: &Graph<IntLayer>, id| i64::try_from(rounding_term(graph, id)).unwrap_or(i64::MAX);
+    let Some(bounds) = network.intervals.get(operand.0 as usize).copied() else { return false };
+    let own = bounds.hi.saturating_sub(rounding(&network.graph, operand));
     exchange(&mut network.graph, activation, pool);
-    let (after, pooled) = (rounding(&network.graph), rounding_term(&network.graph, activation));
-    let own = bounds.hi.saturating_sub(before);
-    let (Some(after), Ok(pooled)) = (after, i64::try_from(pooled)) else { return false };
-    for (node, rounding) in [(operand, after), (activation, pooled)] {
+    for node in [operand, activation] {
+        let hi = own.saturating_add(rounding(&network.graph, node));
         if let Some(interval) = network.intervals.get_mut(node.0 as usize) {
-            *interval = bounds;
-            interval.hi = own.saturating_add(rounding);
+            *interval = Interval { hi, ..bounds };
         }
     }
     true
