@@ -35,10 +35,16 @@ impl<T: Display> Display for Escaped<T> {
 /// The page of `reports`, in their order.
 #[must_use]
 pub fn html(reports: &[Report]) -> String {
-    Page(reports).to_string()
+    Page { reports, name: |report| &report.model, side_by_side, model }.to_string()
 }
 
-struct Page<'a>(&'a [Report]);
+/// A page about several models, whatever is reported of them.
+struct Page<'a, R> {
+    reports: &'a [R],
+    name: fn(&R) -> &str,
+    side_by_side: fn(&mut fmt::Formatter<'_>, &[R]) -> fmt::Result,
+    model: fn(&mut fmt::Formatter<'_>, usize, &R) -> fmt::Result,
+}
 
 /// The head of a page about the models of such names.
 fn head(f: &mut fmt::Formatter<'_>, names: &[&str]) -> fmt::Result {
@@ -49,15 +55,15 @@ fn head(f: &mut fmt::Formatter<'_>, names: &[&str]) -> fmt::Result {
     writeln!(f, "<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>What encrypted inference costs</h1>")
 }
 
-impl Display for Page<'_> {
+impl<R> Display for Page<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.0.iter().map(|report| report.model.as_str()).collect();
+        let names: Vec<&str> = self.reports.iter().map(self.name).collect();
         head(f, &names)?;
-        if self.0.len() > 1 {
-            side_by_side(f, self.0)?;
+        if self.reports.len() > 1 {
+            (self.side_by_side)(f, self.reports)?;
         }
-        for (index, report) in self.0.iter().enumerate() {
-            model(f, index, report)?;
+        for (index, report) in self.reports.iter().enumerate() {
+            (self.model)(f, index, report)?;
         }
         writeln!(f, "</body>\n</html>")
     }

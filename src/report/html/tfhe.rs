@@ -1,16 +1,14 @@
 //! The page of networks in the non-interactive mode.
 
-use super::{Escaped, entry, head, megabytes, time};
+use super::{Escaped, Page, entry, megabytes, time};
 use crate::tfhe::report::{LayerReport, Report};
-use std::fmt::{self, Display};
+use std::fmt;
 
 /// The page of `reports`, in their order.
 #[must_use]
 pub fn tfhe_html(reports: &[Report]) -> String {
-    Page(reports).to_string()
+    Page { reports, name: |report| &report.model, side_by_side, model }.to_string()
 }
-
-struct Page<'a>(&'a [Report]);
 
 /// A quantity of a whole network.
 type Row = (&'static str, fn(&Report) -> String);
@@ -34,20 +32,6 @@ const ROWS: [Row; 11] = [
         false => "never".into(),
     }),
 ];
-
-impl Display for Page<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.0.iter().map(|report| report.model.as_str()).collect();
-        head(f, &names)?;
-        if self.0.len() > 1 {
-            side_by_side(f, self.0)?;
-        }
-        for (index, report) in self.0.iter().enumerate() {
-            model(f, index, report)?;
-        }
-        writeln!(f, "</body>\n</html>")
-    }
-}
 
 fn side_by_side(f: &mut fmt::Formatter<'_>, reports: &[Report]) -> fmt::Result {
     writeln!(f, "<div class=\"wide\"><table class=\"compare\">\n<thead><tr><th></th>")?;
