@@ -73,7 +73,7 @@ class StriaNet(nn.Module):
 
 NETWORKS = {
     "fashion_mnist": {
-        "dense": lambda: Dense(1, 10, (24, 88, 176), (1, 1, 1)),
+        "dense": lambda: Dense(1, 10, (24, 88, 344), (1, 1, 1)),
         "stria": lambda: StriaNet(1, 10, 28, (32, 128, 512), (0, 3, 3)),
     },
     "cifar10": {

