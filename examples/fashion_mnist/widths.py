@@ -53,7 +53,7 @@ def main():
                                totals["bytes_preprocess"])
                     print(
                         f"| x{factor} | {name} | {encoding} | {totals['rotations']['total']} | {totals['plain_mults']}",
-                        ", ".join(f"{bytes / 1e6:.0f}" for bytes in traffic),
+                        ", ".join(f"{size / 1e6:.0f}" for size in traffic),
                         f"{timing['linear']:.2f} | {timing['total']:.1f} |", sep=" | ", flush=True,
                     )
 

@@ -23,7 +23,7 @@ from networks import NETWORKS
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=sorted(NETWORKS))
-    parser.add_argument("network", choices=["dense", "stria"])
+    parser.add_argument("network", choices=["dense", "narrow", "stria"])
     add_data(parser)
     parser.add_argument("--out", default=".", help="folder for DATASET_NETWORK.pt")
     parser.add_argument("--epochs", type=int, default=8)
@@ -36,6 +36,8 @@ def arguments():
     parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16, where the processor has it")
     args = parser.parse_args()
     args.data = folder(parser, args)
+    if args.network not in NETWORKS[args.dataset]:
+        parser.error(f"{args.dataset} has {', '.join(NETWORKS[args.dataset])}")
     return args
 
 
@@ -115,7 +117,7 @@ def main():
     train_x, train_y, test_x, test_y = load(args.dataset, args.data)
     train, test = Batches(args, train_x, train_y), Batches(args, test_x, test_y)
     network = NETWORKS[args.dataset][args.network]().to(args.device)
-    if args.network == "dense":
+    if args.network != "stria":
         network = network.to(memory_format=torch.channels_last)
     weights = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]

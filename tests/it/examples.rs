@@ -109,7 +109,7 @@ fn check_with<K: ClientKeys, E: Evaluator>(
 
 #[test]
 fn fashion_mnist_on_the_clear_backend() {
-    for model in ["fashion_mnist/dense.stria", "fashion_mnist/stria.stria"] {
+    for model in ["fashion_mnist/dense.stria", "fashion_mnist/narrow.stria", "fashion_mnist/stria.stria"] {
         let compiled = compiled(model, Options::default());
         let data = images(&compiled, "fashion_mnist/images");
         assert!(data.images.len() >= 20);
@@ -122,7 +122,7 @@ fn fashion_mnist_on_the_clear_backend() {
 
 #[test]
 fn fashion_mnist_encrypted() {
-    for model in ["fashion_mnist/dense.stria", "fashion_mnist/stria.stria"] {
+    for model in ["fashion_mnist/dense.stria", "fashion_mnist/narrow.stria", "fashion_mnist/stria.stria"] {
         let compiled = compiled(model, Options::default());
         compiled.fits().expect("secure moduli hold it");
         let data = images(&compiled, "fashion_mnist/images");
@@ -165,6 +165,7 @@ fn totals(report: &Report) -> String {
 fn totals_of_the_examples() {
     let models = [
         "fashion_mnist/dense.stria",
+        "fashion_mnist/narrow.stria",
         "fashion_mnist/stria.stria",
         "shapes/mobilenet_v2.stria",
         "shapes/resnet18.stria",
