@@ -13,7 +13,7 @@ use std::fmt;
 
 /// How many of the largest needs are listed with the layers that have them, and how many layers of each.
 const NEEDS: usize = 3;
-const NAMED: usize = 4;
+const NAMED: usize = 3;
 
 /// The bits of a network and their price.
 #[derive(Clone, Debug, PartialEq, Serialize)]
