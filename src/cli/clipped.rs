@@ -22,13 +22,20 @@ pub(super) fn of_calibration(
     network: &IntNetwork,
 ) -> Option<Diagnostic> {
     let (range, input) = (InputRange::of(network)?, model.graph.node(NodeId(0)));
-    let (found, least) = match calibration? {
-        Calibration::Images(data) => (range.clipped(&data.images)?, ""),
-        Calibration::Measured(measured) => (range.clipped_of(measured, &input.name)?, "at least "),
+    let (found, least, reach) = match calibration? {
+        Calibration::Images(data) => {
+            let found = range.clipped(&data.images)?;
+            (found, "", reach(&found))
+        }
+        // Of measured ranges the largest hundredth is known, without signs.
+        Calibration::Measured(measured) => {
+            let found = range.clipped_of(measured, &input.name)?;
+            (found, "at least ", format!("the largest has magnitude {}", short(found.hi)))
+        }
     };
     let message = format!("{least}{}", many(&found, "the calibration images' values")?);
     let advice = "`scale:`, `mean:` and `std:` here are to be those of training";
-    let warning = Diagnostic::warning("clipped-input", message, input.span, reach(&found));
+    let warning = Diagnostic::warning("clipped-input", message, input.span, reach);
     Some(warning.hint(format!("{advice}; {}", remedy(&found))))
 }
 

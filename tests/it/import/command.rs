@@ -231,6 +231,7 @@ fn clipped_data_are_told() {
     for command in [&["check", "m.stria"][..], &["compile", "m.stria"], &["report", "m.stria"]] {
         let said = stderr(&stria(at.path(), command));
         assert!(said.contains("warning[clipped-input]") && said.contains(clipped), "{command:?}: {said}");
+        assert!(said.contains("at least 1.") && said.contains("the largest has magnitude 4.04"), "{said}");
     }
     let eval = ["eval", "m.stria", "--data", &data, "--backend", "reference"];
     let said = stderr(&stria(at.path(), &eval));
