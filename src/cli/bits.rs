@@ -8,6 +8,7 @@ use crate::diag::{SourceFile, Span};
 use crate::graph::{Model, NodeId, WeightsDecl};
 use crate::input::{self, Data};
 use crate::layers::Layer;
+use crate::params::plain_prime;
 use crate::passes::FloatModel;
 use crate::quant::{AutoBits, BitsOf, Judges, Statistics, auto_bits};
 use crate::resolve;
@@ -48,6 +49,7 @@ impl BitsOptions {
         model: &Model,
         float: &FloatModel,
         calibration: Option<Ranges<'_>>,
+        prime: Prime,
     ) -> Result<Option<(String, Model)>, Failure> {
         let Some(max_drop) = self.max_drop else { return Ok(None) };
         let FloatModel { model: folded, weights: Some(weights) } = float else {
@@ -60,9 +62,14 @@ impl BitsOptions {
         let own = self.data.as_ref().map(|file| input::load(file, &model.header.input, shape)).transpose()?;
         let images = calibration.and_then(|ranges| ranges.images);
         let Some(Data { images: judging, labels }) = own.as_ref().or(images) else {
-            return Err(Failure::User(
-                "--max-drop: give images by --data, or as `calibration:` in the model".into(),
-            ));
+            let why = match calibration.and_then(|ranges| ranges.measured) {
+                Some(_) => {
+                    "the model's `calibration:` is a file of measured ranges, which cannot judge accuracy; give \
+                     images by --data"
+                }
+                None => "give images by --data, or as `calibration:` in the model",
+            };
+            return Err(Failure::User(format!("--max-drop: {why}")));
         };
         let fresh = match (calibration.and_then(|ranges| ranges.measured), images) {
             (None, Some(data)) => {
@@ -78,7 +85,7 @@ impl BitsOptions {
         });
         bar.finish_and_clear();
         let found = found.map_err(Failure::user)?;
-        say(&told(&found, judges));
+        say(&told(&found, judges, prime));
         if !found.within {
             return Err(Failure::User(format!(
                 "--max-drop {max_drop}: the bits that the model has lose more already; allow more, or give it \
@@ -103,6 +110,24 @@ impl<'a> From<&'a Front> for Text<'a> {
     }
 }
 
+/// How the plaintext prime of the network will be chosen.
+#[derive(Clone, Copy)]
+pub(super) struct Prime {
+    pub ring: u32,
+    /// Its bits, where they are given.
+    pub bits: Option<u32>,
+}
+
+impl Prime {
+    /// The bits of the one for accumulators up to `largest`: a ring has primes of some lengths only.
+    fn above(self, largest: u64) -> String {
+        match plain_prime(self.ring, largest, self.bits) {
+            Ok(t) => format!("{} bits", u64::BITS - t.leading_zeros()),
+            Err(_) => "none that holds the accumulators".into(),
+        }
+    }
+}
+
 /// Where ranges come from: measured, or to be measured on images.
 #[derive(Clone, Copy)]
 pub(super) struct Ranges<'a> {
@@ -117,19 +142,18 @@ impl<'a> From<&'a Calibration> for Ranges<'a> {
 }
 
 /// What the search found, for people.
-fn told(found: &AutoBits, judges: Judges<'_>) -> String {
+fn told(found: &AutoBits, judges: Judges<'_>, prime: Prime) -> String {
     let what = if judges.labels.is_some() { "accuracy" } else { "agreement with the float network" };
-    let bits = |accumulator: u64| u64::BITS - (2 * accumulator).leading_zeros();
     let mut text = format!(
         "{what} on {} images: float {:.2} %, before {:.2} %, with the bits found {:.2} %; {} networks tried\n\
-         plaintext prime: {} bits before, {} after\n",
+         plaintext prime: {} before, {} after\n",
         judges.images.len(),
         found.float,
         found.before,
         found.after,
         found.tried,
-        bits(found.largest_accumulator.0),
-        bits(found.largest_accumulator.1),
+        prime.above(found.largest_accumulator.0),
+        prime.above(found.largest_accumulator.1),
     );
     for place in &found.places {
         let names: Vec<_> = place.nodes.iter().map(|id| found.model.graph.node(*id).name.as_str()).collect();
@@ -200,4 +224,19 @@ fn said_by(model: &Model, folded: &Model, id: NodeId) -> NodeId {
 pub(super) fn replaced(front: &mut Front, text: String) {
     front.source.text = text;
     front.ast = syntax::parse(&front.source).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Prime;
+
+    /// At ring 8192 there is no prime of 19 bits that is 1 modulo 16384.
+    #[test]
+    fn the_prime_is_one_that_the_ring_has() {
+        let prime = Prime { ring: 8192, bits: None };
+        assert_eq!(prime.above((1 << 17) + 1), "20 bits");
+        assert_eq!(prime.above(100), "17 bits");
+        assert_eq!(Prime { bits: Some(22), ..prime }.above(100), "22 bits");
+        assert_eq!(Prime { bits: Some(22), ..prime }.above(1 << 30), "none that holds the accumulators");
+    }
 }

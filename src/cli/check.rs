@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::load::{Front, Opened};
 use super::refused::{other_encoding, place, refusal, unfit};
 use super::say::say;
-use super::{CompileOptions, Format, ModelPath, load, output, refused};
+use super::{CompileOptions, Format, ModelPath, load, output};
 use crate::compile::Options;
 use crate::diag::{Diagnostic, Severity, SourceFile};
 use crate::graph::Model;
@@ -108,7 +108,7 @@ fn later_stages(front: &Front, model: &Model, options: Options) -> Result<Vec<Di
         Ok(stages) => stages,
         Err(error) => return refusal(&error, model).map(|found| vec![found]).ok_or_else(|| error.into()),
     };
-    let mut found: Vec<_> = stages.lost.iter().map(refused::few_bits).collect();
+    let mut found = front.doubts(model, &stages.reference, &stages.lost);
     if let Err(error) = stages.compiled.fits() {
         let span = error.layer().and_then(|layer| place(model, layer)).unwrap_or_default();
         // Without weights the bounds are assumed, and there is nothing to run.

@@ -1,6 +1,6 @@
 //! `stria compile`: prints stages of the pipeline, writes a `.striac` file.
 
-use super::bits::{self, BitsOptions};
+use super::bits::{self, BitsOptions, Prime};
 use super::costs::CostsOption;
 use super::failure::Failure;
 use super::load::Opened;
@@ -110,7 +110,8 @@ pub(super) fn run(args: &CompileArgs) -> Result<(), Failure> {
     let (mut model, mut front) = load::front(&args.model, bytes)?.checked()?;
     let mut compiled = front.compile(&model, options)?;
     let ranges = front.calibration.as_ref().map(Into::into);
-    if let Some((text, found)) = args.bits.search((&front).into(), &model, &compiled.float, ranges)? {
+    let prime = Prime { ring: options.ring.unwrap_or(model.header.ring), bits: options.plain_bits };
+    if let Some((text, found)) = args.bits.search((&front).into(), &model, &compiled.float, ranges, prime)? {
         bits::replaced(&mut front, text);
         model = found;
         compiled = front.compile(&model, options)?;

@@ -6,7 +6,7 @@ use super::execute::{RunOptions, execute, progress_bar, weights};
 use super::failure::Failure;
 use super::load::Loaded;
 use super::say::say;
-use super::{Backend, CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
+use super::{Backend, CompileOptions, Format, Mode, ModelPath, clipped, load, output, tfhe};
 use crate::graph::{IntNetwork, IntWeights, evaluate, quantise_input};
 use crate::input;
 use crate::passes::FloatModel;
@@ -19,7 +19,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use serde::Serialize;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images on which the errors of layers are measured.
 const MEASURED: usize = 64;
@@ -58,6 +58,8 @@ struct Evaluation {
     n: usize,
     /// Share of images with every logit equal to the reference's; with the class equal if only that is told.
     agreement_reference: f64,
+    /// What of each answer was compared with the reference.
+    compared: Compared,
     #[serde(flatten)]
     scores: Scores,
     /// The reference on all images, where only some ran encrypted.
@@ -68,6 +70,23 @@ struct Evaluation {
     layers: Vec<LayerError>,
     /// Images on which it was measured.
     layers_n: usize,
+}
+
+/// What an answer tells.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Compared {
+    /// Every number of the output.
+    Logits,
+    /// The position of the greatest alone.
+    Class,
+}
+
+impl Compared {
+    fn of(answers: &[Answer]) -> Self {
+        let whole = answers.iter().all(|answer| matches!(answer, Answer::Logits(_)));
+        if whole { Self::Logits } else { Self::Class }
+    }
 }
 
 /// How well answers fit labels and the float network.
@@ -131,6 +150,9 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     if n == 0 {
         return Err(Failure::User(format!("{}: no images", args.data.display())));
     }
+    let outputs = network.graph.node(network.graph.output()).shape.elements();
+    require_classes(&args.data, data.labels.as_deref(), outputs)?;
+    clipped::tell(&args.data, &data.images, network);
     let quantised: Vec<_> = data
         .images
         .par_iter()
@@ -158,10 +180,6 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     } else {
         None
     };
-    let outputs = network.graph.node(network.graph.output()).shape.elements();
-    if let Some(label) = labels.and_then(|l| l.iter().take(n).find(|l| **l >= outputs)) {
-        say(&format!("warning: label {label} is none of the network's {outputs} outputs\n"));
-    }
     let measured = &data.images[..n.min(MEASURED)];
     let layers = match &float {
         Some(FloatModel { model, weights: Some(floats) }) => {
@@ -174,6 +192,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         backend: args.backend.name(),
         n,
         agreement_reference: ratio(agreeing, n),
+        compared: Compared::of(&answers),
         scores: own,
         all,
         confusion: labels.map(|l| Confusion::new(l, &classes, outputs)),
@@ -181,6 +200,24 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         layers,
     };
     output::write(&output::render(&evaluation, args.format)?, None)
+}
+
+/// Warns of labels that are none of the `outputs` of a network, and refuses if all are: no answer could be right.
+pub(super) fn require_classes(file: &Path, labels: Option<&[usize]>, outputs: usize) -> Result<(), Failure> {
+    let labels = labels.unwrap_or_default();
+    let mut beyond = labels.iter().filter(|label| **label >= outputs);
+    let Some(first) = beyond.next() else { return Ok(()) };
+    let (n, all) = (1 + beyond.count(), labels.len());
+    let what = format!(
+        "{}: {n} of {all} labels are none of the network's {outputs} outputs, which count from 0; the first is \
+         {first}",
+        file.display()
+    );
+    if n == all {
+        return Err(Failure::User(what));
+    }
+    say(&format!("warning: {what}\n"));
+    Ok(())
 }
 
 /// How many outputs are the reference's in every number.
@@ -239,7 +276,11 @@ impl fmt::Display for Evaluation {
         writeln!(f, "{} on {} {images}, backend {}", self.model, self.n, self.backend)?;
         writeln!(f, "accuracy                      {}", percent(self.scores.accuracy))?;
         writeln!(f, "accuracy of the float network {}", percent(self.scores.accuracy_float))?;
-        writeln!(f, "all logits equal reference    {}", percent(Some(self.agreement_reference)))?;
+        let compared = match self.compared {
+            Compared::Logits => "all logits equal reference    ",
+            Compared::Class => "class equals reference's      ",
+        };
+        writeln!(f, "{compared}{}", percent(Some(self.agreement_reference)))?;
         writeln!(f, "class equals float network's  {}", percent(self.scores.agreement_float))?;
         if let Some(All { n, scores }) = &self.all {
             writeln!(f, "\nreference on all {n} images")?;

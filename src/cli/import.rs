@@ -1,10 +1,10 @@
 //! `stria import`: an ONNX model as a `.stria` file, its weights, and the ranges measured on images.
 
-use super::bits::{BitsOptions, Ranges, Text};
+use super::bits::{BitsOptions, Prime, Ranges, Text};
 use super::execute::progress_bar;
 use super::failure::Failure;
-use super::output;
 use super::say::say;
+use super::{clipped, output};
 use crate::compile;
 use crate::diag::SourceFile;
 use crate::graph::NodeId;
@@ -47,7 +47,7 @@ pub(super) struct ImportArgs {
     /// Mean of the pixels that training subtracted, of 0 to 1: one number, or one a channel.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', allow_negative_numbers = true, value_parser = number)]
     mean: Option<Vec<f64>>,
-    /// Standard deviation that training divided by.
+    /// Standard deviation of the pixels that training divided by, of 0 to 1.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = positive)]
     std: Option<Vec<f64>>,
     /// The most bytes of memory, about; checked before anything is decoded or computed.
@@ -102,7 +102,22 @@ impl Outputs {
     }
 }
 
+/// Refuses a normalisation of pixels of 0 to 255: those that it applies to are scaled to 0 to 1 before.
+fn require_scaled(args: &ImportArgs) -> Result<(), Failure> {
+    let options = [("--mean", &args.mean, "a mean"), ("--std", &args.std, "a deviation")];
+    for (option, numbers, what) in options {
+        if let Some(number) = numbers.iter().flatten().find(|number| **number > 1.0) {
+            return Err(Failure::User(format!(
+                "{option} {number}: pixels are scaled to 0 to 1 first, where {what} is at most 1; divide those of \
+                 pixels of 0 to 255 by 255"
+            )));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn run(args: &ImportArgs) -> Result<(), Failure> {
+    require_scaled(args)?;
     let outputs = Outputs::of(args)?;
     let options = options(args, &outputs)?;
     let bytes = input::read(&args.onnx, args.memory)?;
@@ -149,6 +164,7 @@ fn calibrated(args: &ImportArgs, imported: &mut Imported) -> Result<Option<Stati
     if data.images.is_empty() {
         return Err(Failure::User(format!("{}: no images", file.display())));
     }
+    clipped::tell_import(file, &data.images, &imported.model);
     let float = compile::float_model(&imported.model, Some(&imported.weights), &mut |_, _, _| {})?;
     let FloatModel { model, weights: Some(weights) } = &float else {
         return Err(Failure::Internal("an imported model has no weights".into()));
@@ -163,7 +179,8 @@ fn calibrated(args: &ImportArgs, imported: &mut Imported) -> Result<Option<Stati
         let ast = syntax::parse(&source).map_err(|found| Failure::Internal(found.render(&source)))?;
         let text = Text { source: &source, ast: Some(&ast), weights: Some(&imported.weights) };
         let ranges = Ranges { images: Some(&data), measured: Some(&measured) };
-        if let Some((text, model)) = args.bits.search(text, &imported.model, &float, Some(ranges))? {
+        let prime = Prime { ring: imported.model.header.ring, bits: None };
+        if let Some((text, model)) = args.bits.search(text, &imported.model, &float, Some(ranges), prime)? {
             (imported.text, imported.model) = (text, model);
         }
     }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::refused::{beyond_tfhe, few_bits, refusal};
 use super::say::say;
-use super::{CompileOptions, DEFAULT_ENCODING, Encoding, KernelKind};
+use super::{CompileOptions, DEFAULT_ENCODING, Encoding, KernelKind, clipped};
 use crate::compile::{self, CompileError, Encode, Kernels, Options, Sparsity, Stages};
 use crate::compiled::{Compiled, MAGIC};
 use crate::cost::CostTable;
@@ -13,7 +13,7 @@ use crate::input::{self, Data, InputError, SafetensorsWeights};
 use crate::params::Scheme;
 use crate::passes::FloatModel;
 use crate::quant::{
-    Meaning, QuantError, Quantised, RandomWeights, Statistics, StatisticsFault, random_images,
+    LostBits, Meaning, QuantError, Quantised, RandomWeights, Statistics, StatisticsFault, random_images,
 };
 use crate::report::Leak;
 use crate::resolve;
@@ -234,12 +234,18 @@ impl Front {
     pub(super) fn compile(&self, model: &Model, options: Options) -> Result<Stages, Failure> {
         match self.stages(model, options) {
             Ok(stages) => {
-                let lost = Diagnostics(stages.lost.iter().map(few_bits).collect());
-                say(&lost.render(&self.source));
+                let found = self.doubts(model, &stages.reference, &stages.lost);
+                say(&Diagnostics(found).render(&self.source));
                 Ok(stages)
             }
             Err(error) => Err(self.refuse(refusal(&error, model), error.into())),
         }
+    }
+
+    /// What quantisation makes of the data and of the bits that is probably not meant.
+    pub(super) fn doubts(&self, model: &Model, network: &IntNetwork, lost: &[LostBits]) -> Vec<Diagnostic> {
+        let clipped = clipped::of_calibration(self.calibration.as_ref(), model, network);
+        clipped.into_iter().chain(lost.iter().map(few_bits)).collect()
     }
 
     /// Shows what was found at its layer, or fails with `otherwise`.
@@ -292,8 +298,8 @@ pub(super) fn integers(path: &Path) -> Result<Integers, Failure> {
     });
     match made {
         Ok((compile::Integers { float, quantised, .. }, images)) => {
-            let lost = Diagnostics(quantised.lost.iter().map(few_bits).collect());
-            say(&lost.render(&front.source));
+            let found = front.doubts(&model, &quantised.network, &quantised.lost);
+            say(&Diagnostics(found).render(&front.source));
             let Quantised { network, weights, .. } = quantised;
             let (float, inputs) = (Some(float), front.inputs.clone());
             Ok(Integers { network, weights, float, images, inputs, front: Some((front, model)) })

@@ -7,6 +7,7 @@ mod bench;
 mod bits;
 mod calibrate;
 mod check;
+mod clipped;
 mod compile;
 mod costs;
 mod eval;

@@ -3,7 +3,7 @@
 use super::costs::CostsOption;
 use super::execute::{Outcome, RunOptions, execute, weights};
 use super::failure::Failure;
-use super::{Backend, CompileOptions, Format, Mode, ModelPath, load, output, tfhe};
+use super::{Backend, CompileOptions, Format, Mode, ModelPath, clipped, load, output, tfhe};
 use crate::compiled::Compiled;
 use crate::cost::{CostTable, LAN, Means, Network, PeakMemory, WAN};
 use crate::graph::quantise_input;
@@ -164,6 +164,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             data.images.len()
         ))
     })?;
+    clipped::tell(&args.input, std::slice::from_ref(image), network);
     let mut quantised = quantise_input(network, image).map_err(Failure::user)?;
     let outcome = execute(&compiled, std::slice::from_ref(&quantised), args.backend, args.options);
     quantised.data.zeroize();

@@ -65,6 +65,11 @@ impl Statistics {
         self.images
     }
 
+    /// The spread of one value.
+    pub(super) fn spread(&self, name: &str) -> Option<&Spread> {
+        self.spreads.get(name)
+    }
+
     /// The spreads by the nodes of `model`.
     ///
     /// # Errors

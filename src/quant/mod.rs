@@ -10,6 +10,7 @@ mod auto;
 mod bounds;
 mod calibrate;
 mod classes;
+mod clip;
 mod compare;
 mod emit;
 mod float;
@@ -25,6 +26,7 @@ mod skeleton;
 mod solve;
 
 pub use auto::{AutoBits, BitsOf, Judges, PlaceBits, auto_bits};
+pub use clip::{Clipped, InputRange};
 pub use compare::{LayerError, layer_errors};
 pub use float::{FloatWeights, float_eval, float_eval_with};
 pub use loss::LostBits;

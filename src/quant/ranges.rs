@@ -31,10 +31,11 @@ pub(super) fn ranges(
     for (id, note) in graph.ids().zip(&fitted.skeleton.notes) {
         let Some(clamp) = note.clamp else { continue };
         let channels = graph.node(id).shape.channels();
-        let declared = declared(&clamp).or_else(|| {
-            matches!(graph.node(id).layer, IntLayer::Input(_))
-                .then(|| pixel_range(&fitted.model.header.input))
-        });
+        let declared = if matches!(graph.node(id).layer, IntLayer::Input(_)) {
+            Some(input_range(clamp.range, &fitted.model.header.input))
+        } else {
+            declared(&clamp)
+        };
         let range = match declared {
             Some(range) => vec![range; channels],
             None => observed(note, &clamp, spreads, fitted.model.header.ranges).ok_or_else(|| {
@@ -56,6 +57,11 @@ fn declared(clamp: &Clamp) -> Option<f64> {
         (Some(range), Some(cap)) => Some(range.min(cap)),
         (written, cap) => written.or(cap),
     }
+}
+
+/// The largest magnitude that the quantised input holds: the file's, else all that a pixel can be.
+pub(super) fn input_range(written: Option<(f64, f64)>, input: &InputSpec) -> f64 {
+    written.map_or_else(|| pixel_range(input), |(lo, hi)| hi.max(-lo))
 }
 
 /// The largest magnitude that a normalised pixel can have.

@@ -46,10 +46,15 @@ pub(super) struct Skeleton {
     pub(super) notes: Vec<Note>,
 }
 
+/// The greatest signed number of `bits`.
+pub(super) fn top(bits: u32) -> i32 {
+    (1 << (bits.clamp(2, 8) - 1)) - 1
+}
+
 impl Clamp {
     /// The greatest result.
     pub(super) fn top(&self) -> i64 {
-        if self.unsigned { (1 << self.bits) - 1 } else { (1 << (self.bits - 1)) - 1 }
+        if self.unsigned { (1 << self.bits) - 1 } else { top(self.bits).into() }
     }
 
     /// Both bounds.

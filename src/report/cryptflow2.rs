@@ -5,10 +5,12 @@
 
 use super::quantisation::quantisation;
 use super::{
-    Accounting, Counters, LayerReport, Moduli, Passes, Predicted, Report, Rotations, SetUp, layer_report,
+    Accounting, Counters, LayerReport, Missing, Moduli, Passes, Predicted, Report, Rotations, SetUp,
+    layer_report,
 };
 use crate::circuit::Counts;
 use crate::compiled::Compiled;
+use crate::cost::TransferCosts;
 use crate::cost::cryptflow2::{self, NoKernel};
 use crate::graph::NodeId;
 use crate::select::Operation;
@@ -70,7 +72,8 @@ pub fn cryptflow2(compiled: &Compiled) -> Result<Report, NoAccount> {
         coefficients: None,
         security_bits: 0,
         assumed_bounds: compiled.network.assumed,
-        quantisation: quantisation(compiled),
+        assumed_without: Missing::of(compiled),
+        quantisation: quantisation(compiled, TransferCosts::default()),
         galois_key_bytes: 0,
         setup: SetUp::default(),
         peak_memory_estimate: 0,

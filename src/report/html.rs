@@ -7,7 +7,8 @@ mod tfhe;
 
 pub use tfhe::tfhe_html;
 
-use super::{Accounting, LayerReport, Report, megabytes};
+use super::prices::COLUMNS;
+use super::{Accounting, LayerReport, Missing, Report, megabytes};
 use std::fmt::{self, Display, Write};
 
 /// The page's style: widths of bars are all that elements set themselves.
@@ -230,7 +231,7 @@ fn parameters(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     writeln!(f, "<h3>Parameters</h3>\n<dl>")?;
     entry(f, "ring degree", report.ring)?;
     let bits = u64::BITS - report.plain_modulus.leading_zeros();
-    let assumed = if report.assumed_bounds { ", from assumed bounds: no weights" } else { "" };
+    let assumed = Missing::words(report.assumed_without);
     entry(f, "plaintext prime", format!("{} ({bits} bits{assumed})", report.plain_modulus))?;
     entry(f, "modulus bits", joined(&report.modulus_bits))?;
     if report.security_bits > 0 {
@@ -247,12 +248,34 @@ fn parameters(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     }
     if report.accounting == Accounting::Stria {
         entry(f, "quantisation", &report.quantisation)?;
+        entry(f, "linear layers need a plaintext prime of", report.quantisation.needs())?;
         entry(f, "seconds are predicted", format!("on one core, {} costs", report.cost_table))?;
     }
     if let Some(leak) = &report.sparsity {
         entry(f, "shown to the client", leak)?;
     }
-    writeln!(f, "</dl>")
+    writeln!(f, "</dl>")?;
+    if report.accounting == Accounting::Stria { prices(f, report) } else { Ok(()) }
+}
+
+/// What each bit of the plaintext prime costs.
+fn prices(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    writeln!(f, "<h3>What a bit of the plaintext prime costs</h3>\n<div class=\"wide\"><table>")?;
+    write!(f, "<thead><tr><th>bits of t</th>")?;
+    COLUMNS.iter().try_for_each(|column| write!(f, "<th>{}</th>", Escaped(column)))?;
+    writeln!(f, "</tr></thead>\n<tbody>")?;
+    for (bits, price) in report.quantisation.table().rows() {
+        write!(f, "<tr><th>{bits}</th>")?;
+        match price {
+            Some(price) => {
+                let cells = price.cells();
+                cells.iter().try_for_each(|cell| write!(f, "<td class=\"n\">{}</td>", Escaped(cell)))?;
+            }
+            None => write!(f, "<td colspan=\"{}\">no prime at ring {}</td>", COLUMNS.len(), report.ring)?,
+        }
+        writeln!(f, "</tr>")?;
+    }
+    writeln!(f, "</tbody></table></div>")
 }
 
 /// A number with a bar of its part of `most`.

@@ -9,13 +9,14 @@ mod html;
 mod leak;
 mod moduli;
 mod plan;
+mod prices;
 mod quantisation;
 mod text;
 
 use crate::circuit::{Counts, Segment, count};
 use crate::compiled::Compiled;
 use crate::cost::{self, CostTable, LAN, Means, Network, OpCosts, PeakMemory, Sizes, WAN};
-use crate::graph::{NodeId, NonLinearWork};
+use crate::graph::{NodeId, NonLinearWork, WeightsDecl};
 use crate::lower::galois_steps;
 use crate::params::{Encoding, SchemeParams, security_bits};
 use crate::protocol::{self, Choices, Cost, Held, SetUp, Step};
@@ -26,7 +27,8 @@ pub use html::{html, tfhe_html};
 pub use leak::Leak;
 pub use moduli::Moduli;
 pub use plan::{Passes, PlanPrice, Predicted, Second};
-pub use quantisation::{LayerBits, Price, Quantisation};
+pub use prices::Price;
+pub use quantisation::{LayerBits, Quantisation};
 use serde::Serialize;
 
 /// Rotations by kind.
@@ -166,6 +168,35 @@ pub enum Accounting {
     Cryptflow2,
 }
 
+/// What a model lacks of what bounds are proven from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// It names no weights.
+    Weights,
+    /// It has weights, but nothing says how far its values reach.
+    Ranges,
+}
+
+impl Missing {
+    fn of(compiled: &Compiled) -> Option<Self> {
+        match compiled.network.header.weights {
+            _ if !compiled.network.assumed => None,
+            WeightsDecl::File(_) => Some(Self::Ranges),
+            WeightsDecl::None | WeightsDecl::Random(_) => Some(Self::Weights),
+        }
+    }
+
+    /// Behind the bits of t: where they come from.
+    fn words(missing: Option<Self>) -> &'static str {
+        match missing {
+            None => "",
+            Some(Self::Weights) => ", from assumed bounds: no weights",
+            Some(Self::Ranges) => ", from assumed bounds: no ranges, calibrate",
+        }
+    }
+}
+
 /// The report of one network.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -185,8 +216,10 @@ pub struct Report {
     pub coefficients: Option<CoefficientSet>,
     /// Security in bits, classical.
     pub security_bits: u32,
-    /// Whether the bounds behind t were assumed for want of weights.
+    /// Whether the bounds behind t were assumed from bit widths.
     pub assumed_bounds: bool,
+    /// For want of what they were; none if they are proven.
+    pub assumed_without: Option<Missing>,
     /// Bytes of all evaluation keys, of Galois keys above all, sent once.
     pub galois_key_bytes: u64,
     /// What passes once a connection, before the first image.
@@ -370,6 +403,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         coefficients: sets.coefficients.map(|params| CoefficientSet::of(compiled, params)),
         security_bits: security_bits(&compiled.params),
         assumed_bounds: compiled.network.assumed,
+        assumed_without: Missing::of(compiled),
         galois_key_bytes,
         setup: SetUp::of(choices.activations, galois_key_bytes, key_messages),
         peak_memory_estimate: peak_memory(compiled, Means { kept: 0, threads: 1 }, choices).total(),
@@ -377,7 +411,7 @@ pub fn report(compiled: &Compiled, table: &CostTable) -> Report {
         estimated_lan_seconds: lan,
         estimated_wan_seconds: wan,
         cost_table: table.name.clone(),
-        quantisation: quantisation::quantisation(compiled),
+        quantisation: quantisation::quantisation(compiled, table.transfers),
         sparsity: Leak::of(compiled),
         predicted,
         plans: plan::plans(compiled),

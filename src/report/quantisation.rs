@@ -1,16 +1,19 @@
-//! What the bits of weights and values cost: the accumulators that they make, the plaintext prime that the
-//! largest of these asks for, and what each bit of that prime takes of the moduli.
+//! What the bits of weights and values ask for: the accumulators that they make, the plaintext prime that the
+//! largest of these needs, and what each bit of that prime costs.
 //!
 //! Comparisons on shares work modulo the plaintext prime: its bits are the bits of every comparison.
 
+use super::prices::{Price, Table, bits, prices};
 use crate::compiled::Compiled;
+use crate::cost::TransferCosts;
 use crate::graph::{IntLayer, IntNetwork, NodeId, Requant};
-use crate::params;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// How many bits fewer are priced.
-const PRICED: u32 = 6;
+/// How many of the largest needs are listed with the layers that have them, and how many layers of each.
+const NEEDS: usize = 3;
+const NAMED: usize = 3;
 
 /// The bits of a network and their price.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,21 +28,12 @@ pub struct Quantisation {
     pub plain_bits: u32,
     /// The layer whose accumulator decides t; none if none has one.
     pub deciding_layer: Option<String>,
-    /// What t of fewer bits would ask for, from today's bits downwards.
+    /// What t of fewer bits would cost, from today's bits downwards.
     pub prices: Vec<Price>,
+    /// Bits between of which the ring has no prime.
+    pub without_prime: Vec<u32>,
     /// The linear layers in order.
     pub layers: Vec<LayerBits>,
-}
-
-/// The moduli for a plaintext prime of so many bits.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Price {
-    /// Bits of the plaintext prime, and of every comparison.
-    pub plain_bits: u32,
-    /// Bits of all ciphertext primes that the circuit then needs.
-    pub modulus_bits: u32,
-    /// Bits that noise and flooding leave unused below them; none if the circuit does not fit.
-    pub spare_bits: Option<f64>,
 }
 
 /// The bits of one linear layer.
@@ -55,26 +49,28 @@ pub struct LayerBits {
     pub activation_bits: Option<u32>,
     /// The largest magnitude of its accumulator, bias and rounding included.
     pub accumulator_bound: u64,
-    /// Bits of the plaintext prime that it asks for by itself.
+    /// Bits of twice that: by itself it asks for a plaintext prime of at least so many.
     pub accumulator_bits: u32,
     /// The right shift of the clamp behind it; none if there is none.
     pub shift: Option<u32>,
 }
 
-/// The quantisation of `compiled`.
-pub(super) fn quantisation(compiled: &Compiled) -> Quantisation {
+/// The quantisation of `compiled`, its two-party steps predicted by what `transfers` cost.
+pub(super) fn quantisation(compiled: &Compiled, transfers: TransferCosts) -> Quantisation {
     let network = &compiled.network;
     let graph = &network.graph;
     let bound = |id: NodeId| network.intervals.get(id.0 as usize).map_or(0, |interval| interval.magnitude());
     let deciding = graph.ids().max_by_key(|id| (bound(*id), std::cmp::Reverse(id.0)));
     let linear = |id: &NodeId| matches!(graph.node(*id).layer, IntLayer::Conv(_) | IntLayer::Linear(_));
+    let (prices, without_prime) = prices(compiled, transfers);
     Quantisation {
         weight_bits: network.header.weight_bits,
         activation_bits: network.header.activation_bits,
         ranges: network.header.ranges.to_string(),
         plain_bits: bits(compiled.params.plain_modulus),
         deciding_layer: deciding.map(|id| graph.node(id).name.clone()),
-        prices: prices(compiled),
+        prices,
+        without_prime,
         layers: graph.ids().filter(linear).map(|id| layer(network, id, bound(id))).collect(),
     }
 }
@@ -125,30 +121,32 @@ fn width(lo: i64, hi: i64) -> u32 {
     bits(lo.unsigned_abs().max(hi.unsigned_abs())) + u32::from(lo < 0)
 }
 
-fn bits(n: u64) -> u32 {
-    u64::BITS - n.leading_zeros()
-}
+impl Quantisation {
+    /// What each bit of t costs.
+    pub(super) fn table(&self) -> Table<'_> {
+        Table { prices: &self.prices, without: &self.without_prime }
+    }
 
-/// What `t` of today's bits and of fewer asks for.
-fn prices(compiled: &Compiled) -> Vec<Price> {
-    let today = bits(compiled.params.plain_modulus);
-    let price = |plain_bits: u32| {
-        let t = if plain_bits == today {
-            compiled.params.plain_modulus
-        } else {
-            params::plain_prime(compiled.params.ring, 0, Some(plain_bits)).ok()?
-        };
-        let workload = &compiled.params.workload;
-        let chosen = params::choose(compiled.scheme, compiled.params.ring, t, workload).ok()?;
-        let fit = params::fit(compiled.scheme, &chosen, workload).ok();
-        let spare = |fit: params::Fit| fit.room_bits - fit.flood_bits.unwrap_or(fit.noise_bits);
-        Some(Price {
-            plain_bits,
-            modulus_bits: chosen.modulus_bits.iter().sum(),
-            spare_bits: fit.map(|fit| (spare(fit) * 10.0).round() / 10.0),
-        })
-    };
-    (0..=PRICED).filter_map(|fewer| price(today.checked_sub(fewer)?)).collect()
+    /// Which layers need the longest t, and how many the others are.
+    pub(super) fn needs(&self) -> String {
+        let mut needs: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+        for layer in &self.layers {
+            needs.entry(layer.accumulator_bits).or_default().push(&layer.name);
+        }
+        let mut parts = Vec::new();
+        for (bits, names) in needs.iter().rev().take(NEEDS) {
+            let more = names.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            parts.push(format!("{bits} bits {}{more}", names[..names.len().min(NAMED)].join(", ")));
+        }
+        let rest: usize = needs.values().rev().skip(NEEDS).map(Vec::len).sum();
+        let range = needs.keys().rev().skip(NEEDS);
+        if let (Some(most), Some(least)) = (range.clone().next(), range.last()) {
+            let bits = if most == least { most.to_string() } else { format!("{least} to {most}") };
+            parts.push(format!("{bits} bits {rest} other{}", if rest == 1 { "" } else { "s" }));
+        }
+        parts.join("; ")
+    }
 }
 
 impl fmt::Display for Quantisation {
@@ -157,12 +155,6 @@ impl fmt::Display for Quantisation {
         let other = if others > 0 { format!(" ({others} layers differ)") } else { String::new() };
         write!(f, "weights {} bits{other}, values {} bits", self.weight_bits, self.activation_bits)?;
         let Some(layer) = &self.deciding_layer else { return Ok(()) };
-        write!(f, "; t of {} bits for `{layer}`", self.plain_bits)?;
-        let price = |price: &Price| match price.spare_bits {
-            Some(spare) => format!("{}: q of {}, {spare:.0} spare", price.plain_bits, price.modulus_bits),
-            None => format!("{}: does not fit", price.plain_bits),
-        };
-        let fewer: Vec<_> = self.prices.iter().step_by(2).map(price).collect();
-        write!(f, "\nbits of t     {}", fewer.join("; "))
+        write!(f, "; t of {} bits for `{layer}`", self.plain_bits)
     }
 }

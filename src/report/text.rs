@@ -1,6 +1,6 @@
 //! The report as text for a terminal: one line a layer that costs something, then totals.
 
-use super::{Accounting, Report, megabytes};
+use super::{Accounting, Missing, Report, megabytes};
 use std::fmt;
 
 impl fmt::Display for Report {
@@ -17,7 +17,7 @@ impl fmt::Display for Report {
             self.ring,
             self.plain_modulus,
             u64::BITS - self.plain_modulus.leading_zeros(),
-            if self.assumed_bounds { ", from assumed bounds: no weights" } else { "" },
+            Missing::words(self.assumed_without),
             self.modulus_bits.iter().sum::<u32>(),
             bits.join("+"),
             self.security_bits
@@ -129,6 +129,8 @@ impl Report {
             t.relu, t.requant, t.comparisons
         )?;
         writeln!(f, "quantisation  {}", self.quantisation)?;
+        writeln!(f, "layers need   {}", self.quantisation.needs())?;
+        writeln!(f, "{}", self.quantisation.table())?;
         writeln!(f, "passes        {}", self.passes)?;
         if let Some(leak) = &self.sparsity {
             writeln!(f, "shown         {leak}")?;

@@ -26,7 +26,8 @@ const RINGS: std::ops::RangeInclusive<u32> = 4096..=32768;
 const DEFAULT_BITS: u32 = 8;
 
 /// Raw pixels are bytes.
-const DEFAULT_SCALE: f64 = 1.0 / 255.0;
+const RAW: f64 = 255.0;
+const DEFAULT_SCALE: f64 = 1.0 / RAW;
 
 /// The most channels of an image, or features, that an input may have.
 const MAX_INPUT_CHANNELS: usize = 1 << 20;
@@ -274,6 +275,9 @@ impl<'a> Expander<'a> {
         {
             self.not_positive("std", expr.span, "give the standard deviation of each channel");
         }
+        if let (Some(scale), Some(mean), Some(std)) = (scale, &mean, &std) {
+            self.require_scaled(given, scale, [mean, std]);
+        }
         let pad = self.size_or(given, "pad", 0, 0);
         let (_, h, w) = shape.chw();
         if let (Some(pad), Some(expr)) = (pad, find(given, "pad"))
@@ -287,6 +291,23 @@ impl<'a> Expander<'a> {
             );
         }
         Some(InputSpec { scale: scale?, mean: mean?, std: std?, pad: pad? })
+    }
+
+    /// Warns of a mean or a deviation beyond all scaled pixels: it is of pixels of another scale.
+    fn require_scaled(&mut self, given: &'a [Named], scale: f64, [mean, std]: [&[f64]; 2]) {
+        let largest = RAW * scale;
+        // A deviation of 1 divides by nothing, whatever the scale.
+        for (name, numbers, most) in [("mean", mean, largest), ("std", std, largest.max(1.0))] {
+            let beyond = numbers.iter().find(|number| **number > most * (1.0 + 1e-9));
+            if let (Some(number), Some(expr)) = (beyond, find(given, name)) {
+                let largest = (1e4 * largest).round() / 1e4;
+                let message = format!("`{name}` has {number}, but scaled pixels are 0 to {largest}");
+                self.report(
+                    Diagnostic::warning("normalisation", message, expr.span, "of pixels of 0 to 255?")
+                        .hint("divide it by 255, or write `scale: 1`"),
+                );
+            }
+        }
     }
 
     fn not_positive(&mut self, name: &str, span: Span, advice: &str) {

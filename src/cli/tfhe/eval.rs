@@ -1,9 +1,9 @@
 //! `stria eval --mode tfhe`: accuracy under noise, simulated or encrypted.
 
 use super::{Planned, planned, require_no_plan};
-use crate::cli::eval::{EvalArgs, float_classes, ratio};
+use crate::cli::eval::{EvalArgs, float_classes, ratio, require_classes};
 use crate::cli::failure::Failure;
-use crate::cli::{Backend, output};
+use crate::cli::{Backend, clipped, output};
 use crate::graph::{NodeId, evaluate, quantise_input};
 use crate::input;
 use crate::protocol::first_of_greatest;
@@ -49,6 +49,9 @@ pub(in crate::cli) fn eval(args: &EvalArgs) -> Result<(), Failure> {
     if n == 0 {
         return Err(Failure::User(format!("{}: no images", args.data.display())));
     }
+    let outputs = network.graph.node(network.graph.output()).shape.elements();
+    require_classes(&args.data, data.labels.as_deref(), outputs)?;
+    clipped::tell(&args.data, &data.images, &network);
     let quantise = |image| quantise_input(&network, image).map_err(Failure::user);
     let images: Vec<_> = data.images.par_iter().map(quantise).collect::<Result<_, _>>()?;
     let reference = |image| evaluate(&network, &weights, image).map_err(Failure::user);

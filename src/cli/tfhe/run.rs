@@ -1,6 +1,7 @@
 //! `stria run --mode tfhe`: all four steps in one process, or the same computation without encryption.
 
 use super::{Planned, planned, require_no_plan};
+use crate::cli::clipped;
 use crate::cli::failure::Failure;
 use crate::cli::run::{Output, RunArgs, class_name, megabytes};
 use crate::cli::{Backend, output};
@@ -74,6 +75,7 @@ pub(in crate::cli) fn run(args: &RunArgs) -> Result<(), Failure> {
     let Planned { network, weights, plan, .. } = planned(&args.model, &args.reach)?;
     let shape = network.graph.node(NodeId(0)).shape.clone();
     let (image, expected) = one_image(args, &network.header.input, &shape)?;
+    clipped::tell(&args.input, std::slice::from_ref(&image), &network);
     let quantised = quantise_input(&network, &image).map_err(Failure::user)?;
     let beyond = plan.beyond_reach(&network, &weights, &quantised).map_err(Failure::user)?;
     let ran = match args.backend {

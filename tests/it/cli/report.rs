@@ -149,12 +149,56 @@ fn report_prices_the_bits() {
     assert_eq!(prices[0]["modulus_bits"], today);
     let moduli: Vec<_> = prices.iter().map(|p| p["modulus_bits"].as_u64()).collect();
     assert!(prices.len() > 3 && moduli.is_sorted_by(|a, b| a >= b), "{moduli:?}");
+    let totals = &report["totals"];
+    assert_eq!(prices[0]["online_bytes"], totals["bytes_nonlinear"]);
+    assert_eq!(prices[0]["ahead_bytes"], totals["bytes_preprocess"]);
+    assert_eq!(prices[0]["nonlinear_seconds"], report["estimated_nonlinear_seconds"]);
+    for key in ["online_bytes", "ahead_bytes", "nonlinear_seconds", "nonlinear_lan_seconds"] {
+        let of_bits: Vec<f64> = prices.iter().map(|p| p[key].as_f64().expect("a price")).collect();
+        assert!(of_bits.is_sorted_by(|a, b| a > b), "{key} of fewer bits: {of_bits:?}");
+    }
     let fc = layers.last().expect("fc");
     assert_eq!(
         (&fc["name"], &fc["weight_bits"], &fc["input_bits"]),
         (&Value::from("fc"), &Value::from(8), &Value::from(8))
     );
     assert!(fc["shift"].is_null() && layers[0]["shift"].is_u64(), "{found}");
+}
+
+/// A line for every bit, also where the ring has no such prime; the layers that ask for most.
+#[test]
+fn the_price_of_each_bit_is_shown() {
+    let text = |format: &str| {
+        let output = stria(&["report", EVAL[1], "--format", format]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let report: Value = serde_json::from_str(&text("json")).expect("JSON");
+    let found = &report["quantisation"];
+    let numbers = |key: &str| found[key].as_array().expect("an array").clone();
+    assert_eq!(numbers("without_prime"), [Value::from(19)], "at ring 8192");
+    let mut bits: Vec<u64> = numbers("prices").iter().filter_map(|p| p["plain_bits"].as_u64()).collect();
+    bits.extend(numbers("without_prime").iter().filter_map(Value::as_u64));
+    bits.sort_unstable_by_key(|bits| std::cmp::Reverse(*bits));
+    let shown = text("text");
+    let lines: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("bits of t")).skip(1).collect();
+    for (line, bits) in lines.iter().zip(&bits) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[0], bits.to_string(), "{line}");
+        let price = numbers("prices").into_iter().find(|price| price["plain_bits"] == *bits);
+        match price {
+            Some(price) => assert_eq!(words[1], price["modulus_bits"].to_string(), "{line}"),
+            None => assert_eq!(words[1..], ["no", "prime"], "{line}"),
+        }
+    }
+    assert!(bits.len() == 7 && lines[7].starts_with("passes"), "{shown}");
+    let most = numbers("layers").into_iter().max_by_key(|layer| layer["accumulator_bits"].as_u64());
+    let most = most.expect("layers");
+    let need = format!("layers need   {} bits {}", most["accumulator_bits"], most["name"].as_str().unwrap());
+    assert!(shown.contains(&need), "{need}: {shown}");
+    let page = text("html");
+    assert!(page.contains("<tr><th>19</th><td colspan=\"6\">no prime at ring 8192</td></tr>"), "{page}");
+    assert!(page.contains(&format!("<tr><th>{}</th><td class=\"n\">", bits[0])), "{page}");
 }
 
 #[test]

@@ -49,6 +49,11 @@ fn models_without_ranges_report_but_do_not_run() {
     assert!(stderr(&reported).contains("the range of"), "{}", stderr(&reported));
     let found: Value = serde_json::from_slice(&reported.stdout).unwrap();
     assert!(found["totals"]["plain_mults"].as_u64().unwrap() > 0);
+    // It has weights: ranges are what the bounds were assumed for want of.
+    assert_eq!(found["assumed_without"], "ranges");
+    let text = stria(at.path(), &["report", "caffe.stria"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("assumed bounds: no ranges") && !text.contains("no weights"), "{text}");
     let data = fixture("caffe.safetensors");
     let evaluated = stria(at.path(), &["eval", "caffe.stria", "--data", &data]);
     assert_eq!(evaluated.status.code(), Some(1));
@@ -66,7 +71,7 @@ fn a_failed_import_leaves_what_was_there() {
     let attempts: [&[&str]; 6] = [
         &["import", &onnx, "-o", "old.stria"],
         &["import", &fixture("refused.onnx"), "-o", "old.stria", "--force"],
-        &["import", &onnx, "-o", "old.stria", "--mean", "1,2", "--force"],
+        &["import", &onnx, "-o", "old.stria", "--mean", "0.1,0.2", "--force"],
         &["import", &onnx, "-o", "old.stria", "--memory", "1000", "--force"],
         &["import", &onnx, "-o", "old.stria", "--calibrate", &wrong, "--force"],
         &["import", "nothing.onnx", "-o", "old.stria", "--force"],
@@ -175,6 +180,15 @@ fn fewest_bits_are_written_into_the_imported_text() {
     let done = stria(at.path(), &[&import[..], &["--calibrate", &data]].concat());
     assert!(done.status.success(), "{}", stderr(&done));
     assert!(stderr(&done).contains("agreement with the float network on 4 images"), "{}", stderr(&done));
+    let report = stria(at.path(), &["report", "m.stria", "--format", "json"]);
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let after = format!(" before, {} bits after", report["quantisation"]["plain_bits"]);
+    assert!(stderr(&done).contains(&after), "{after}: {}", stderr(&done));
+    // Its calibration is a file of ranges by now.
+    let again = stria(at.path(), &["compile", "m.stria", "--max-drop", "50", "--emit", "bits"]);
+    assert_eq!(again.status.code(), Some(1));
+    let said = stderr(&again);
+    assert!(said.contains("measured ranges, which cannot judge accuracy; give images by --data"), "{said}");
     let text = std::fs::read_to_string(at.path().join("m.stria")).unwrap();
     assert!(text.contains("weight_bits: ") && text.contains(" bits: "), "{text}");
     let done =
@@ -182,4 +196,60 @@ fn fewest_bits_are_written_into_the_imported_text() {
     assert!(done.status.success(), "{}", stderr(&done));
     let found: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert!(found["drop"].as_f64().is_some_and(|drop| drop <= 50.0), "{found}");
+}
+
+#[test]
+fn a_normalisation_of_other_pixels_is_refused() {
+    let at = tempfile::tempdir().unwrap();
+    let onnx = fixture("torchscript.onnx");
+    for wrong in [["--mean", "123.675,116.28,103.53"], ["--std", "0.2,57.12,0.2"]] {
+        let done = stria(at.path(), &[&["import", &onnx, "-o", "m.stria"][..], &wrong].concat());
+        assert_eq!(done.status.code(), Some(1));
+        assert!(stderr(&done).contains("by 255") && stderr(&done).contains(wrong[0]), "{}", stderr(&done));
+        assert!(!at.path().join("m.stria").exists());
+    }
+    let right = ["--mean", "0.485,0.456,1", "--std", "0.229,0.224,1"];
+    let done = stria(at.path(), &[&["import", &onnx, "-o", "m.stria"][..], &right].concat());
+    assert!(done.status.success(), "{}", stderr(&done));
+}
+
+/// Data that are normalised otherwise than the model says lose what lies beyond the range of its input.
+#[test]
+fn clipped_data_are_told() {
+    let at = tempfile::tempdir().unwrap();
+    let (onnx, data) = (fixture("torchscript.onnx"), fixture("torchscript.safetensors"));
+    let import = ["import", &onnx, "-o", "m.stria", "--calibrate", &data, "--force"];
+    let clipped = "are clipped by the input's range of -1 to 1";
+    let done = stria(at.path(), &import);
+    assert!(done.status.success(), "{}", stderr(&done));
+    // Of a normal distribution 31.7 % lies beyond one deviation.
+    let said = stderr(&done);
+    assert!(said.contains("% of its values ") && said.contains(clipped) && said.contains("--mean"), "{said}");
+    let share = said.split("safetensors: ").nth(1).and_then(|s| s.split(' ').next()).unwrap();
+    let share: f64 = share.parse().unwrap();
+    assert!((30.0..34.0).contains(&share), "{share}");
+    for command in [&["check", "m.stria"][..], &["compile", "m.stria"], &["report", "m.stria"]] {
+        let said = stderr(&stria(at.path(), command));
+        assert!(said.contains("warning[clipped-input]") && said.contains(clipped), "{command:?}: {said}");
+        assert!(said.contains("at least 1.") && said.contains("the largest has magnitude 4.04"), "{said}");
+    }
+    let eval = ["eval", "m.stria", "--data", &data, "--backend", "reference"];
+    let said = stderr(&stria(at.path(), &eval));
+    assert!(said.contains(&format!("{share:.1} % of its values {clipped}")), "{said}");
+
+    // As the warning advises, and with a normalisation whose pixels reach as far.
+    let text = std::fs::read_to_string(at.path().join("m.stria")).unwrap();
+    assert!(said.contains("`range: 4.05`"), "{said}");
+    let (before, after) = text.split_once("tensor[3, 16, 16]").unwrap();
+    let after = match after.trim_start().strip_prefix('{') {
+        Some(rest) => format!(" {{ range: 4.05, {rest}"),
+        None => format!(" {{ range: 4.05 }}{after}"),
+    };
+    std::fs::write(at.path().join("m.stria"), format!("{before}tensor[3, 16, 16]{after}")).unwrap();
+    let wide = [&import[..], &["--mean", "0.5", "--std", "0.12"]].concat();
+    let checked = stria(at.path(), &["check", "m.stria"]);
+    let evaluated = stria(at.path(), &eval);
+    for done in [checked, evaluated, stria(at.path(), &wide), stria(at.path(), &["check", "m.stria"])] {
+        assert!(done.status.success() && !stderr(&done).contains("clipped"), "{}", stderr(&done));
+    }
 }
