@@ -195,14 +195,16 @@ fn options(args: &ImportArgs, outputs: &Outputs) -> Result<Options, Failure> {
 
 /// The model's bytes, if the limit of memory allows them.
 fn onnx_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    input::read(path, limit).map_err(|error| match error {
-        InputError::TooLarge { .. } => {
-            let length = std::fs::metadata(path).map_or(0, |m| m.len());
-            let needed = length.max(limit.saturating_add(1));
-            failure(path, &ImportError::Memory { what: ONNX_FILE.to_owned(), needed, limit })
-        }
-        other => other.into(),
-    })
+    let error = match input::read(path, limit) {
+        Ok(bytes) => return Ok(bytes),
+        Err(error) => error,
+    };
+    if !matches!(error, InputError::TooLarge { .. }) {
+        return Err(error.into());
+    }
+    let length = std::fs::metadata(path).map_or(0, |m| m.len());
+    let needed = length.max(limit.saturating_add(1));
+    Err(failure(path, &ImportError::Memory { what: ONNX_FILE.to_owned(), needed, limit }))
 }
 
 fn failure(onnx: &Path, error: &ImportError) -> Failure {

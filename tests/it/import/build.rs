@@ -132,10 +132,10 @@ impl Net {
 
     /// The only node that is refused.
     pub(super) fn refusal(self) -> Refusal {
-        match self.imported().unwrap_err() {
-            ImportError::Unsupported(refusals) if refusals.len() == 1 => refusals[0].clone(),
-            other => panic!("{other}"),
-        }
+        let error = self.imported().unwrap_err();
+        let ImportError::Unsupported(refusals) = &error else { panic!("{error}") };
+        let [refusal] = refusals.as_slice() else { panic!("{error}") };
+        refusal.clone()
     }
 
     /// What the imported network computes.

@@ -23,10 +23,10 @@ fn read(at: &Path, location: &str, more: &[(&str, &str)]) -> Result<Imported, Im
 }
 
 fn fault(result: Result<Imported, ImportError>) -> TensorFault {
-    match result.unwrap_err() {
-        ImportError::Tensor { name, fault } if name == "w" => fault,
-        other => panic!("{other}"),
-    }
+    let error = result.unwrap_err();
+    let ImportError::Tensor { name, fault } = error else { panic!("{error}") };
+    assert_eq!(name, "w");
+    fault
 }
 
 fn is_right(result: Result<Imported, ImportError>) {
