@@ -112,12 +112,9 @@ fn limits_are_named_where_they_are_exceeded() {
     let dims = [1 << 20, 1024, 3, 3];
     let weight =
         Net::new(&[1, 1024, 8, 8]).floats("w", &dims, &[]).node("Conv", &["input", "w"], "y", vec![]);
-    match weight.imported().unwrap_err() {
-        ImportError::Tensor { fault: TensorFault::Elements { shape, limit }, .. } => {
-            assert_eq!((shape, limit), (dims.to_vec(), 1 << 31));
-        }
-        other => panic!("{other}"),
-    }
+    let error = weight.imported().unwrap_err();
+    let ImportError::Tensor { fault, .. } = error else { panic!("{error}") };
+    assert_eq!(fault, TensorFault::Elements { shape: dims.to_vec(), limit: 1 << 31 });
     let negative =
         Net::new(&[1, 1, 8, 8]).floats("w", &[1, -1], &[]).node("Conv", &["input", "w"], "y", vec![]);
     assert!(negative.error().contains("negative"));
