@@ -21,6 +21,21 @@ NORMALISATION = {
     "tiny_imagenet": ([0.4802, 0.4481, 0.3975], [0.277, 0.2691, 0.2821]),
 }
 
+# Where Debian's packages put the files.
+FOLDERS = {"fashion_mnist": "/usr/share/datasets/fashion-mnist"}
+
+
+def add_data(parser):
+    parser.add_argument("--data", help="folder of the dataset's files; Fashion-MNIST's where Debian puts it if absent")
+
+
+def folder(parser, args):
+    """The folder of `--data`, or its default; an error of `parser` if there is none."""
+    found = args.data or FOLDERS.get(args.dataset)
+    if found is None or not Path(found).is_dir():
+        parser.error(f"--data must be the folder of {args.dataset}'s files" + (f": no folder {found}" if found else ""))
+    return found
+
 
 def idx(folder, name):
     """An IDX file, plain or gzipped."""
@@ -75,11 +90,11 @@ def load(name, folder):
 def main():
     parser = argparse.ArgumentParser(description="Writes images and labels for `calibration:` and `stria eval --data`.")
     parser.add_argument("dataset", choices=sorted(NORMALISATION))
-    parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="folder of the dataset's files")
+    add_data(parser)
     parser.add_argument("--each", type=int, help="the first so many training images of each class, for calibration")
     parser.add_argument("-o", "--output", required=True)
     args = parser.parse_args()
-    train_images, train_labels, images, labels = load(args.dataset, args.data)
+    train_images, train_labels, images, labels = load(args.dataset, folder(parser, args))
     if args.each:
         classes = range(int(train_labels.max()) + 1)
         rows = torch.cat([(train_labels == c).nonzero()[: args.each, 0] for c in classes])

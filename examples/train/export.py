@@ -1,6 +1,6 @@
 """Writes a trained network's weights for its `.stria` file: batch norms folded, declared zeros exact.
 
-    python export.py stria.pt -o ../fashion_mnist/stria.safetensors
+    python export.py fashion_mnist_stria.pt -o ../fashion_mnist/stria.safetensors
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main():
     parser.add_argument("--half", action="store_true", help="store float16: half the bytes")
     args = parser.parse_args()
     saved = torch.load(args.checkpoint, map_location="cpu")
-    network = NETWORKS[saved["dataset"]][saved["name"]]()
+    network = NETWORKS[saved["recipe"]["dataset"]][saved["recipe"]["network"]]()
     network.load_state_dict(saved["network"])
     tensors = folded(network.eval())
     if args.half:

@@ -1,9 +1,11 @@
-"""Makes ../../tests/cases/train.safetensors: small weights, inputs and outputs of each module.
+"""Makes small weights, inputs and outputs of each module, on which tests/it/train.rs evaluates the language's blocks.
 
-tests/it/train.rs evaluates the language's blocks on them. Names are those of the cases there.
+    python fixture.py -o ../../tests/cases/train.safetensors
+
+Names are those of the cases there. Outputs differ in the last bits from one PyTorch to another.
 """
 
-import pathlib
+import argparse
 
 import torch
 import torch.nn as nn
@@ -49,6 +51,9 @@ def lively(module):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", required=True)
+    args = parser.parse_args()
     torch.manual_seed(7)
     tensors = {}
     for name, module, shape in CASES:
@@ -62,8 +67,7 @@ def main():
             tensors[f"{name}.input"], tensors[f"{name}.output"] = x[0], module(x)[0]
         for key, tensor in folded(module).items():
             tensors[f"{name}.{key}".replace("..", ".")] = tensor
-    path = pathlib.Path(__file__).parent / "../../tests/cases/train.safetensors"
-    safetensors_file.save(path, {name: tensor.contiguous().numpy() for name, tensor in tensors.items()})
+    safetensors_file.save(args.output, {name: tensor.contiguous().numpy() for name, tensor in tensors.items()})
 
 
 if __name__ == "__main__":

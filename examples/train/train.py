@@ -1,6 +1,9 @@
 """Trains a network of networks.py and saves checkpoints that export.py reads.
 
-    python train.py fashion_mnist stria --data /usr/share/datasets/fashion-mnist --epochs 8
+    python train.py fashion_mnist stria --data /usr/share/datasets/fashion-mnist --epochs 20
+
+A checkpoint DATASET_NETWORK.pt is written after each epoch, and a later call goes on from it; with another number of
+epochs the learning rate goes on along another cosine.
 """
 
 import argparse
@@ -13,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from data import NORMALISATION, load
+from data import NORMALISATION, add_data, folder, load
 from networks import NETWORKS
 
 
@@ -21,8 +24,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=sorted(NETWORKS))
     parser.add_argument("network", choices=["dense", "stria"])
-    parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="folder of the dataset's files")
-    parser.add_argument("--out", default=".", help="folder for NETWORK.pt")
+    add_data(parser)
+    parser.add_argument("--out", default=".", help="folder for DATASET_NETWORK.pt")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=6e-3, help="largest learning rate")
@@ -31,7 +34,29 @@ def arguments():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16, where the processor has it")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.data = folder(parser, args)
+    return args
+
+
+def resumed(path, args, network, optimiser):
+    """Steps, epochs and seconds of the checkpoint, if there is one; a checkpoint of another run ends the program."""
+    if not path.exists():
+        return 0, 0, 0.0
+    saved = torch.load(path, map_location=args.device)
+    for name, value in recipe(args).items():
+        if saved["recipe"].get(name) != value:
+            raise SystemExit(f"{path} was trained with {name} {saved['recipe'].get(name)}, not {value}: remove or move it")
+    network.load_state_dict(saved["network"])
+    optimiser.load_state_dict(saved["optimiser"])
+    if saved["epoch"] >= args.epochs:
+        print(f"{path} has {saved['epoch']} epochs: nothing left to train")
+    return saved["step"], saved["epoch"], saved["seconds"]
+
+
+def recipe(args):
+    """What must not change from one call to the next."""
+    return {name: getattr(args, name) for name in ("dataset", "network", "batch", "rate", "decay", "seed")}
 
 
 def keep_freed_memory():
@@ -97,13 +122,9 @@ def main():
     groups = [{"params": weights, "weight_decay": args.decay}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=args.rate)
     steps = len(train_y) // args.batch * args.epochs
-    path = Path(args.out) / f"{args.network}.pt"
-    step, epoch, seconds = 0, 0, 0.0
-    if path.exists():
-        saved = torch.load(path, map_location=args.device)
-        network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, epoch, seconds = saved["step"], saved["epoch"], saved["seconds"]
+    path = Path(args.out) / f"{args.dataset}_{args.network}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    step, epoch, seconds = resumed(path, args, network, optimiser)
     print(json.dumps({**vars(args), "parameters": sum(p.numel() for p in network.parameters())}), flush=True)
     while epoch < args.epochs:
         torch.manual_seed(args.seed * 1000 + epoch)
@@ -132,7 +153,7 @@ def main():
         found = accuracy(network, test)
         print(f"epoch {epoch} test {100 * found:.2f} % loss {mean_loss:.4f} processor {seconds:.0f} s", flush=True)
         saved = {
-            "dataset": args.dataset, "name": args.network, "network": network.state_dict(),
+            "recipe": recipe(args), "network": network.state_dict(),
             "optimiser": optimiser.state_dict(), "step": step, "epoch": epoch, "seconds": seconds, "accuracy": found,
         }
         torch.save(saved, path.with_suffix(".tmp"))

@@ -135,17 +135,16 @@ impl Conv {
                 gather(&geometry, plane, k % taps, first, line);
             });
             let lines = &*lines;
-            out.data.par_chunks_mut(pixels).enumerate().for_each(|(o, map)| {
+            out.data.par_chunks_mut(pixels).enumerate().for_each_init(Vec::new, |terms, (o, map)| {
                 let sums = &mut map[first * columns..][..n];
                 sums.fill(bias.map_or(T::default(), |b| b[o]));
-                let terms: Vec<_> = weight[o * per..][..per]
-                    .iter()
-                    .enumerate()
-                    .map(|(k, &w)| (w.into(), self.input_channel(o, k / taps, c_in) * taps + k % taps))
-                    .filter(|&(w, _)| w != T::default())
-                    .map(|(w, line)| (w, &lines[line * n..][..n]))
-                    .collect();
-                accumulate(sums, &terms);
+                terms.clear();
+                for (j, row) in weight[o * per..][..per].chunks_exact(taps).enumerate() {
+                    let seen = &lines[self.input_channel(o, j, c_in) * taps * n..][..taps * n];
+                    let weighted = row.iter().map(|&w| w.into()).zip(seen.chunks_exact(n));
+                    terms.extend(weighted.filter(|&(w, _)| w != T::default()));
+                }
+                accumulate(sums, terms);
             });
         }
         out
