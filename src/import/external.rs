@@ -54,7 +54,7 @@ impl Folder {
         }
         let path = self.place(location).map_err(fault)?;
         let unreadable = |source| ImportError::External { path: path.clone(), source };
-        let real = path.canonicalize().map_err(unreadable)?;
+        let real = self.found(location, &path).map_err(unreadable)?;
         if !self.real.iter().any(|folder| real.starts_with(folder)) {
             let location = location.to_owned();
             return Err(fault(TensorFault::Linked { location, target: real.display().to_string() }));
@@ -78,6 +78,14 @@ impl Folder {
         let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(0)];
         file.read_exact(&mut bytes).map_err(unreadable)?;
         Ok(bytes)
+    }
+
+    /// The file at `path`, links followed; if there is none, that in the folder of the model's own file.
+    fn found(&self, location: &str, path: &Path) -> std::io::Result<PathBuf> {
+        path.canonicalize().or_else(|missing| {
+            let own = self.real.iter().find_map(|folder| folder.join(location).canonicalize().ok());
+            own.ok_or(missing)
+        })
     }
 
     /// The file that `location` names: one in the folder or below it.

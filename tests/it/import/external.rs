@@ -127,8 +127,14 @@ fn models_that_are_links_find_their_data() {
     // The folder itself may be a link, too.
     symlink("snapshots", root.join("current")).unwrap();
     is_right(read(&root.join("current"), "w.data", &[]));
+    // The data may lie beside the model's own file under their own name.
+    std::fs::remove_file(named.join("w.data")).unwrap();
+    std::fs::write(blobs.join("w.data"), matrix(0)).unwrap();
+    is_right(read(&named, "w.data", &[]));
     // Where the model is a plain file, its folder is the only one.
     std::fs::remove_file(named.join("model.onnx")).unwrap();
     std::fs::write(named.join("model.onnx"), model("w.data", &[])).unwrap();
+    assert!(matches!(read(&named, "w.data", &[]), Err(ImportError::External { .. })));
+    symlink("../blobs/0b", named.join("w.data")).unwrap();
     assert!(matches!(fault(read(&named, "w.data", &[])), TensorFault::Linked { .. }));
 }
