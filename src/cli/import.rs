@@ -8,8 +8,8 @@ use super::{clipped, output};
 use crate::compile;
 use crate::diag::SourceFile;
 use crate::graph::NodeId;
-use crate::import::{DEFAULT_MEMORY, ImportError, Imported, Options, import};
-use crate::input::{self, Staged, stage};
+use crate::import::{DEFAULT_MEMORY, ImportError, Imported, ONNX_FILE, Options, import};
+use crate::input::{self, InputError, Staged, stage};
 use crate::passes::FloatModel;
 use crate::quant::Statistics;
 use crate::syntax;
@@ -50,6 +50,12 @@ pub(super) struct ImportArgs {
     /// Standard deviation of the pixels that training divided by, of 0 to 1.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = positive)]
     std: Option<Vec<f64>>,
+    /// Raw images are smaller than the network's input by N pixels on each side: 28x28 for 32x32 is 2.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pad: u32,
+    /// Take this output of the graph, if it has several.
+    #[arg(long, value_name = "NAME")]
+    graph_output: Option<String>,
     /// The most bytes of memory, about; checked before anything is decoded or computed.
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MEMORY)]
     memory: u64,
@@ -120,7 +126,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Failure> {
     require_scaled(args)?;
     let outputs = Outputs::of(args)?;
     let options = options(args, &outputs)?;
-    let bytes = input::read(&args.onnx, args.memory)?;
+    let bytes = onnx_bytes(&args.onnx, args.memory)?;
     let long = bytes.len() as u64 > MANY_BYTES;
     let progress = |what: &str| {
         if long {
@@ -128,8 +134,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<(), Failure> {
         }
     };
     progress("decoding");
-    let folder = args.onnx.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let mut imported = import(bytes, folder, &options).map_err(|e| failure(&args.onnx, &e))?;
+    let mut imported = import(bytes, Some(&args.onnx), &options).map_err(|e| failure(&args.onnx, &e))?;
     let measured = calibrated(args, &mut imported)?;
     progress("writing");
     let mut staged = vec![stage(&outputs.weights, |out| imported.weights.write(out))?];
@@ -199,8 +204,24 @@ fn options(args: &ImportArgs, outputs: &Outputs) -> Result<Options, Failure> {
         calibration: outputs.ranges.as_deref().map(name).transpose()?,
         mean: args.mean.clone(),
         std: args.std.clone(),
+        pad: args.pad as usize,
+        output: args.graph_output.clone(),
         memory: args.memory,
     })
+}
+
+/// The model's bytes, if the limit of memory allows them.
+fn onnx_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let error = match input::read(path, limit) {
+        Ok(bytes) => return Ok(bytes),
+        Err(error) => error,
+    };
+    if !matches!(error, InputError::TooLarge { .. }) {
+        return Err(error.into());
+    }
+    let length = std::fs::metadata(path).map_or(0, |m| m.len());
+    let needed = length.max(limit.saturating_add(1));
+    Err(failure(path, &ImportError::Memory { what: ONNX_FILE.to_owned(), needed, limit }))
 }
 
 fn failure(onnx: &Path, error: &ImportError) -> Failure {
@@ -214,6 +235,8 @@ fn failure(onnx: &Path, error: &ImportError) -> Failure {
         | ImportError::Memory { .. }
         | ImportError::Input(_)
         | ImportError::Outputs { .. }
+        | ImportError::NoOutput { .. }
+        | ImportError::Frame { .. }
         | ImportError::Tensor { .. }
         | ImportError::External { .. }
         | ImportError::TooManyNodes { .. }

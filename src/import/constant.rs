@@ -1,13 +1,11 @@
 //! Tensors that are known: initialisers, `Constant` nodes and what is computed from them.
 
 use super::error::{ImportError, TensorFault};
+use super::external::Folder;
 use super::memory::Memory;
 use crate::tensor::MAX_ELEMENTS;
 use rten_onnx::onnx::{DataLocation, DataType, TensorProto};
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
 
 /// A known tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,35 +77,41 @@ impl Constant {
 }
 
 /// Sizes as they stand in a file, if they are those of a tensor.
-pub(super) fn dims(sizes: &[i64]) -> Option<Vec<usize>> {
-    let dims: Vec<usize> = sizes.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
+///
+/// # Errors
+/// [`TensorFault::Shape`], [`TensorFault::Elements`].
+pub(super) fn dims(sizes: &[i64]) -> Result<Vec<usize>, TensorFault> {
+    if sizes.iter().any(|d| *d < 0) {
+        return Err(TensorFault::Shape(sizes.to_vec()));
+    }
+    let dims: Vec<usize> = sizes.iter().map(|&d| usize::try_from(d).unwrap_or(usize::MAX)).collect();
     let elements = dims.iter().fold(1_usize, |n, &d| n.saturating_mul(d));
-    (elements <= MAX_ELEMENTS && dims.iter().all(|&d| d <= MAX_ELEMENTS)).then_some(dims)
+    if elements > MAX_ELEMENTS || dims.iter().any(|d| *d > MAX_ELEMENTS) {
+        return Err(TensorFault::Elements { shape: sizes.to_vec(), limit: MAX_ELEMENTS });
+    }
+    Ok(dims)
 }
 
-/// Decodes a tensor, whose data may lie in a file in `folder`. The message's bytes are taken out of it.
+/// Decodes a tensor, whose data may lie in a file in `folder`; without one there are no such files. The message's bytes are taken out of it.
 ///
 /// # Errors
 /// [`ImportError::Tensor`], [`ImportError::External`], [`ImportError::Memory`].
 pub(super) fn decode(
     tensor: &TensorProto,
-    folder: Option<&Path>,
+    folder: Option<&Folder>,
     memory: &mut Memory,
 ) -> Result<Constant, ImportError> {
     let name = tensor.name.clone().unwrap_or_default();
     let fault = |fault| ImportError::Tensor { name: name.clone(), fault };
-    let shape = dims(&tensor.dims).ok_or_else(|| fault(TensorFault::Shape(tensor.dims.clone())))?;
+    let shape = dims(&tensor.dims).map_err(fault)?;
     let kind = tensor.data_type.unwrap_or(DataType(0));
     let format =
         Format::of(kind).ok_or_else(|| fault(TensorFault::Type(kind.name().unwrap_or("?").to_owned())))?;
     let wanted =
         memory.charge_tensor(&shape, if format.is_float() { 4 } else { 8 }, &format!("tensor `{name}`"))?;
     let data = if tensor.data_location == Some(DataLocation::EXTERNAL) {
-        let (path, offset) =
-            place(tensor, folder).map_err(|location| fault(TensorFault::Location(location)))?;
-        memory.charge((wanted as u64).saturating_mul(format.size() as u64), "external data")?;
-        let bytes = external(&path, offset, wanted.saturating_mul(format.size()))
-            .map_err(|source| ImportError::External { path, source })?;
+        let Some(folder) = folder else { return Err(fault(TensorFault::NoFolder)) };
+        let bytes = folder.read(tensor, (wanted as u64).saturating_mul(format.size() as u64), memory)?;
         memory.release(bytes.len() as u64);
         format.numbers(&bytes)
     } else if let Some(raw) = &tensor.raw_data {
@@ -128,41 +132,6 @@ pub(super) fn decode(
         return Err(fault(TensorFault::Length { wanted, found }));
     }
     Ok(Constant { name, dims: shape, data })
-}
-
-/// Where the data of a tensor lie: a file below the model's folder, and the first byte.
-fn place(tensor: &TensorProto, folder: Option<&Path>) -> Result<(PathBuf, u64), String> {
-    let entry = |key: &str| {
-        let found = tensor.external_data.iter().find(|e| e.key.as_deref() == Some(key));
-        found.and_then(|e| e.value.clone()).unwrap_or_default()
-    };
-    let location = entry("location");
-    let relative = Path::new(&location);
-    let below = !location.is_empty()
-        && relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    let offset = match entry("offset").as_str() {
-        "" => Some(0),
-        text => text.parse().ok(),
-    };
-    match (below, folder, offset) {
-        (true, Some(folder), Some(offset)) => Ok((folder.join(relative), offset)),
-        _ => Err(location),
-    }
-}
-
-fn external(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let missing = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    // Asked before anything of that length is allocated.
-    let end = offset.checked_add(length as u64).ok_or_else(missing)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() < end {
-        return Err(missing());
-    }
-    file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = vec![0; length];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Data in the message's own fields for numbers.

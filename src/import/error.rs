@@ -1,5 +1,6 @@
 //! Why a network cannot be imported.
 
+use crate::tensor::Shape;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -43,11 +44,21 @@ pub enum ImportError {
     #[error("{0}")]
     Input(InputFault),
     /// Something else than one tensor comes out.
-    #[error("the graph has {found} outputs ({names}); export the network with one output")]
+    #[error(
+        "the graph has {found} outputs ({names}); choose one by `--graph-output NAME`, or export one only"
+    )]
     Outputs {
         /// How many.
         found: usize,
         /// Their names.
+        names: String,
+    },
+    /// An output was chosen that is not there.
+    #[error("the graph has no output `{wanted}`; it has {names}")]
+    NoOutput {
+        /// The name that was given.
+        wanted: String,
+        /// The names of its outputs.
         names: String,
     },
     /// A tensor that cannot be read.
@@ -90,6 +101,16 @@ pub enum ImportError {
         /// How many channels there are.
         channels: usize,
     },
+    /// A frame that leaves nothing of the input.
+    #[error(
+        "--pad {pad} leaves nothing of the network's input {shape}; it is what raw images are smaller by, on each side"
+    )]
+    Frame {
+        /// Pixels on each side.
+        pad: usize,
+        /// The input.
+        shape: Shape,
+    },
     /// The text that was written does not resolve: a fault of this program.
     #[error("internal error: the imported model has errors:\n{0}")]
     Broken(String),
@@ -114,6 +135,18 @@ pub enum InputFault {
         /// Its shape.
         shape: String,
     },
+    /// More elements than a tensor may have.
+    #[error(
+        "input `{name}` has the shape {shape}, which is too large: a tensor has at most {limit} elements"
+    )]
+    TooLarge {
+        /// The input.
+        name: String,
+        /// Its shape.
+        shape: String,
+        /// The most elements.
+        limit: usize,
+    },
     /// Neither an image nor features.
     #[error(
         "input `{name}` has the shape {shape}; wanted [batch, channels, height, width] or [batch, features]"
@@ -129,9 +162,17 @@ pub enum InputFault {
 /// What is wrong with a constant tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TensorFault {
-    /// A negative size, or one too large.
-    #[error("its shape {0:?} is not one")]
+    /// A negative size.
+    #[error("its shape {0:?} has a negative size")]
     Shape(Vec<i64>),
+    /// More elements than a tensor may have.
+    #[error("its shape {shape:?} is too large: a tensor has at most {limit} elements")]
+    Elements {
+        /// The shape.
+        shape: Vec<i64>,
+        /// The most elements.
+        limit: usize,
+    },
     /// Text, complex numbers, or formats of less than a byte.
     #[error("its type {0} is not read; export the weights as 32-bit floats")]
     Type(String),
@@ -146,6 +187,56 @@ pub enum TensorFault {
     /// Kept in a file outside of the model's folder.
     #[error("its data is said to be in `{0}`, which is not a file beside the model")]
     Location(String),
+    /// Kept in another file, of a model that was not read from one.
+    #[error(
+        "its data is kept in another file, and the model was not read from a file beside which that could be"
+    )]
+    NoFolder,
+    /// Kept in a file that a link leads to, outside of the model's folder.
+    #[error(
+        "its data is said to be in `{location}`, a link to {target} outside of the model's folder; put the file \
+         itself beside the model"
+    )]
+    Linked {
+        /// The name that the model gives.
+        location: String,
+        /// Where the link leads.
+        target: String,
+    },
+    /// Kept in something else than a file.
+    #[error("its data is said to be in `{location}`, which is {kind}, not a file")]
+    Special {
+        /// The name that the model gives.
+        location: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A place in a file that is no number.
+    #[error("the `{key}` of its data is `{value}`; wanted a number of bytes")]
+    Number {
+        /// `offset` or `length`.
+        key: &'static str,
+        /// What is there.
+        value: String,
+    },
+    /// Said to have another length than the shape wants.
+    #[error("its shape and type want {wanted} bytes, the `length` of its data is {found}")]
+    Bytes {
+        /// Bytes of the shape.
+        wanted: u64,
+        /// The length that the model states.
+        found: u64,
+    },
+    /// Said to be where the file has ended.
+    #[error("its data would end at byte {end} of `{location}`, which has {length}; is that file whole?")]
+    Beyond {
+        /// The name that the model gives.
+        location: String,
+        /// The end of the data.
+        end: u64,
+        /// The file's length.
+        length: u64,
+    },
     /// Infinite or undefined numbers.
     #[error("element {0} is not a finite 32-bit float")]
     NotFinite(usize),

@@ -23,7 +23,6 @@ pub(super) fn fold(
     let first = inputs.first().copied().flatten();
     let second = inputs.get(1).copied().flatten();
     Ok(match (op, first, second) {
-        ("ConstantOfShape", Some(shape), None) => filled(shape, attributes),
         ("Identity" | "Dropout", Some(x), _) => Some(copied(x, memory)?),
         ("Cast", Some(x), None) => cast(x, attributes, memory)?,
         ("Neg" | "Sqrt" | "Reciprocal" | "Abs" | "Floor" | "Ceil", Some(x), None) => unary(op, x, memory)?,
@@ -80,20 +79,31 @@ fn copied(x: &Constant, memory: &mut Memory) -> Result<Constant, ImportError> {
     Ok(x.clone())
 }
 
-fn filled(shape: &Constant, attributes: &Attributes<'_>) -> Option<Constant> {
-    let dims = super::constant::dims(shape.integers()?)?;
-    let value = match attributes.tensor("value") {
-        None => Numbers::Repeated(0.0),
-        Some(tensor) => tensor.data,
-    };
+/// The tensor `name` of one number everywhere, as `ConstantOfShape` gives it. It is charged as if the number
+/// were kept for each element: whoever reads it may want that.
+///
+/// # Errors
+/// [`ImportError::Memory`], [`ImportError::Tensor`] if it is no shape, or one beyond the limit.
+pub(super) fn filled(
+    name: String,
+    shape: &Constant,
+    attributes: &Attributes<'_>,
+    memory: &mut Memory,
+) -> Result<Option<Constant>, ImportError> {
+    let Some(sizes) = shape.integers() else { return Ok(None) };
+    let value = attributes.tensor("value").map_or(Numbers::Repeated(0.0), |tensor| tensor.data);
+    let bytes = if matches!(value, Numbers::Integers(_)) { 8 } else { 4 };
+    let wide: Vec<usize> = sizes.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+    memory.charge_tensor(&wide, bytes, &format!("tensor `{name}` of shape {sizes:?}"))?;
+    let dims =
+        super::constant::dims(sizes).map_err(|fault| ImportError::Tensor { name: name.clone(), fault })?;
     let elements = dims.iter().fold(1_usize, |n, &d| n.saturating_mul(d));
     let data = match value {
-        Numbers::Floats(v) => Numbers::Repeated(*v.first()?),
-        Numbers::Integers(v) if elements <= 1 << 16 => Numbers::Integers(vec![*v.first()?; elements]),
-        Numbers::Integers(_) => return None,
-        Numbers::Repeated(v) => Numbers::Repeated(v),
+        Numbers::Floats(v) => v.first().map(|v| Numbers::Repeated(*v)),
+        Numbers::Integers(v) => v.first().map(|v| Numbers::Integers(vec![*v; elements])),
+        Numbers::Repeated(v) => Some(Numbers::Repeated(v)),
     };
-    Some(Constant { name: shape.name.clone(), dims, data })
+    Ok(data.map(|data| Constant { name, dims, data }))
 }
 
 fn cast(

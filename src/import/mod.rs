@@ -11,6 +11,7 @@ mod body;
 mod constant;
 mod convert;
 mod error;
+mod external;
 mod fold;
 mod memory;
 mod names;
@@ -28,6 +29,7 @@ pub use weights::ImportedWeights;
 use crate::diag::{Diagnostics, SourceFile};
 use crate::graph::Model;
 use crate::{resolve, syntax};
+use external::Folder;
 use memory::Memory;
 use rten_onnx::onnx::ModelProto;
 use std::fmt;
@@ -42,6 +44,9 @@ const NEWEST_OPSET: i64 = 20;
 /// The limit of memory if none is given: 2 GiB.
 pub const DEFAULT_MEMORY: u64 = 2 << 30;
 
+/// What the file itself is called where it is too large.
+pub(crate) const ONNX_FILE: &str = "the ONNX file";
+
 /// What the importer is told beside the model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
@@ -55,6 +60,10 @@ pub struct Options {
     pub mean: Option<Vec<f64>>,
     /// What they are divided by then, likewise.
     pub std: Option<Vec<f64>>,
+    /// The pixels by which raw images are smaller than the input, on each side.
+    pub pad: usize,
+    /// The output to take of a graph that has several.
+    pub output: Option<String>,
     /// The most bytes of memory, about.
     pub memory: u64,
 }
@@ -82,6 +91,8 @@ pub enum Note {
         /// Its node.
         node: String,
     },
+    /// A dropout in training mode, left out as in any other.
+    Dropout(String),
     /// Padding that differs between opposite sides made a kernel larger.
     Uneven {
         /// The node.
@@ -111,6 +122,9 @@ impl fmt::Display for Note {
             Self::Dropped { op, node } => {
                 write!(f, "{op} `{node}` at the end is left out: it does not change which class is largest")
             }
+            Self::Dropout(node) => {
+                write!(f, "Dropout `{node}` is in training mode: left out, as in a network that is trained")
+            }
             Self::Uneven { node, from, to } => write!(
                 f,
                 "`{node}` pads unequally: its {}x{} kernel became {}x{} with zeros, which computes the same",
@@ -125,29 +139,32 @@ impl fmt::Display for Note {
                 f.write_str("ranges are not known yet: give `--calibrate FILE` with images, or write `range:` at the layers")
             }
             Self::Renamed(n) => {
-                write!(f, "{n} tensors have names that layers can have; the file's metadata has the ONNX names")
+                let s = if *n == 1 { " is" } else { "s are" };
+                write!(f, "{n} tensor{s} renamed after their layers; the weights' file keeps the ONNX names as metadata")
             }
             Self::Opset(n) => write!(f, "opset {n} is newer than {NEWEST_OPSET}, the newest that was tried"),
         }
     }
 }
 
-/// Imports an ONNX model. `folder` is where data outside of the file lie; without it there are none.
+/// Imports an ONNX model, the bytes of `file`: data outside of it lie beside that file. Without its name there
+/// are none.
 ///
 /// # Errors
 /// See [`ImportError`]; [`ImportError::Unsupported`] names every node that cannot be run.
-pub fn import(onnx: Vec<u8>, folder: Option<&Path>, options: &Options) -> Result<Imported, ImportError> {
+pub fn import(onnx: Vec<u8>, file: Option<&Path>, options: &Options) -> Result<Imported, ImportError> {
     let mut memory = Memory::new(options.memory);
-    let file = onnx.len() as u64;
-    memory.charge(file, "the ONNX file")?;
+    let length = onnx.len() as u64;
+    memory.charge(length, ONNX_FILE)?;
     let decoded = scan::scan(&onnx)?;
     memory.charge(decoded, "the decoded ONNX file")?;
     let model = ModelProto::parse_buf(&onnx)?;
     drop(onnx);
-    memory.release(file);
+    memory.release(length);
     let mut notes = opset(&model)?;
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
-    let converted = convert::convert(graph, folder, &mut memory)?;
+    let folder = file.map(Folder::of);
+    let converted = convert::convert(graph, folder.as_ref(), options.output.as_deref(), &mut memory)?;
     drop(model);
     notes.extend(converted.notes);
     let mut names = names::names(&converted.network);

@@ -32,11 +32,6 @@ impl<'a> Attributes<'a> {
         self.find(name).map(|a| a.ints.as_slice()).filter(|ints| !ints.is_empty())
     }
 
-    /// A list of sizes; none if it is absent or holds something else.
-    pub(super) fn sizes(&self, name: &str) -> Option<Vec<usize>> {
-        self.ints(name)?.iter().map(|&n| usize::try_from(n).ok().filter(|n| *n <= MAX_SIZE)).collect()
-    }
-
     /// A small tensor.
     pub(super) fn tensor(&self, name: &str) -> Option<Constant> {
         let tensor = self.find(name)?.t.as_ref()?;
@@ -45,4 +40,4 @@ impl<'a> Attributes<'a> {
 }
 
 /// The largest kernel, stride or padding: beyond, no map has so many pixels.
-const MAX_SIZE: usize = 1 << 24;
+pub(super) const MAX_SIZE: usize = 1 << 24;

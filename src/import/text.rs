@@ -28,7 +28,7 @@ impl Header {
     /// The header of a network, from what the user says.
     ///
     /// # Errors
-    /// [`ImportError::Normalisation`].
+    /// [`ImportError::Normalisation`], [`ImportError::Frame`].
     pub(super) fn of(network: &Network, input: &str, options: &Options) -> Result<Self, ImportError> {
         let shape = network.shape(0).clone();
         let mut attributes = vec!["scale: 1/255".to_owned()];
@@ -45,6 +45,14 @@ impl Header {
                     return Err(ImportError::Normalisation { option, found, channels });
                 }
             });
+        }
+        if options.pad > 0 {
+            let (_, h, w) = shape.chw();
+            let pad = options.pad;
+            if !shape.is_image() || pad.saturating_mul(2) >= h.min(w) {
+                return Err(ImportError::Frame { pad, shape });
+            }
+            attributes.push(format!("pad: {pad}"));
         }
         let mut settings = vec![format!("weights: {}", quoted(&options.weights))];
         settings.extend(options.calibration.as_ref().map(|file| format!("calibration: {}", quoted(file))));

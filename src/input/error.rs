@@ -119,7 +119,7 @@ pub enum InputError {
         wanted: &'static str,
     },
     /// Images of another size than the model's.
-    #[error("{}: found {found}, wanted {}", path.display(), either(wanted))]
+    #[error("{}: found {found}, wanted {}{}", path.display(), either(wanted), framed(*pad))]
     Shape {
         /// The file.
         path: PathBuf,
@@ -127,6 +127,8 @@ pub enum InputError {
         found: Shape,
         /// The shapes of one image that fit; arrays may have one more axis in front.
         wanted: Vec<Shape>,
+        /// The frame with which raw images of that size would fit.
+        pad: Option<usize>,
     },
     /// No image at all.
     #[error("{}: holds no image", path.display())]
@@ -259,4 +261,14 @@ pub enum SafetensorsFault {
 
 fn either(shapes: &[Shape]) -> String {
     shapes.iter().map(Shape::to_string).collect::<Vec<_>>().join(" or ")
+}
+
+/// What to do where images are only smaller.
+fn framed(pad: Option<usize>) -> String {
+    pad.map_or_else(String::new, |pad| {
+        format!(
+            "; `pad: {pad}` among the attributes of the model's input frames such images with zeros (`--pad {pad}` of \
+             `stria import` writes it)"
+        )
+    })
 }

@@ -63,7 +63,7 @@ impl<'a> Frame<'a> {
 
     /// Raw images of shape `dims`, their pixels row-major.
     pub(super) fn raw(&self, dims: &[usize], pixels: &[u8]) -> Result<Vec<Tensor<f32>>, InputError> {
-        let (shape, count) = self.count(dims, self.raw_shapes())?;
+        let (shape, count) = self.count(dims, self.raw_shapes()).map_err(|error| self.advised(error))?;
         let images = chunks(pixels, count);
         images.enumerate().map(|(i, image)| self.finite(i, self.normalise(&shape, image))).collect()
     }
@@ -80,30 +80,43 @@ impl<'a> Frame<'a> {
         images.enumerate().map(|(i, image)| self.finite(i, element.floats(image))).collect()
     }
 
+    /// Whether an array of shape `dims` holds raw images of this model.
+    pub(super) fn fits_raw(&self, dims: &[usize]) -> bool {
+        matching(dims, &self.raw_shapes()).is_some()
+    }
+
+    /// Whether an array of shape `dims` holds normalised images of this model.
+    pub(super) fn fits_normalised(&self, dims: &[usize]) -> bool {
+        matching(dims, std::slice::from_ref(self.shape)).is_some()
+    }
+
     /// Which of the `wanted` shapes an array of shape `dims` holds, and how many.
     fn count(&self, dims: &[usize], wanted: Vec<Shape>) -> Result<(Shape, usize), InputError> {
-        let count_of = |shape: &Shape| match dims.strip_suffix(shape.dims())? {
-            [] => Some(1),
-            [n] => Some(*n),
-            _ => None,
-        };
-        // One channel may go without its axis; `[n, h, w]` is then n images.
-        let plain = |shape: &Shape| match *shape.dims() {
-            [1, h, w] => Some(Shape::of(&[h, w])),
-            _ => None,
-        };
-        let found = wanted.iter().find_map(|shape| {
-            let count = count_of(shape).or_else(|| count_of(&plain(shape)?))?;
-            Some((shape.clone(), count))
-        });
-        let Some((shape, images)) = found else {
-            return Err(InputError::Shape { path: self.path(), found: Shape::of(dims), wanted });
+        let Some((shape, images)) = matching(dims, &wanted) else {
+            return Err(InputError::Shape { path: self.path(), found: Shape::of(dims), wanted, pad: None });
         };
         if images == 0 || shape.elements() == 0 {
             return Err(InputError::NoImages { path: self.path() });
         }
         self.check_amount(images)?;
         Ok((shape, images))
+    }
+
+    /// An error that says which `pad` of the model's input would make raw images fit, if one would.
+    pub(super) fn advised(&self, error: InputError) -> InputError {
+        let InputError::Shape { path, found, wanted, .. } = error else { return error };
+        let (channels, h, w) = self.shape.chw();
+        let pad = match *found.dims() {
+            [.., rows, columns] if self.shape.is_image() => h.checked_sub(rows).filter(|more| {
+                *more > 0 && more.is_multiple_of(2) && w.checked_sub(columns) == Some(*more) && rows > 0
+            }),
+            _ => None,
+        };
+        let pad = pad.map(|more| more / 2).filter(|pad| {
+            let inner = Shape::image(channels, h - 2 * pad, w - 2 * pad);
+            matching(found.dims(), &[inner]).is_some()
+        });
+        InputError::Shape { path, found, wanted, pad }
     }
 
     /// Refuses more images than may be held.
@@ -146,6 +159,24 @@ impl<'a> Frame<'a> {
         }
         Ok(Tensor { shape: self.shape.clone(), data })
     }
+}
+
+/// Which of the `wanted` shapes an array of shape `dims` holds, and how many.
+fn matching(dims: &[usize], wanted: &[Shape]) -> Option<(Shape, usize)> {
+    let count_of = |shape: &Shape| match dims.strip_suffix(shape.dims())? {
+        [] => Some(1),
+        [n] => Some(*n),
+        _ => None,
+    };
+    // One channel may go without its axis; `[n, h, w]` is then n images.
+    let plain = |shape: &Shape| match *shape.dims() {
+        [1, h, w] => Some(Shape::of(&[h, w])),
+        _ => None,
+    };
+    wanted.iter().find_map(|shape| {
+        let count = count_of(shape).or_else(|| count_of(&plain(shape)?))?;
+        Some((shape.clone(), count))
+    })
 }
 
 /// `count` equal parts; `count` is positive and divides the length, which is that of whole images.

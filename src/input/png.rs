@@ -28,7 +28,8 @@ pub(super) fn load(frame: &Frame<'_>) -> Result<Tensor<f32>, InputError> {
     let shapes = frame.raw_shapes();
     let found = Shape::image(c, height as usize, width as usize);
     if width > 0 && height > 0 && !shapes.contains(&found) {
-        return Err(InputError::Shape { path: frame.path(), found, wanted: shapes });
+        let error = InputError::Shape { path: frame.path(), found, wanted: shapes, pad: None };
+        return Err(frame.advised(error));
     }
     let broken = |source| InputError::Png { path: frame.path(), source };
     let mut limits = Limits::default();

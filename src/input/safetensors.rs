@@ -69,7 +69,8 @@ impl WeightSource for SafetensorsWeights {
     }
 }
 
-/// Images and labels in the frame's file. Raw `images` come before `input` where both are there.
+/// Images and labels in the frame's file. Where both are there, raw `images` come before `input`, unless only
+/// `input` fits the model.
 pub(super) fn load(frame: &Frame<'_>) -> Result<Data, InputError> {
     let bytes = file::read(frame.path, MAX_IMAGE_BYTES)?;
     let file =
@@ -80,12 +81,16 @@ pub(super) fn load(frame: &Frame<'_>) -> Result<Data, InputError> {
         found: format!("{:?}", info.dtype),
         wanted,
     };
-    let images = if let Some(info) = file.tensors.get("images") {
+    let normalised = file.tensors.get("input");
+    let only_normalised = |raw: &TensorInfo| {
+        !frame.fits_raw(&raw.shape) && normalised.is_some_and(|info| frame.fits_normalised(&info.shape))
+    };
+    let images = if let Some(info) = file.tensors.get("images").filter(|raw| !only_normalised(raw)) {
         match Element::stored(info.dtype) {
             Some(Element::U8) => frame.raw(&info.shape, file.data(info))?,
             _ => return Err(wrong("images", info, "U8 (raw pixels)")),
         }
-    } else if let Some(info) = file.tensors.get("input") {
+    } else if let Some(info) = normalised {
         match Element::stored(info.dtype) {
             Some(element) if element.integers(&[]).is_none() => {
                 frame.normalised(&info.shape, element, file.data(info))?

@@ -77,6 +77,18 @@ fn a_small_raw_image_is_framed_with_zeros_before_normalisation() {
     assert_eq!(data.images[0].shape, shape);
     assert_eq!(data.labels, None);
 
+    // Without a frame in the model, the one that would fit is named.
+    let none = load_bytes("x.png", &bytes, &plain(0), &shape).unwrap_err();
+    assert!(matches!(none, InputError::Shape { pad: Some(1), .. }), "{none}");
+    let uneven = load_bytes("x.png", &bytes, &plain(0), &Shape::image(1, 4, 2)).unwrap_err();
+    assert!(matches!(uneven, InputError::Shape { pad: None, .. }), "{uneven}");
+    let normalised = npy("<f4", "False", "(1, 2, 1)", &floats(&[1.0, 2.0]));
+    let normalised = load_bytes("x.npy", &normalised, &plain(0), &shape).unwrap_err();
+    assert!(
+        matches!(normalised, InputError::Shape { pad: None, .. }),
+        "no frame goes around these: {normalised}"
+    );
+
     let full: Vec<u8> = (0..12).collect();
     let data = load_bytes("x.PNG", &png(3, 4, ExtendedColorType::L8, &full), &spec, &shape).unwrap();
     assert_eq!(data.images[0].data[11], (5.5 - 1.0) / 2.0);

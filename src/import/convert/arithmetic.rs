@@ -25,6 +25,18 @@ impl<'a> Converter<'a> {
             (Value::Known(constant), Value::Flow(flow)) => (flow, constant, false),
             (_, _) => return Err(Stop::Lost),
         };
+        self.with_constant(site, site.op(), flow, &constant, flow_first).map(Value::Flow)
+    }
+
+    /// A flow `op` a constant, or the other way round.
+    fn with_constant(
+        &mut self,
+        site: &Site<'a>,
+        op: &str,
+        flow: Flow,
+        constant: &Arc<Constant>,
+        flow_first: bool,
+    ) -> Result<Flow, Stop> {
         if flow.frame != [0; 4] {
             return refused(
                 "reads an image that `Pad` has framed",
@@ -32,25 +44,26 @@ impl<'a> Converter<'a> {
             );
         }
         let small = constant.dims.len() <= flow.view.dims().len();
-        if let Some(v) = constant.scalar().filter(|_| small) {
-            let Curve { a, b, c } = flow.curve;
-            let curve = match (site.op(), flow_first) {
-                ("Add", _) => Curve { c: c + v, ..flow.curve },
-                ("Sub", true) => Curve { c: c - v, ..flow.curve },
-                ("Sub", false) => Curve { a: -a, b: -b, c: v - c },
-                ("Mul", _) => Curve { a: a * v, b: b * v, c: c * v },
-                ("Div", true) if v != 0.0 => Curve { a: a / v, b: b / v, c: c / v },
-                _ => return refused("divides by the image, or by zero", "use sums and products"),
-            };
-            return Ok(Value::Flow(Flow { curve, ..flow }));
-        }
-        self.with_vector(site, &flow, &constant, flow_first).map(Value::Flow)
+        let Some(v) = constant.scalar().filter(|_| small) else {
+            return self.with_vector(site, op, &flow, constant, flow_first);
+        };
+        let Curve { a, b, c } = flow.curve;
+        let curve = match (op, flow_first) {
+            ("Add", _) => Curve { c: c + v, ..flow.curve },
+            ("Sub", true) => Curve { c: c - v, ..flow.curve },
+            ("Sub", false) => Curve { a: -a, b: -b, c: v - c },
+            ("Mul", _) => Curve { a: a * v, b: b * v, c: c * v },
+            ("Div", true) if v != 0.0 => Curve { a: a / v, b: b / v, c: c / v },
+            _ => return refused("divides by the image, or by zero", "use sums and products"),
+        };
+        Ok(Flow { curve, ..flow })
     }
 
     /// A flow and one number a channel.
     fn with_vector(
         &mut self,
         site: &Site<'a>,
+        op: &str,
         flow: &Flow,
         constant: &Arc<Constant>,
         flow_first: bool,
@@ -65,7 +78,7 @@ impl<'a> Converter<'a> {
         };
         let negated = |v: Vec<f32>| v.into_iter().map(|v| -v).collect();
         let name = constant.name.clone();
-        Ok(match (site.op(), flow_first) {
+        Ok(match (op, flow_first) {
             ("Add", _) => self.channelwise(site, flow, PerChannel::Plus(vector, name))?,
             ("Sub", true) => self.channelwise(site, flow, PerChannel::Plus(negated(vector), name))?,
             ("Mul", _) => self.channelwise(site, flow, PerChannel::Times(vector))?,
@@ -168,24 +181,31 @@ impl<'a> Converter<'a> {
         }
     }
 
+    /// Values of one shape, and constants that are added to their sum.
     pub(super) fn sum(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
-        let count = site.node.input.len();
-        if count == 2 {
-            return match (self.taken(site, 0)?, self.taken(site, 1)?) {
-                (Value::Flow(a), Value::Flow(b)) if self.seen(&a) == self.seen(&b) => {
-                    self.sum_of(site, &[a, b]).map(Value::Flow)
-                }
-                _ => refused("sums tensors of other shapes, or constants", "use Add"),
-            };
-        }
-        let flows = (0..count).map(|i| self.flow(site, i)).collect::<Result<Vec<_>, _>>()?;
-        match flows.as_slice() {
-            [only] => Ok(Value::Flow(only.clone())),
-            [first, rest @ ..] if rest.iter().all(|f| self.seen(f) == self.seen(first)) => {
-                self.sum_of(site, &flows).map(Value::Flow)
+        let (mut flows, mut constants) = (Vec::new(), Vec::new());
+        for i in 0..site.node.input.len() {
+            match self.taken(site, i)? {
+                Value::Flow(flow) => flows.push(flow),
+                Value::Known(constant) => constants.push(constant),
+                Value::Lost => return Err(Stop::Lost),
             }
-            _ => refused("sums tensors of other shapes", "bring all to one shape"),
         }
+        let sum = match flows.as_slice() {
+            [only] => only.clone(),
+            [first, rest @ ..] if rest.iter().all(|f| self.seen(f) == self.seen(first)) => {
+                self.sum_of(site, &flows)?
+            }
+            _ => {
+                let shapes: Vec<_> = flows.iter().map(|f| format!("{:?}", self.seen(f))).collect();
+                return refused(
+                    format!("sums tensors of the shapes {}", shapes.join(", ")),
+                    "bring all to one shape",
+                );
+            }
+        };
+        let add = |sum, constant: &Arc<Constant>| self.with_constant(site, "Add", sum, constant, true);
+        constants.iter().try_fold(sum, add).map(Value::Flow)
     }
 
     fn sum_of(&mut self, site: &Site<'a>, flows: &[Flow]) -> Result<Flow, Stop> {

@@ -10,15 +10,36 @@ use crate::tensor::{MAX_ELEMENTS, Shape};
 use rten_onnx::onnx::{GraphProto, NodeProto, ValueInfoProto};
 use std::collections::BTreeMap;
 
+/// The most names that an error lists.
+const SHOWN: usize = 8;
+
 /// Whether an image of `h` rows and `c` in the last place has its channels there, as TensorFlow's have.
 fn channels_last(h: usize, c: usize) -> bool {
     (1..=4).contains(&c) && h > 4
 }
 
-/// How often every name is read.
-pub(super) fn uses(graph: &GraphProto) -> BTreeMap<&str, usize> {
+/// The graph's output, or the `wanted` one.
+pub(super) fn chosen<'a>(graph: &'a GraphProto, wanted: Option<&str>) -> Result<&'a str, ImportError> {
+    let names: Vec<&str> = graph.output.iter().filter_map(|o| o.name.as_deref()).collect();
+    let shown = || {
+        let more = names.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ") + &more
+    };
+    match (wanted, names.as_slice()) {
+        (None, &[name]) => Ok(name),
+        (None, _) => Err(ImportError::Outputs { found: names.len(), names: shown() }),
+        (Some(wanted), _) => {
+            let found = names.iter().copied().find(|name| *name == wanted);
+            found.ok_or_else(|| ImportError::NoOutput { wanted: wanted.to_owned(), names: shown() })
+        }
+    }
+}
+
+/// How often every name is read; `output` once more.
+pub(super) fn uses<'a>(graph: &'a GraphProto, output: &'a str) -> BTreeMap<&'a str, usize> {
     let read = graph.node.iter().flat_map(|node| &node.input).map(String::as_str);
-    let out = graph.output.iter().filter_map(|o| o.name.as_deref());
+    let out = std::iter::once(output);
     let mut uses = BTreeMap::new();
     for name in read.chain(out) {
         *uses.entry(name).or_insert(0) += 1;
@@ -26,9 +47,9 @@ pub(super) fn uses(graph: &GraphProto) -> BTreeMap<&str, usize> {
     uses
 }
 
-/// The nodes that the outputs need, operands first. Files list them so; one that does not is put in order,
+/// The nodes that `output` needs, operands first. Files list them so; one that does not is put in order,
 /// and a node that needs itself is left where it stands.
-pub(super) fn order(graph: &GraphProto) -> Vec<&NodeProto> {
+pub(super) fn order<'a>(graph: &'a GraphProto, output: &str) -> Vec<&'a NodeProto> {
     let mut maker = BTreeMap::new();
     for (i, node) in graph.node.iter().enumerate() {
         for output in node.output.iter().filter(|o| !o.is_empty()) {
@@ -38,10 +59,8 @@ pub(super) fn order(graph: &GraphProto) -> Vec<&NodeProto> {
     let mut needed = vec![false; graph.node.len()];
     let mut done = vec![false; graph.node.len()];
     let mut ordered = Vec::new();
-    let roots = graph.output.iter().filter_map(|o| maker.get(o.name.as_deref()?).copied());
     // (node, whether its operands have been visited)
-    let mut open: Vec<(usize, bool)> = roots.map(|i| (i, false)).collect();
-    open.reverse();
+    let mut open: Vec<(usize, bool)> = maker.get(output).map(|&i| (i, false)).into_iter().collect();
     while let Some((i, visited)) = open.pop() {
         if visited {
             if !done[i] {
@@ -78,7 +97,7 @@ impl<'a> Converter<'a> {
         let inputs: Vec<&ValueInfoProto> =
             inputs.into_iter().filter(|i| self.uses.contains_key(name(i))).collect();
         let [info] = inputs.as_slice() else {
-            let names = inputs.iter().take(8).map(|i| name(i)).collect::<Vec<_>>().join(", ");
+            let names = inputs.iter().take(SHOWN).map(|i| name(i)).collect::<Vec<_>>().join(", ");
             return Err(ImportError::Input(InputFault::Count { found: inputs.len(), names }));
         };
         let declared =
@@ -98,7 +117,7 @@ impl<'a> Converter<'a> {
         let own = sizes.get(1..).unwrap_or_default();
         let own: Vec<usize> = own.iter().copied().collect::<Option<_>>().ok_or_else(symbolic)?;
         if own.iter().fold(1_usize, |n, &d| n.saturating_mul(d)) > MAX_ELEMENTS {
-            return Err(symbolic());
+            return Err(fault(|name, shape| InputFault::TooLarge { name, shape, limit: MAX_ELEMENTS }));
         }
         let (shape, view) = match *own.as_slice() {
             [features] => (Shape::flat(features), None),
@@ -129,12 +148,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Declares the output.
-    pub(super) fn output(&mut self, graph: &'a GraphProto) -> Result<(), ImportError> {
-        let names: Vec<&str> = graph.output.iter().filter_map(|o| o.name.as_deref()).collect();
-        let [name] = names.as_slice() else {
-            let shown = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
-            return Err(ImportError::Outputs { found: names.len(), names: shown });
-        };
+    pub(super) fn output(&mut self, name: &str) -> Result<(), ImportError> {
         let (what, instead) = match self.values.get(name).cloned() {
             Some(Value::Flow(flow)) => match self.settle(name, &flow) {
                 Ok(flow) if flow.view.is_natural(self.network.shape(flow.unit)) => {
@@ -154,7 +168,7 @@ impl<'a> Converter<'a> {
                 "check the model with ONNX's own checker".to_owned(),
             ),
         };
-        self.refusals.push(Refusal { node: (*name).to_owned(), op: "output".to_owned(), what, instead });
+        self.refusals.push(Refusal { node: name.to_owned(), op: "output".to_owned(), what, instead });
         Ok(())
     }
 }

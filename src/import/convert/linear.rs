@@ -33,9 +33,9 @@ impl<'a> Converter<'a> {
         let given = &site.attributes;
         let pair = |name: &str| match given.ints(name) {
             None => Ok((1, 1)),
-            Some(_) => match given.sizes(name).as_deref() {
-                Some(&[rows, columns]) if rows > 0 && columns > 0 => Ok((rows, columns)),
-                _ => refused(format!("`{name}` is not two sizes"), "use images, with rows and columns"),
+            Some(_) => match site.sizes(name, "use images, with rows and columns")? {
+                [rows, columns] if rows > 0 && columns > 0 => Ok((rows, columns)),
+                _ => refused(format!("`{name}` has a size of 0"), "check the model with ONNX's own checker"),
             },
         };
         let stride = pair("strides")?;
@@ -45,10 +45,7 @@ impl<'a> Converter<'a> {
         let pads = match given.text("auto_pad").unwrap_or("NOTSET") {
             "NOTSET" | "" => match given.ints("pads") {
                 None => [0; 4],
-                Some(_) => match given.sizes("pads").as_deref() {
-                    Some(&[top, left, bottom, right]) => [top, left, bottom, right],
-                    _ => return refused("`pads` are not four sizes", "crop the image before the network"),
-                },
+                Some(_) => site.sizes("pads", "crop the image before the network")?,
             },
             "VALID" => [0; 4],
             word @ ("SAME_UPPER" | "SAME_LOWER") => {

@@ -6,6 +6,7 @@
 //! convolution behind it. Nodes that cannot be run are collected, and the conversion goes on as well as it
 //! can, so that all of them are named at once.
 
+mod activation;
 mod arithmetic;
 mod ends;
 mod linear;
@@ -16,16 +17,16 @@ mod reshape;
 use super::Note;
 use super::constant::{self, Constant};
 use super::error::{ImportError, Refusal};
+use super::external::Folder;
 use super::fold;
 use super::memory::Memory;
 use super::network::Network;
-use super::node::Attributes;
+use super::node::{Attributes, MAX_SIZE};
 use super::view::{Order, View};
 use crate::layers::{Activation, Layer, ShapeError};
 use crate::tensor::Shape;
 use rten_onnx::onnx::{GraphProto, NodeProto};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The most nodes of a graph.
@@ -123,7 +124,7 @@ struct Converter<'a> {
     network: Network,
     /// The batch that the input declares; it is bound to 1.
     batch: Option<usize>,
-    folder: Option<&'a Path>,
+    folder: Option<&'a Folder>,
     memory: &'a mut Memory,
     refusals: Vec<Refusal>,
     notes: Vec<Note>,
@@ -143,23 +144,45 @@ impl Site<'_> {
     fn op(&self) -> &str {
         self.node.op_type.as_deref().unwrap_or_default()
     }
+
+    /// The attribute `name`, a list of `N` sizes; `instead` is what to use if one is negative, or there are
+    /// fewer or more.
+    fn sizes<const N: usize>(&self, name: &str, instead: &str) -> Result<[usize; N], Stop> {
+        let given = self.attributes.ints(name).unwrap_or_default();
+        let sizes = small(given, &format!("`{name}`"))?.and_then(|sizes| sizes.try_into().ok());
+        sizes.map_or_else(|| refused(format!("`{name}` is {given:?}, not {N} sizes"), instead), Ok)
+    }
 }
 
-/// Converts a graph.
+/// Sizes that a window or a padding may have; none if one is negative.
+fn small(given: &[i64], what: &str) -> Result<Option<Vec<usize>>, Stop> {
+    let sizes: Option<Vec<usize>> = given.iter().map(|&n| usize::try_from(n).ok()).collect();
+    match sizes.iter().flatten().find(|n| **n > MAX_SIZE) {
+        Some(large) => refused(
+            format!("{what} has the size {large}, which is too large: the limit is {MAX_SIZE}"),
+            "check the numbers with which the network was exported",
+        ),
+        None => Ok(sizes),
+    }
+}
+
+/// Converts a graph; `chosen` is the output to take if it has several.
 ///
 /// # Errors
 /// Everything of [`ImportError`] but what concerns the file's bytes.
 pub(super) fn convert(
     graph: &GraphProto,
-    folder: Option<&Path>,
+    folder: Option<&Folder>,
+    chosen: Option<&str>,
     memory: &mut Memory,
 ) -> Result<Converted, ImportError> {
     if graph.node.len() > MAX_NODES {
         return Err(ImportError::TooManyNodes { limit: MAX_NODES });
     }
+    let output = ends::chosen(graph, chosen)?;
     let mut converter = Converter {
         values: BTreeMap::new(),
-        uses: ends::uses(graph),
+        uses: ends::uses(graph, output),
         network: Network::default(),
         batch: None,
         folder,
@@ -177,10 +200,10 @@ pub(super) fn convert(
         }
     }
     let input = converter.input(graph)?;
-    for node in ends::order(graph) {
+    for node in ends::order(graph, output) {
         converter.node(node)?;
     }
-    converter.output(graph)?;
+    converter.output(output)?;
     let Converter { mut network, refusals, notes, .. } = converter;
     if !refusals.is_empty() {
         return Err(ImportError::Unsupported(refusals));
@@ -268,12 +291,12 @@ impl<'a> Converter<'a> {
             let dims = inputs.first().copied().flatten().map(|x| x.dims.clone()).unwrap_or_default();
             return Ok(Some(reshape::shape_of(site, &dims)));
         }
-        let folded = fold::fold(site.op(), inputs, &site.attributes, self.memory)?;
-        Ok(folded.map(|constant| match (site.op(), site.node.output.first()) {
-            // Of its only operand it has the shape and nothing else.
-            ("ConstantOfShape", Some(name)) => Constant { name: name.clone(), ..constant },
-            _ => constant,
-        }))
+        if let ("ConstantOfShape", &[Some(shape)]) = (site.op(), inputs) {
+            // Of its operand it has the shape and nothing else.
+            let name = site.node.output.first().cloned().unwrap_or_default();
+            return Ok(fold::filled(name, shape, &site.attributes, self.memory)?);
+        }
+        Ok(fold::fold(site.op(), inputs, &site.attributes, self.memory)?)
     }
 
     fn constant(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
@@ -328,7 +351,14 @@ impl<'a> Converter<'a> {
                 let dims = self.seen(&flow);
                 Ok(Value::Known(Arc::new(reshape::shape_of(site, &dims))))
             }
-            "Identity" | "Dropout" | "Cast" => Ok(Value::Flow(self.flow(site, 0)?)),
+            "Dropout" => {
+                let flow = self.flow(site, 0)?;
+                if self.optional(site, 2)?.is_some_and(|mode| mode.scalar() == Some(1.0)) {
+                    self.notes.push(Note::Dropout(site.name.clone()));
+                }
+                Ok(Value::Flow(flow))
+            }
+            "Identity" | "Cast" => Ok(Value::Flow(self.flow(site, 0)?)),
             "Softmax" | "LogSoftmax" | "ArgMax" => self.last(site),
             op => Err(refuse::operator(op)),
         }
@@ -346,63 +376,6 @@ impl<'a> Converter<'a> {
         Ok(Value::Flow(flow))
     }
 
-    fn activation(&mut self, site: &Site<'a>, activation: Activation) -> Result<Value, Stop> {
-        let flow = self.flow(site, 0)?;
-        self.elementwise(site, &flow, Layer::Activation(activation)).map(Value::Flow)
-    }
-
-    fn clip(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
-        let bound = |this: &Self, i: usize, name: &str| match site.node.input.get(i).filter(|n| !n.is_empty())
-        {
-            Some(_) => this.constant_at(site, i).map(|c| c.scalar()),
-            None => Ok(site.attributes.float(name).map(f64::from)),
-        };
-        let (low, high) = (bound(self, 1, "min")?, bound(self, 2, "max")?);
-        let endless = high.is_none_or(|h| h >= f64::from(f32::MAX));
-        match (low, high) {
-            (Some(0.0), Some(6.0)) => self.activation(site, Activation::Relu6),
-            (Some(0.0), _) if endless => self.activation(site, Activation::Relu),
-            (low, high) => refused(
-                format!("clips to {low:?} and {high:?}"),
-                "use a range of 0 to 6 (relu6), or from 0 upwards (relu)",
-            ),
-        }
-    }
-
-    /// `Max` with 0, and `Min` with 6 behind a relu, as older exporters write activations.
-    fn bounded(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
-        let (left, right) = (self.taken(site, 0)?, self.taken(site, 1)?);
-        let (flow, bound) = match (left, right) {
-            (Value::Flow(flow), Value::Known(bound)) | (Value::Known(bound), Value::Flow(flow)) => {
-                (flow, bound)
-            }
-            (_, _) => return Err(refuse::operator(site.op())),
-        };
-        if site.node.input.len() != 2 {
-            return Err(refuse::operator(site.op()));
-        }
-        let before = &self.network.units[flow.unit];
-        let relu = before.layer == Layer::Activation(Activation::Relu) && flow.curve == Curve::SAME;
-        let source = before.operands.first().copied().filter(|_| relu);
-        match (site.op(), bound.scalar(), source) {
-            ("Max", Some(0.0), _) => {
-                self.elementwise(site, &flow, Layer::Activation(Activation::Relu)).map(Value::Flow)
-            }
-            ("Min", Some(6.0), Some(unit)) => {
-                let flow = Flow { unit, ..flow };
-                self.elementwise(site, &flow, Layer::Activation(Activation::Relu6)).map(Value::Flow)
-            }
-            _ => Err(refuse::operator(site.op())),
-        }
-    }
-
-    /// A layer of each element that leaves zeros as they are, applied to the value itself; the view stays.
-    fn elementwise(&mut self, site: &Site<'a>, flow: &Flow, layer: Layer) -> Result<Flow, Stop> {
-        let flow = self.curved(&site.name, flow)?;
-        let unit = self.network.add(layer, &[flow.unit], Vec::new(), &site.name)?;
-        Ok(Flow { unit, sole: true, ..flow })
-    }
-
     /// The known operands.
     fn known(&self, site: &Site<'a>) -> Vec<Option<Arc<Constant>>> {
         let of = |name: &String| match self.values.get(name.as_str()) {
@@ -414,7 +387,7 @@ impl<'a> Converter<'a> {
 
     fn operand(&self, site: &Site<'a>, i: usize) -> Result<&Value, Stop> {
         match site.node.input.get(i).filter(|name| !name.is_empty()) {
-            None => refused(format!("lacks operand {i}"), "check the model with ONNX's own checker"),
+            None => refused(format!("lacks operand {}", i + 1), "check the model with ONNX's own checker"),
             Some(name) => match self.values.get(name.as_str()) {
                 Some(Value::Lost) => Err(Stop::Lost),
                 Some(value) => Ok(value),
@@ -441,9 +414,13 @@ impl<'a> Converter<'a> {
         match self.taken(site, i)? {
             Value::Flow(flow) => Ok(flow),
             Value::Lost => Err(Stop::Lost),
-            Value::Known(_) => {
+            Value::Known(_) if i == 0 => {
                 refused("its first operand is constant, others are not", "put the image first")
             }
+            Value::Known(_) => refused(
+                format!("operand {} is constant, others are not", i + 1),
+                "join values that are computed from the image",
+            ),
         }
     }
 
@@ -453,7 +430,7 @@ impl<'a> Converter<'a> {
             Value::Known(constant) => Ok(Arc::clone(constant)),
             Value::Lost => Err(Stop::Lost),
             Value::Flow(_) => refused(
-                format!("operand {i} is computed from the image; it must be constant"),
+                format!("operand {} is computed from the image; it must be constant", i + 1),
                 "export the network with constant weights",
             ),
         }

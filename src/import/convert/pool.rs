@@ -4,7 +4,7 @@ use super::linear::Window;
 use super::{Converter, Flow, Site, Stop, Value, refuse, refused};
 use crate::import::shape;
 use crate::import::view::Axis;
-use crate::layers::{Activation, Layer, Pool, PoolKind, Rounding};
+use crate::layers::{Layer, Pool, PoolKind, Rounding};
 use crate::tensor::Pad;
 
 impl<'a> Converter<'a> {
@@ -24,11 +24,13 @@ impl<'a> Converter<'a> {
     pub(super) fn average_pool(&mut self, site: &Site<'a>) -> Result<Value, Stop> {
         let (unit, frame, window) = self.pooled(site)?;
         let counted = site.attributes.int("count_include_pad", 0) != 0;
-        if window.pads != [0; 4] && !counted {
-            return Err(refuse::uneven_mean());
-        }
-        let pads: [usize; 4] = std::array::from_fn(|i| window.pads[i].saturating_add(frame[i]));
         let (_, h, w) = self.network.shape(unit).chw();
+        let map = (h + frame[0] + frame[2], w + frame[1] + frame[3]);
+        let own = if counted { window.pads } else { window.reached(map, rounded_up(site)) };
+        if own != [0; 4] && !counted {
+            return Err(refuse::uneven_mean(site));
+        }
+        let pads: [usize; 4] = std::array::from_fn(|i| own[i].saturating_add(frame[i]));
         if pads == [0; 4] && window.kernel == (h, w) {
             return self.global(site, unit);
         }
@@ -38,9 +40,7 @@ impl<'a> Converter<'a> {
     /// The image that a pool reads, the zeros around it, and the pool's window.
     fn pooled(&mut self, site: &Site<'a>) -> Result<(usize, [usize; 4], Window), Stop> {
         let flow = self.flow(site, 0)?;
-        let Some(&[rows, columns]) = site.attributes.sizes("kernel_shape").as_deref() else {
-            return refused("its window is not two sizes", "use images, with rows and columns");
-        };
+        let [rows, columns] = site.sizes("kernel_shape", "use images, with rows and columns")?;
         let (unit, frame) = self.image(&site.name, &flow)?;
         let (_, h, w) = self.network.shape(unit).chw();
         let map = (h + frame[0] + frame[2], w + frame[1] + frame[3]);
@@ -55,7 +55,7 @@ impl<'a> Converter<'a> {
 
     fn pool(&mut self, site: &Site<'a>, unit: usize, kind: PoolKind, window: Window) -> Result<Value, Stop> {
         let (_, h, w) = self.network.shape(unit).chw();
-        let up = site.attributes.int("ceil_mode", 0) != 0;
+        let up = rounded_up(site);
         let [top, left, bottom, right] = window.pads;
         let wanted = (
             windows(h, window.kernel.0, window.stride.0, (top, bottom), up),
@@ -68,13 +68,14 @@ impl<'a> Converter<'a> {
             pad: Pad { h: top, w: left },
             rounding,
         };
-        // More room below and on the right than above and on the left matters only if a window more is there.
+        // Where opposite sides differ, it matters only if that gives another number of windows.
         let fits = |pool: &Pool| {
             let found = Layer::Pool(*pool).infer(&[self.network.shape(unit)]);
             found.is_ok_and(|found| (Some(found.chw().1), Some(found.chw().2)) == wanted)
         };
         let candidates = match kind {
-            PoolKind::Average if (top, left) != (bottom, right) => vec![],
+            // Of a window that ends beyond the padding, the mean is over fewer pixels.
+            PoolKind::Average if window.beyond((h, w), up) => vec![],
             PoolKind::Average | PoolKind::GlobalAverage => vec![pool(Rounding::Down)],
             PoolKind::Max => vec![pool(Rounding::Down), pool(Rounding::Up)],
         };
@@ -162,26 +163,32 @@ impl<'a> Converter<'a> {
         let out = self.natural(unit);
         Ok(Value::Flow(Flow { view: out.view.reshaped(dims), ..out }))
     }
+}
 
-    /// Whether a unit's values are known not to be negative.
-    fn never_negative(&self, unit: usize) -> bool {
-        let mut at = unit;
-        loop {
-            let unit = &self.network.units[at];
-            match (&unit.layer, unit.operands.as_slice()) {
-                (Layer::Activation(a), _) => {
-                    return matches!(a, Activation::Relu | Activation::Relu6 | Activation::Square);
-                }
-                (
-                    Layer::Pool(_) | Layer::Shuffle(_) | Layer::Subsample(_) | Layer::PadChannels(_),
-                    &[before],
-                ) => {
-                    at = before;
-                }
-                _ => return false,
-            }
-        }
+impl Window {
+    /// Of the padding of a map of `size` pixels, what its windows cover.
+    fn reached(&self, size: (usize, usize), up: bool) -> [usize; 4] {
+        let [top, left, bottom, right] = self.pads;
+        let (kernel, stride) = (self.kernel, self.stride);
+        let behind = |size: usize, kernel: usize, stride: usize, pads: (usize, usize)| {
+            let count = windows(size, kernel, stride, pads, up)?;
+            let end = count.saturating_sub(1).saturating_mul(stride).saturating_add(kernel);
+            Some(end.saturating_sub(size.saturating_add(pads.0)))
+        };
+        let below = behind(size.0, kernel.0, stride.0, (top, bottom)).unwrap_or(bottom);
+        let beside = behind(size.1, kernel.1, stride.1, (left, right)).unwrap_or(right);
+        [top, left, below, beside]
     }
+
+    /// Whether a window ends beyond the padding.
+    fn beyond(&self, size: (usize, usize), up: bool) -> bool {
+        self.reached(size, up).iter().zip(self.pads).any(|(reached, pad)| *reached > pad)
+    }
+}
+
+/// Whether pixels at the end that do not fill a window have one too.
+fn rounded_up(site: &Site<'_>) -> bool {
+    site.attributes.int("ceil_mode", 0) != 0
 }
 
 /// How many windows a side has; none if not even one fits. Rounded up, the last window still begins in the

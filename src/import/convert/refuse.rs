@@ -128,7 +128,9 @@ pub(super) fn operator(op: &str) -> Stop {
         "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "ConvInteger" | "QLinearMatMul" => {
             ("is a quantised operator", "export the float network; it is quantised here")
         }
-        "Split" | "Gather" => ("takes a part of the channels", "use convolutions that read all channels"),
+        "Split" | "Gather" => {
+            ("takes a part of a tensor", "use convolutions that read all channels, or one that selects some")
+        }
         "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL2" => {
             ("reduces otherwise than by the mean", "use ReduceMean over rows and columns, or a pool")
         }
@@ -150,11 +152,26 @@ pub(super) fn dilated() -> Stop {
 }
 
 /// Means over windows of different sizes.
-pub(super) fn uneven_mean() -> Stop {
-    Stop::Refused {
-        what: "averages over fewer pixels at the border (count_include_pad = 0)".to_owned(),
-        instead: "count the padding (PyTorch's count_include_pad=True), or do not pad".to_owned(),
-    }
+pub(super) fn uneven_mean(site: &Site<'_>) -> Stop {
+    let same = site.attributes.text("auto_pad").is_some_and(|word| word.starts_with("SAME"));
+    let padded = site.attributes.ints("pads").is_some_and(|pads| pads.iter().any(|pad| *pad != 0));
+    let (what, instead) = if same {
+        (
+            "averages over fewer pixels at the border (auto_pad = SAME)",
+            "do not pad (padding=\"valid\" in Keras and TensorFlow), or pad by a layer of its own",
+        )
+    } else if !padded {
+        (
+            "averages over fewer pixels at the end (ceil_mode = 1)",
+            "round the number of windows down (ceil_mode=False in PyTorch), or pad the image",
+        )
+    } else {
+        (
+            "averages over fewer pixels at the border (count_include_pad = 0)",
+            "count the padding (count_include_pad=True in PyTorch), or do not pad (padding=\"valid\" in Keras)",
+        )
+    };
+    Stop::Refused { what: what.to_owned(), instead: instead.to_owned() }
 }
 
 impl<'a> Converter<'a> {
@@ -163,11 +180,14 @@ impl<'a> Converter<'a> {
         let set = |name: &str, plain: i64| {
             site.attributes.ints(name).is_some_and(|v| v.iter().any(|v| *v != plain))
         };
+        // What lies behind the image may stay unread, what lies before it does not.
+        let before =
+            || site.attributes.ints("pads").is_some_and(|pads| pads.iter().take(2).any(|pad| *pad != 0));
         let stop = match site.op() {
             op if !KNOWN.contains(&op) => operator(op),
             "Conv" | "MaxPool" | "AveragePool" if set("dilations", 1) => dilated(),
-            "AveragePool" if set("pads", 0) && site.attributes.int("count_include_pad", 0) == 0 => {
-                uneven_mean()
+            "AveragePool" if before() && site.attributes.int("count_include_pad", 0) == 0 => {
+                uneven_mean(site)
             }
             _ => return,
         };

@@ -1,6 +1,6 @@
 //! Operators that show the same numbers in another order, put tensors side by side, or take parts of them.
 
-use super::{Converter, Flow, Site, Stop, Value, refused};
+use super::{Converter, Flow, Site, Stop, Value, refused, small};
 use crate::import::constant::{Constant, Numbers};
 use crate::import::shape;
 use crate::import::view::{Axis, View};
@@ -173,11 +173,15 @@ impl<'a> Converter<'a> {
         let (Some(pads), Some(along)) = (pads, along) else {
             return refused("its padding is not known", "give the padding as constants");
         };
-        let sizes: Option<Vec<usize>> =
-            pads.iter().map(|&p| usize::try_from(p).ok().filter(|p| *p < 1 << 24)).collect();
-        let Some(sizes) = sizes.filter(|s| s.len() == 2 * along.len()) else {
+        let Some(sizes) = small(&pads, "its padding")? else {
             return refused("crops", "crop the image before the network");
         };
+        if sizes.len() != 2 * along.len() {
+            return refused(
+                format!("its padding is {} numbers for {} axes", sizes.len(), along.len()),
+                "check the model with ONNX's own checker",
+            );
+        }
         let mut sides = vec![(0, 0); rank];
         for (i, &axis) in along.iter().enumerate() {
             sides[axis] = (sizes[i], sizes[along.len() + i]);

@@ -2,6 +2,7 @@
 
 use super::folder;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -68,16 +69,19 @@ fn a_failed_import_leaves_what_was_there() {
     }
     let onnx = fixture("torchscript.onnx");
     let wrong = fixture("caffe.safetensors");
-    let attempts: [&[&str]; 6] = [
+    let attempts: [&[&str]; 7] = [
         &["import", &onnx, "-o", "old.stria"],
         &["import", &fixture("refused.onnx"), "-o", "old.stria", "--force"],
         &["import", &onnx, "-o", "old.stria", "--mean", "0.1,0.2", "--force"],
         &["import", &onnx, "-o", "old.stria", "--memory", "1000", "--force"],
+        &["import", &onnx, "-o", "old.stria", "--memory", "20000", "--force"],
         &["import", &onnx, "-o", "old.stria", "--calibrate", &wrong, "--force"],
         &["import", "nothing.onnx", "-o", "old.stria", "--force"],
     ];
     for args in attempts {
         let done = stria(at.path(), args);
+        // However much too small: larger than the file or not.
+        assert_eq!(args.contains(&"--memory"), stderr(&done).contains("raise it by `--memory`"), "{args:?}");
         assert_eq!(done.status.code(), Some(1), "{args:?}: {}", stderr(&done));
         assert!(done.stdout.is_empty() && stderr(&done).starts_with("error: "), "{}", stderr(&done));
     }
@@ -252,4 +256,55 @@ fn clipped_data_are_told() {
     for done in [checked, evaluated, stria(at.path(), &wide), stria(at.path(), &["check", "m.stria"])] {
         assert!(done.status.success() && !stderr(&done).contains("clipped"), "{}", stderr(&done));
     }
+}
+
+/// Images for calibration: `images` of 14 x 14, and `input` of `side` x `side`, normalised.
+fn images(at: &Path, name: &str, side: usize) {
+    let raw: Vec<u8> = (0..2 * 3 * 14 * 14_u32).map(|i| u8::try_from(i * 7 % 256).unwrap()).collect();
+    let numbers = (0..2 * 3 * side * side).map(|i| f32::from(u8::try_from(i % 17).unwrap()) / 8.0 - 1.0);
+    let numbers: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+    let view = |dtype, side, data| {
+        safetensors::tensor::TensorView::new(dtype, vec![2, 3, side, side], data).unwrap()
+    };
+    let tensors = [
+        ("images", view(safetensors::Dtype::U8, 14, &raw)),
+        ("input", view(safetensors::Dtype::F32, side, &numbers)),
+    ];
+    std::fs::write(at.join(name), safetensors::serialize(tensors, None).unwrap()).unwrap();
+}
+
+#[test]
+fn smaller_images_are_framed_or_left_for_those_that_fit() {
+    let at = tempfile::tempdir().unwrap();
+    let onnx = fixture("torchscript.onnx");
+    images(at.path(), "fits.safetensors", 16);
+    images(at.path(), "neither.safetensors", 12);
+    let import = |model: &str, data: &str, more: &[&str]| {
+        stria(at.path(), &[&["import", &onnx, "-o", model, "--calibrate", data][..], more].concat())
+    };
+    // Raw images do not fit, the normalised ones do.
+    let done = import("a.stria", "fits.safetensors", &[]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let eval = stria(at.path(), &["eval", "a.stria", "--data", "fits.safetensors"]);
+    assert!(eval.status.success(), "{}", stderr(&eval));
+    // Neither fits: what would make the raw ones fit is said.
+    let done = import("b.stria", "neither.safetensors", &[]);
+    assert_eq!(done.status.code(), Some(1));
+    let said = stderr(&done);
+    assert!(said.contains("found [2, 3, 14, 14], wanted [3, 16, 16]"), "{said}");
+    assert!(said.contains("`pad: 1`") && said.contains("`--pad 1`"), "{said}");
+    // With a frame both fit, and raw images come first: the ranges are others.
+    for data in ["fits", "neither"] {
+        let model = format!("{data}-framed.stria");
+        let done = import(&model, &format!("{data}.safetensors"), &["--pad", "1"]);
+        assert!(done.status.success(), "{}", stderr(&done));
+        assert!(std::fs::read_to_string(at.path().join(&model)).unwrap().contains("pad: 1"));
+    }
+    let ranges = |model: &str| {
+        let bytes = std::fs::read(at.path().join(format!("{model}.ranges.safetensors"))).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect::<BTreeMap<_, _>>()
+    };
+    assert!(ranges("fits-framed") == ranges("neither-framed"));
+    assert!(ranges("fits-framed") != ranges("a"));
 }

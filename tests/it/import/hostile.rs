@@ -55,7 +55,7 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 
 /// Imports, and checks that a fault is the file's and not ours.
 fn attempt(bytes: Vec<u8>) -> Result<(), TestCaseError> {
-    match import(bytes, Some(&folder()), &Options { memory: MEMORY, ..options("x") }) {
+    match import(bytes, Some(&folder().join("model.onnx")), &Options { memory: MEMORY, ..options("x") }) {
         Err(ImportError::Broken(text)) => Err(TestCaseError::fail(text)),
         Ok(_) | Err(_) => Ok(()),
     }

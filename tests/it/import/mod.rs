@@ -1,7 +1,10 @@
 //! ONNX models as networks: equal to what onnxruntime computes, readable, or refused with every reason.
 
+mod build;
 mod command;
+mod external;
 mod hostile;
+mod messages;
 mod networks;
 mod operators;
 mod refusals;
@@ -30,5 +33,5 @@ fn options(name: &str) -> Options {
 }
 
 fn imported(name: &str) -> Result<Imported, ImportError> {
-    import(model(name), Some(&folder()), &options(name))
+    import(model(name), Some(&folder().join("model.onnx")), &options(name))
 }

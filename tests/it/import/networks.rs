@@ -101,7 +101,7 @@ fn kernels_with_zeros_around_a_cross_are_crosses() {
 fn the_normalisation_is_the_models() {
     let options =
         stria::import::Options { mean: Some(vec![0.1, 0.2, 0.3]), std: Some(vec![0.5]), ..options("x") };
-    let imported = import(model("torchscript"), Some(&folder()), &options).unwrap();
+    let imported = import(model("torchscript"), Some(&folder().join("model.onnx")), &options).unwrap();
     let input = &imported.model.header.input;
     assert_eq!(
         (input.mean.as_slice(), input.std.as_slice()),

@@ -100,17 +100,20 @@ fn the_limit_of_memory_is_kept() {
 #[test]
 fn data_outside_of_the_file_must_be_there() {
     let empty = tempfile::tempdir().unwrap();
-    let error = import(model("dynamo"), Some(empty.path()), &options("x")).unwrap_err();
+    let error = import(model("dynamo"), Some(&empty.path().join("dynamo.onnx")), &options("x")).unwrap_err();
     assert!(
         matches!(&error, ImportError::External { path, .. } if path.ends_with("dynamo.onnx.data")),
         "{error}"
     );
     let short = empty.path().join("dynamo.onnx.data");
     std::fs::write(&short, [0; 100]).unwrap();
-    let error = import(model("dynamo"), Some(empty.path()), &options("x")).unwrap_err();
-    assert!(matches!(error, ImportError::External { .. }), "{error}");
+    let error = import(model("dynamo"), Some(&empty.path().join("dynamo.onnx")), &options("x")).unwrap_err();
+    assert!(
+        matches!(error, ImportError::Tensor { fault: TensorFault::Beyond { length: 100, .. }, .. }),
+        "{error}"
+    );
     let error = import(model("dynamo"), None, &options("x")).unwrap_err();
-    assert!(matches!(error, ImportError::Tensor { fault: TensorFault::Location(_), .. }), "{error}");
+    assert!(matches!(error, ImportError::Tensor { fault: TensorFault::NoFolder, .. }), "{error}");
 }
 
 #[test]
@@ -123,7 +126,8 @@ fn data_are_not_looked_for_in_other_folders() {
                 entry.value = Some(place.to_owned());
             }
         }
-        let error = import(proto.write_buf().unwrap(), Some(&folder()), &options("x")).unwrap_err();
+        let error = import(proto.write_buf().unwrap(), Some(&folder().join("dynamo.onnx")), &options("x"))
+            .unwrap_err();
         assert!(
             matches!(&error, ImportError::Tensor { fault: TensorFault::Location(p), .. } if p == place),
             "{error}"
