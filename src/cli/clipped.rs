@@ -85,7 +85,28 @@ fn remedy(found: &Clipped) -> String {
     format!("if the data are as in training, write `range: {most}` at the model's input")
 }
 
-/// A number to two places, without zeros behind.
+/// A number to two places, small ones to three digits, very large ones with their exponent.
 fn short(number: f64) -> String {
-    format!("{}", (100.0 * number).round() / 100.0)
+    let magnitude = number.abs();
+    if magnitude >= 1e7 || (magnitude > 0.0 && magnitude < 1e-4) {
+        return format!("{number:.2e}");
+    }
+    let unit = if magnitude >= 0.1 || magnitude == 0.0 {
+        100.0
+    } else {
+        10_f64.powf(3.0 - magnitude.log10().ceil())
+    };
+    // Without the sign of a zero.
+    format!("{}", (unit * number).round() / unit + 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn numbers_are_short_and_not_lost() {
+        let said = [0.0, -0.0, -1.0, 4.049, 0.001, 0.034_56, -0.000_012_3, 1e30].map(short);
+        assert_eq!(said, ["0", "0", "-1", "4.05", "0.001", "0.0346", "-1.23e-5", "1.00e30"]);
+    }
 }

@@ -92,7 +92,8 @@ pub(super) fn dims(sizes: &[i64]) -> Result<Vec<usize>, TensorFault> {
     Ok(dims)
 }
 
-/// Decodes a tensor, whose data may lie in a file in `folder`; without one there are no such files. The message's bytes are taken out of it.
+/// Decodes a tensor, whose data may lie in a file in `folder`; without one there are no such files. The message's
+/// bytes are taken out of it.
 ///
 /// # Errors
 /// [`ImportError::Tensor`], [`ImportError::External`], [`ImportError::Memory`].

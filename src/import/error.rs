@@ -45,7 +45,8 @@ pub enum ImportError {
     Input(InputFault),
     /// Something else than one tensor comes out.
     #[error(
-        "the graph has {found} outputs ({names}); choose one by `--graph-output NAME`, or export one only"
+        "the graph has {found} outputs{}",
+        if *found == 0 { ": export one".to_owned() } else { format!(" ({names}); choose one by `--graph-output NAME`, or export one only") }
     )]
     Outputs {
         /// How many.
@@ -54,7 +55,7 @@ pub enum ImportError {
         names: String,
     },
     /// An output was chosen that is not there.
-    #[error("the graph has no output `{wanted}`; it has {names}")]
+    #[error("the graph has no output `{wanted}`; it has {}", if names.is_empty() { "none" } else { names })]
     NoOutput {
         /// The name that was given.
         wanted: String,

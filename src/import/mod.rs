@@ -139,8 +139,8 @@ impl fmt::Display for Note {
                 f.write_str("ranges are not known yet: give `--calibrate FILE` with images, or write `range:` at the layers")
             }
             Self::Renamed(n) => {
-                let s = if *n == 1 { " is" } else { "s are" };
-                write!(f, "{n} tensor{s} renamed after their layers; the weights' file keeps the ONNX names as metadata")
+                let (s, whose) = if *n == 1 { (" is", "its layer") } else { ("s are", "their layers") };
+                write!(f, "{n} tensor{s} renamed after {whose}; the weights' file keeps the ONNX names as metadata")
             }
             Self::Opset(n) => write!(f, "opset {n} is newer than {NEWEST_OPSET}, the newest that was tried"),
         }

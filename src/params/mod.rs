@@ -469,7 +469,7 @@ pub fn choose_insecure(
 }
 
 /// The smallest prime t that is 1 modulo 2N, exceeds 2^16 and leaves `largest_accumulator` at or below
-/// (t - 3)/2, or the smallest of `plain_bits` bits. (t - 1)/2 is the one value whose sign the two-party
+/// (t - 3)/2, or the smallest such of `plain_bits` bits. (t - 1)/2 is the one value whose sign the two-party
 /// comparison gets wrong.
 ///
 /// # Errors
@@ -483,7 +483,7 @@ pub fn plain_prime(ring: u32, largest_accumulator: u64, plain_bits: Option<u32>)
     let floor = match plain_bits {
         None => doubled.max(MIN_PLAIN),
         Some(bits) if bits > MAX_PLAIN_BITS => return Err(too_large(bits)),
-        Some(bits) => (1 << bits.max(1)) / 2,
+        Some(bits) => ((1 << bits.max(1)) / 2).max(doubled),
     };
     if bit_length(floor) > MAX_PLAIN_BITS {
         return Err(too_large(bit_length(floor)));
@@ -494,7 +494,7 @@ pub fn plain_prime(ring: u32, largest_accumulator: u64, plain_bits: Option<u32>)
         ParamsError::PlainTooSmall { bits, largest_accumulator, needed }
     };
     match plain_bits {
-        Some(bits) if prime <= doubled || bit_length(prime) > bits => Err(too_small(bits)),
+        Some(bits) if bit_length(prime) > bits => Err(too_small(bits)),
         Some(_) | None => Ok(prime),
     }
 }

@@ -248,7 +248,10 @@ fn parameters(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     }
     if report.accounting == Accounting::Stria {
         entry(f, "quantisation", &report.quantisation)?;
-        entry(f, "linear layers need a plaintext prime of", report.quantisation.needs())?;
+        let needs = report.quantisation.needs();
+        if !needs.is_empty() {
+            entry(f, "layers need a plaintext prime of", needs)?;
+        }
         entry(f, "seconds are predicted", format!("on one core, {} costs", report.cost_table))?;
     }
     if let Some(leak) = &report.sparsity {

@@ -41,22 +41,27 @@ pub struct Price {
 /// Prices from today's bits of t downwards, and the bits between for which the ring has no prime.
 pub(super) fn prices(compiled: &Compiled, transfers: TransferCosts) -> (Vec<Price>, Vec<u32>) {
     let today = bits(compiled.params.plain_modulus);
+    let largest = compiled.network.largest_accumulator();
+    let needed = bits(largest.saturating_mul(2).saturating_add(2));
     let (mut prices, mut without) = (Vec::new(), Vec::new());
     for plain_bits in (today.saturating_sub(PRICED).max(LEAST.min(today))..=today).rev() {
         let t = if plain_bits == today {
             Ok(compiled.params.plain_modulus)
         } else {
-            params::plain_prime(compiled.params.ring, 0, Some(plain_bits))
+            // Today's accumulators, or shorter ones; the ring is the one that today's t was chosen for.
+            let held = if plain_bits < needed { 0 } else { largest };
+            params::plain_prime(compiled.plan.ring, held, Some(plain_bits))
         };
         match t {
-            Ok(t) => prices.extend(price(compiled, (t, today - plain_bits), transfers)),
+            Ok(t) => prices.extend(price(compiled, (t, needed.saturating_sub(plain_bits)), transfers)),
             Err(_) => without.push(plain_bits),
         }
     }
     (prices, without)
 }
 
-/// The price of the plaintext prime `t`, of so many bits fewer than today; none if no moduli go with it.
+/// The price of the plaintext prime `t`, of so many bits fewer than today's accumulators need; none if no
+/// moduli go with it.
 fn price(compiled: &Compiled, (t, fewer): (u64, u32), transfers: TransferCosts) -> Option<Price> {
     let workload = &compiled.params.workload;
     let chosen = params::choose(compiled.scheme, compiled.params.ring, t, workload).ok()?;

@@ -34,6 +34,9 @@ pub struct Quantisation {
     pub without_prime: Vec<u32>,
     /// The linear layers in order.
     pub layers: Vec<LayerBits>,
+    /// What sums and average pools ask for: names, and bits of twice their largest magnitude.
+    #[serde(skip)]
+    sums: Vec<(String, u32)>,
 }
 
 /// The bits of one linear layer.
@@ -72,6 +75,11 @@ pub(super) fn quantisation(compiled: &Compiled, transfers: TransferCosts) -> Qua
         prices,
         without_prime,
         layers: graph.ids().filter(linear).map(|id| layer(network, id, bound(id))).collect(),
+        sums: graph
+            .ids()
+            .filter(|id| matches!(graph.node(*id).layer, IntLayer::Add { .. } | IntLayer::SumPool(_)))
+            .map(|id| (graph.node(id).name.clone(), bits(bound(id).saturating_mul(2))))
+            .collect(),
     }
 }
 
@@ -127,11 +135,14 @@ impl Quantisation {
         Table { prices: &self.prices, without: &self.without_prime }
     }
 
-    /// Which layers need the longest t, and how many the others are.
+    /// Which layers need the longest t, and how many the others are; nothing if none adds anything up.
     pub(super) fn needs(&self) -> String {
         let mut needs: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
         for layer in &self.layers {
             needs.entry(layer.accumulator_bits).or_default().push(&layer.name);
+        }
+        for (name, bits) in &self.sums {
+            needs.entry(*bits).or_default().push(name);
         }
         let mut parts = Vec::new();
         for (bits, names) in needs.iter().rev().take(NEEDS) {

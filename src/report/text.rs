@@ -129,7 +129,10 @@ impl Report {
             t.relu, t.requant, t.comparisons
         )?;
         writeln!(f, "quantisation  {}", self.quantisation)?;
-        writeln!(f, "layers need   {}", self.quantisation.needs())?;
+        let needs = self.quantisation.needs();
+        if !needs.is_empty() {
+            writeln!(f, "layers need   {needs}")?;
+        }
         writeln!(f, "{}", self.quantisation.table())?;
         writeln!(f, "passes        {}", self.passes)?;
         if let Some(leak) = &self.sparsity {

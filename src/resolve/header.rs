@@ -302,9 +302,14 @@ impl<'a> Expander<'a> {
             if let (Some(number), Some(expr)) = (beyond, find(given, name)) {
                 let largest = (1e4 * largest).round() / 1e4;
                 let message = format!("`{name}` has {number}, but scaled pixels are 0 to {largest}");
+                let advice = if scale < 1.0 {
+                    "divide it by 255, or write `scale: 1`"
+                } else {
+                    "give it in units of scaled pixels"
+                };
                 self.report(
                     Diagnostic::warning("normalisation", message, expr.span, "of pixels of 0 to 255?")
-                        .hint("divide it by 255, or write `scale: 1`"),
+                        .hint(advice),
                 );
             }
         }

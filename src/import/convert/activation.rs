@@ -21,7 +21,7 @@ impl Bounds {
     /// In words.
     fn said(self) -> String {
         match (self.low, self.high) {
-            (Some(low), Some(high)) => format!("clips to {low} to {high}"),
+            (Some(low), Some(high)) => format!("clips between {low} and {high}"),
             (Some(low), None) => format!("clips from {low} upwards"),
             (None, Some(high)) => format!("clips from {high} downwards"),
             (None, None) => "clips nothing".to_owned(),
@@ -74,6 +74,12 @@ impl<'a> Converter<'a> {
 
     /// From 0 to 6, or from 0 upwards; a bound that changes nothing is none.
     fn clipped(&mut self, site: &Site<'a>, flow: Flow, bounds: Bounds) -> Result<Flow, Stop> {
+        if [bounds.low, bounds.high].into_iter().flatten().any(f64::is_nan) {
+            return refused(
+                "clips by what is not a number".to_owned(),
+                "clip from 0 to 6, or from 0 upwards",
+            );
+        }
         let natural = flow.curve == Curve::SAME && self.never_negative(flow.unit);
         match bounds.effective(natural) {
             Bounds { low: None, high: None } => Ok(flow),

@@ -166,6 +166,31 @@ fn report_prices_the_bits() {
 }
 
 /// A line for every bit, also where the ring has no such prime; the layers that ask for most.
+/// A row is what the report says of the t of so many bits, where accumulators fit it as they are.
+#[test]
+fn prices_are_those_of_the_plain_modulus_when_it_is_asked_for() {
+    let of = |bits: &str| {
+        json(&stria(&[
+            "report",
+            "examples/fashion_mnist/narrow.stria",
+            "--plain-bits",
+            bits,
+            "--encoding",
+            "slots",
+            "--format",
+            "json",
+        ]))
+    };
+    let (wide, narrow) = (of("27"), of("24"));
+    let prices = wide["quantisation"]["prices"].as_array().expect("prices");
+    let row = prices.iter().find(|price| price["plain_bits"] == 24).expect("a row of 24 bits");
+    assert_eq!(row["online_bytes"], narrow["totals"]["bytes_nonlinear"]);
+    assert_eq!(row["ahead_bytes"], narrow["totals"]["bytes_preprocess"]);
+    assert_eq!(row["nonlinear_seconds"], narrow["estimated_nonlinear_seconds"]);
+    // 23 bits hold them too, though the smallest prime of 23 bits does not.
+    assert_eq!(of("23")["quantisation"]["plain_bits"], 23);
+}
+
 #[test]
 fn the_price_of_each_bit_is_shown() {
     let text = |format: &str| {
@@ -194,7 +219,13 @@ fn the_price_of_each_bit_is_shown() {
     assert!(bits.len() == 7 && lines[7].starts_with("passes"), "{shown}");
     let most = numbers("layers").into_iter().max_by_key(|layer| layer["accumulator_bits"].as_u64());
     let most = most.expect("layers");
-    let need = format!("layers need   {} bits {}", most["accumulator_bits"], most["name"].as_str().unwrap());
+    // The pool adds up more than any linear layer: it comes first.
+    let [deciding, name] = [&found["deciding_layer"], &most["name"]].map(|name| name.as_str().unwrap());
+    assert_ne!(deciding, name);
+    let need = format!(
+        "layers need   {} bits {deciding}; {} bits {name}",
+        found["plain_bits"], most["accumulator_bits"]
+    );
     assert!(shown.contains(&need), "{need}: {shown}");
     let page = text("html");
     assert!(page.contains("<tr><th>19</th><td colspan=\"6\">no prime at ring 8192</td></tr>"), "{page}");

@@ -16,6 +16,7 @@ fn pixels() -> Net {
         .floats("below", &[], &[-2.0])
         .floats("least", &[], &[f32::MIN])
         .floats("endless", &[], &[f32::INFINITY])
+        .floats("none", &[], &[f32::NAN])
 }
 
 #[test]
@@ -48,7 +49,9 @@ fn other_clips_are_refused_with_their_bounds() {
     let clip = |inputs: &[&str]| pixels().node("Clip", inputs, "y", vec![]).refusal().what;
     assert_eq!(clip(&["input", "", "six"]), "clips from 6 downwards");
     assert_eq!(clip(&["input", "one", ""]), "clips from 1 upwards");
-    assert_eq!(clip(&["input", "below", "six"]), "clips to -2 to 6");
+    assert_eq!(clip(&["input", "below", "six"]), "clips between -2 and 6");
+    assert_eq!(clip(&["input", "zero", "none"]), "clips by what is not a number");
+    assert_eq!(clip(&["input", "none", "six"]), "clips by what is not a number");
     assert_eq!(clip(&["input", "two", ""]), "its `min` has the shape [2]");
     let relu = pixels().node("Relu", &["input"], "x", vec![]);
     let five = relu.floats("five", &[], &[5.0]).node("Min", &["x", "five"], "y", vec![]).refusal();
